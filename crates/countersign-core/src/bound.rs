@@ -1,0 +1,26 @@
+//! The named maximum of everything that could otherwise grow (invariant 9).
+
+/// Longest request body a door reads, in bytes.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Deepest nesting of a request body: arrays and objects inside one another.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// Longest identifier from a token or a posture file, in bytes.
+pub const ID_BYTES_MAX: usize = 256;
+/// Longest tool name, in bytes. Model providers accept no more than 64.
+pub const TOOL_NAME_BYTES_MAX: usize = 64;
+/// Longest call id, in bytes.
+pub const CALL_ID_BYTES_MAX: usize = 64;
+/// Most values one caller attribute (a set claim) may hold.
+pub const ATTRIBUTE_VALUES_MAX: usize = 1_000;
+/// Most argument issues told to the agent in one refusal.
+pub const ISSUES_SHOWN_MAX: usize = 10;
+/// Longest claimed tool name, or failure detail, kept in a record, in bytes.
+pub const DETAIL_BYTES_MAX: usize = 2_048;
+/// Longest result kept whole in the journal, in bytes; above it, its digest and size are kept.
+pub const RESULT_BYTES_RECORDED_MAX: usize = 64 * 1024;
+/// Largest integer that RFC 8785 keeps apart from its neighbours: 2^53 − 1.
+pub const SAFE_INTEGER_MAX: i64 = 9_007_199_254_740_991;
+/// A session without a call for this long has ended, in seconds.
+pub const SESSION_IDLE_S: u64 = 30 * 60;
+/// A session ends this long after its first call, whatever happens, in seconds.
+pub const SESSION_ABSOLUTE_S: u64 = 12 * 60 * 60;

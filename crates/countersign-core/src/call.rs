@@ -1,0 +1,1006 @@
+//! The call pipeline, top to bottom.
+//!
+//! ```text
+//! admit:   Proposed → Authenticated → Resolved → Metered → Validated → Bound → Authorized
+//!            → LookedUp → Cleared → Recorded
+//!          ────────── the watershed: above it nothing has been done to any system ──────────
+//! fulfil:  Recorded → Executed → Verified → Screened → Completed
+//! ```
+//!
+//! Each stage is a struct with private fields, followed by the one function that makes it. A stage
+//! lists what is known by then and, by omission, what is gone: the credential ends at [`Caller`],
+//! what the agent sent at [`Validated`]. A check returns evidence or a refusal, never a `bool`.
+//!
+//! Two airlocks: a connector acts only with a [`Permit`], which only [`Recorded`] yields, and a
+//! door answers only with an [`Answer`], which only this module makes.
+//!
+//! An identity cannot be made by hand:
+//!
+//! ```compile_fail,E0451
+//! # use countersign_core::{call::{Caller, Door}, principal::Principal};
+//! # fn principal() -> std::sync::Arc<Principal> { std::process::abort() }
+//! let caller = Caller { principal: principal(), door: Door::Http };
+//! ```
+//!
+//! Neither can a permit:
+//!
+//! ```compile_fail,E0451
+//! # use countersign_core::{call::Permit, tool::Tool, id::{CallId, TenantId}, args::Arguments};
+//! # fn parts() -> (CallId, TenantId, std::sync::Arc<Tool>, Arguments) { std::process::abort() }
+//! let (call, tenant, tool, arguments) = parts();
+//! let permit = Permit { call, tenant, tool, arguments };
+//! ```
+//!
+//! Nor an answer:
+//!
+//! ```compile_fail,E0451
+//! # use countersign_core::{call::Completed, id::CallId, port::Receipt};
+//! # fn parts() -> (CallId, Receipt) { std::process::abort() }
+//! let (call, receipt) = parts();
+//! let answer = Completed { call, receipt, text: "raw".into(), value: "raw".into() };
+//! ```
+//!
+//! A permit is spent by use:
+//!
+//! ```compile_fail,E0382
+//! # use countersign_core::{call::Permit, port::Connector};
+//! async fn twice(connector: &dyn Connector, permit: Permit) {
+//!     let first = connector.execute(permit).await;
+//!     let second = connector.execute(permit).await;
+//! }
+//! ```
+//!
+//! And it cannot be copied to be spent again:
+//!
+//! ```compile_fail,E0599
+//! # use countersign_core::call::Permit;
+//! fn copy(permit: &Permit) -> Permit {
+//!     permit.clone()
+//! }
+//! ```
+//!
+//! A connector takes nothing less, so no stage can be skipped on the way to it:
+//!
+//! ```compile_fail,E0308
+//! # use countersign_core::{call::Cleared, port::Connector};
+//! async fn early(connector: &dyn Connector, call: Cleared) {
+//!     let report = connector.execute(call).await;
+//! }
+//! ```
+//!
+//! And the functions between the stages are this module's own:
+//!
+//! ```compile_fail,E0624
+//! # use countersign_core::call::{Authorized, Monitor, Trail};
+//! async fn around(monitor: &Monitor, call: Authorized, trail: &mut Trail) {
+//!     let cleared = monitor.look_up(call);
+//! }
+//! ```
+
+use crate::args::{Arguments, ArgumentsError};
+use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
+use crate::id::{CallId, Digest, TenantId, Timestamp, ToolName};
+use crate::port::{
+    Authenticator, Clock, Connector, Credential, Denial, Entropy, Journal, Pdp, Permission,
+    Question, Receipt, Refused as Noted, Report,
+};
+use crate::posture::{Agent, Grant, Posture};
+use crate::principal::Principal;
+use crate::quota::{Charge, Counter, Limits, Window};
+use crate::record::{Entry, Kind};
+use crate::refusal::{
+    Applied, AuthenticationFailure, Fault, Public, Refusal, SystemFault, SystemFaultKind,
+};
+use crate::scope::{self, ScopeEvidence};
+use crate::screen;
+use crate::tool::{Effect, Issue, Plan, Rung, Tool};
+use serde_json::{Map, Value, json};
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+};
+
+/// The monitor and everything plugged into it. Immutable: a new posture is a new monitor, and a
+/// running call keeps the one it began with.
+#[derive(Debug)]
+pub struct Monitor {
+    /// What is in force.
+    pub posture: Arc<Posture>,
+    /// Knows who asks.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Decides.
+    pub pdp: Arc<dyn Pdp>,
+    /// Counts and remembers.
+    pub journal: Arc<dyn Journal>,
+    /// Acts.
+    pub connector: Arc<dyn Connector>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes ids.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Monitor {
+    /// Runs one proposed call to its end.
+    ///
+    /// Doors spawn this: a client that hangs up must not cancel what lies below the watershed.
+    pub async fn call(&self, proposed: Proposed) -> Answer {
+        let mut trail = self.trail(&proposed);
+        let recorded = match self.admit(proposed, &mut trail).await {
+            Ok(recorded) => recorded,
+            Err(refusal) => return Answer::Refused(self.refuse(trail, refusal)),
+        };
+        // The watershed. Above it nothing has been done to any system; below it something may.
+        // A crash from here on leaves an intent without an outcome: recovery closes it as unknown.
+        match self.fulfil(recorded, &mut trail).await {
+            Ok(screened) => self.complete(screened, trail).await,
+            Err(fault) => self.fail(fault, trail).await,
+        }
+    }
+
+    async fn admit(&self, proposed: Proposed, trail: &mut Trail) -> Result<Recorded, Refusal> {
+        let authenticated = self.authenticated(proposed, trail)?; // who asks?
+        let resolved = self.resolve(authenticated, trail)?; // for which of their tools?
+        let metered = self.meter(resolved, trail)?; // how often already?
+        let validated = self.validate(metered)?; // with which arguments, exactly?
+        let bound = self.bind(validated, trail)?; // within whose data?
+        let authorized = self.authorize(bound, trail)?; // does policy permit it?
+        let looked_up = self.look_up(authorized); // do the systems say it is theirs?
+        let cleared = self.clear(looked_up)?; // has a person agreed, if one must?
+        self.record(cleared, trail).await // is the intent durable?
+    }
+
+    async fn fulfil(&self, recorded: Recorded, trail: &mut Trail) -> Result<Screened, Fault> {
+        let executed = self.execute(recorded).await?; // the effect
+        let verified = self.verify(executed)?; // did the system keep to the permit?
+        self.screen(verified, trail) // is the result fit to be shown?
+    }
+}
+
+// ── who asks ────────────────────────────────────────────────────────────────────────────────────
+
+/// Through which door a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// MCP Streamable HTTP.
+    Mcp,
+    /// The HTTP API.
+    Http,
+}
+
+impl Door {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mcp => "mcp",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// Evidence that a credential was verified and belongs to an agent of the posture. The credential
+/// itself is gone.
+#[derive(Debug)]
+#[must_use]
+pub struct Caller {
+    principal: Arc<Principal>,
+    door: Door,
+}
+
+impl Caller {
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl Monitor {
+    /// Verifies a credential, once per request.
+    ///
+    /// # Errors
+    /// [`RefusedCall`] with [`Refusal::Unauthenticated`]: a door answers 401.
+    pub async fn authenticate(
+        &self,
+        credential: &Credential,
+        door: Door,
+    ) -> Result<Caller, RefusedCall> {
+        let now = self.clock.now();
+        let failure = match self.authenticator.authenticate(credential, now).await {
+            Ok(principal) if self.posture.agents.contains_key(&principal.actor) => {
+                return Ok(Caller { principal, door });
+            }
+            Ok(principal) => AuthenticationFailure::UnknownAgent(format!(
+                "no agent is identified by client `{}`",
+                principal.actor
+            )),
+            Err(failure) => failure,
+        };
+        let trail = Trail::begin(self.new_call_id(), now, door);
+        Err(self.refuse(trail, Refusal::Unauthenticated(failure)))
+    }
+
+    /// The tools this caller may see, by name, as it may see them: arguments that can only have
+    /// the caller's own values list those and nobody else's.
+    #[must_use]
+    pub fn tools(&self, caller: &Caller) -> Vec<Listed> {
+        let Some(agent) = self.posture.agents.get(&caller.principal.actor) else {
+            return Vec::new();
+        };
+        agent
+            .grants
+            .values()
+            .map(|Grant { tool, .. }| Listed {
+                name: tool.name.clone(),
+                description: tool.description.clone(),
+                input: scope::shown_to(&caller.principal, &tool.scope, &tool.input),
+                effect: tool.effect,
+            })
+            .collect()
+    }
+
+    fn new_call_id(&self) -> CallId {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        CallId::random(bytes)
+    }
+}
+
+/// A tool as one caller sees it.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: ToolName,
+    /// What a model reads.
+    pub description: String,
+    /// The JSON Schema of its arguments, for this caller.
+    pub input: Map<String, Value>,
+    /// What a call changes.
+    pub effect: Effect,
+}
+
+/// A call as the agent put it. Nothing in it but the caller is to be believed.
+#[derive(Debug)]
+pub struct Proposed {
+    /// Who proposes it.
+    pub caller: Arc<Caller>,
+    /// The tool's name, as claimed.
+    pub tool: String,
+    /// The arguments, as claimed; `null` is `{}`.
+    pub arguments: Value,
+}
+
+/// The caller is who it says, still, and an agent of this posture.
+#[derive(Debug)]
+#[must_use]
+pub struct Authenticated {
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: String,
+    arguments: Value,
+}
+
+impl Monitor {
+    fn authenticated(&self, call: Proposed, trail: &mut Trail) -> Result<Authenticated, Refusal> {
+        let Proposed { caller, tool, arguments } = call;
+        let principal = Arc::clone(&caller.principal);
+        let failure =
+            |why: &str| Refusal::Unauthenticated(AuthenticationFailure::Invalid(why.to_owned()));
+        if principal.expires <= trail.begun {
+            return Err(failure("the token expired before the call"));
+        }
+        // Asked again because this posture may be newer than the one the caller was met under.
+        let agent = self.posture.agents.get(&principal.actor);
+        let agent = Arc::clone(agent.ok_or_else(|| failure("the agent is no longer registered"))?);
+        trail.agent = Some(Arc::clone(&agent));
+        Ok(Authenticated { principal, agent, tool, arguments })
+    }
+}
+
+// ── what is asked ───────────────────────────────────────────────────────────────────────────────
+
+/// The tool is one that this agent was granted.
+#[derive(Debug)]
+#[must_use]
+pub struct Resolved {
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: Arc<Tool>,
+    arguments: Value,
+}
+
+impl Monitor {
+    /// A tool that nobody has and one that this agent was not granted miss the same map.
+    fn resolve(&self, call: Authenticated, trail: &mut Trail) -> Result<Resolved, Refusal> {
+        let Authenticated { principal, agent, tool, arguments } = call;
+        let grant = ToolName::new(tool).ok().and_then(|name| agent.grants.get(&name));
+        let Grant { tool, decision_digest, .. } = grant.ok_or(Refusal::UnknownTool)?;
+        let tool = Arc::clone(tool);
+        trail.tool = Some((Arc::clone(&tool), *decision_digest));
+        Ok(Resolved { principal, agent, tool, arguments })
+    }
+}
+
+/// The call is counted, whatever becomes of it.
+#[derive(Debug)]
+#[must_use]
+pub struct Metered {
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: Arc<Tool>,
+    arguments: Result<Arguments, ArgumentsError>,
+}
+
+impl Monitor {
+    fn meter(&self, call: Resolved, trail: &mut Trail) -> Result<Metered, Refusal> {
+        let Resolved { principal, agent, tool, arguments } = call;
+        let arguments = match arguments {
+            Value::Null => Arguments::new(Map::new()),
+            Value::Object(values) => Arguments::new(values),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Err(ArgumentsError::Malformed("be an object".to_owned()))
+            }
+        };
+        // What cannot be read counts as one and the same call: repeating it is a loop as well.
+        let canonical = arguments.as_ref().map(Arguments::canonical).unwrap_or_default();
+        trail.arguments = canonical.to_vec();
+        let counters = self.counters(&principal, &agent, &tool, canonical);
+        let reservation =
+            self.journal.reserve(&counters, trail.begun).map_err(Refusal::RateLimited)?;
+        trail.charges = reservation.into_charges();
+        Ok(Metered { principal, agent, tool, arguments })
+    }
+
+    fn counters(
+        &self,
+        principal: &Principal,
+        agent: &Agent,
+        tool: &Tool,
+        canonical: &[u8],
+    ) -> Vec<Counter> {
+        let session = principal.session();
+        let tenant = principal.tenant.as_str();
+        let mut counters = Vec::new();
+        // Agent and tool names hold no `/`, so no two of these share a key.
+        let mut count = |who: String, limits: &Limits| {
+            let mut push = |key: String, window, max: Option<u32>, identical| {
+                counters.extend(max.map(|max| Counter { key, window, max, identical }));
+            };
+            push(format!("{who}/session/{session}"), Window::Session, limits.per_session, false);
+            push(format!("{who}/tenant/{tenant}"), Window::Minute, limits.per_minute, false);
+            push(format!("{who}/tenant/{tenant}"), Window::Hour, limits.per_hour, false);
+            let same = Digest::of(
+                "countersign/identical/1",
+                &[session.as_bytes(), tool.name.as_str().as_bytes(), canonical],
+            );
+            push(format!("{who}/call/{same}"), Window::Minute, limits.identical_per_minute, true);
+        };
+        count(format!("agent/{}", agent.id), &agent.limits);
+        count(format!("tool/{}", tool.name), &tool.limits);
+        count("all".to_owned(), &self.posture.tenant_limits);
+        if let Some(grant) = agent.grants.get(&tool.name) {
+            count(format!("grant/{}/{}", agent.id, tool.name), &grant.limits);
+        }
+        counters
+    }
+}
+
+/// The arguments fit the tool's schema and have one canonical form.
+#[derive(Debug)]
+#[must_use]
+pub struct Validated {
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: Arc<Tool>,
+    arguments: Arguments,
+}
+
+impl Monitor {
+    fn validate(&self, call: Metered) -> Result<Validated, Refusal> {
+        let Metered { principal, agent, tool, arguments } = call;
+        let arguments = arguments.map_err(|error| {
+            let ArgumentsError::Malformed(expected) = error else {
+                return Refusal::InvalidArguments(Vec::new());
+            };
+            let path = "(arguments)".to_owned();
+            Refusal::InvalidArguments(vec![Issue { path, expected, membership: false }])
+        })?;
+        let issues = tool.schema.issues(&Value::Object(arguments.values().clone()));
+        if issues.is_empty() {
+            return Ok(Validated { principal, agent, tool, arguments });
+        }
+        Err(invalid(&principal, &tool, arguments.values(), issues))
+    }
+}
+
+/// What is wrong with the arguments, told without an oracle: whether a scoped identifier is
+/// another tenant's or nobody's, the answer is the same, and it names only the caller's own.
+fn invalid(
+    principal: &Principal,
+    tool: &Tool,
+    arguments: &Map<String, Value>,
+    mut issues: Vec<Issue>,
+) -> Refusal {
+    let scoped = |issue: &Issue| {
+        let path = without_indices(&issue.path);
+        tool.scope.iter().filter_map(|rule| rule.path()).any(|(at, _)| at.to_string() == path)
+    };
+    issues.retain(|issue| !(issue.membership && scoped(issue)));
+    let violations: Vec<_> =
+        tool.scope.iter().filter_map(|rule| rule.verify(principal, arguments).err()).collect();
+    if issues.is_empty()
+        && let Some(first) = violations.first()
+    {
+        return Refusal::OutOfScope(first.clone());
+    }
+    for violation in violations {
+        if !issues.iter().any(|issue| without_indices(&issue.path) == violation.path) {
+            let expected = format!("be one of your own: {}", violation.allowed.join(", "));
+            issues.push(Issue { path: violation.path, expected, membership: true });
+        }
+    }
+    Refusal::InvalidArguments(issues)
+}
+
+/// `parcels[0].account_id` → `parcels[].account_id`, the form of an argument path.
+fn without_indices(path: &str) -> String {
+    let mut inside = false;
+    path.chars()
+        .filter(|&c| {
+            inside = (inside || c == '[') && c != ']';
+            !inside || c == '['
+        })
+        .collect()
+}
+
+// ── may it be done ──────────────────────────────────────────────────────────────────────────────
+
+/// Every scoped argument is the caller's own; bound ones are put in from the token.
+#[derive(Debug)]
+#[must_use]
+pub struct Bound {
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: Arc<Tool>,
+    arguments: Arguments,
+    scope: ScopeEvidence,
+}
+
+impl Monitor {
+    fn bind(&self, call: Validated, trail: &mut Trail) -> Result<Bound, Refusal> {
+        let Validated { principal, agent, tool, arguments } = call;
+        let (scope, bound) = scope::bind(&tool.scope, &principal, arguments.values())
+            .map_err(Refusal::OutOfScope)?;
+        let arguments = arguments.with(bound).map_err(|error| {
+            Refusal::Undecided(format!("a bound argument has no canonical form: {error}"))
+        })?;
+        trail.arguments = arguments.canonical().to_vec();
+        Ok(Bound { principal, agent, tool, arguments, scope })
+    }
+}
+
+/// Policy permits it, by these policies, at this clearance.
+#[derive(Debug)]
+#[must_use]
+pub struct Authorized {
+    principal: Arc<Principal>,
+    tool: Arc<Tool>,
+    arguments: Arguments,
+    clearance: Rung,
+}
+
+impl Monitor {
+    fn authorize(&self, call: Bound, trail: &mut Trail) -> Result<Authorized, Refusal> {
+        let Bound { principal, agent, tool, arguments, scope } = call;
+        let question = Question {
+            agent: &agent.id,
+            principal: &principal,
+            tool: &tool.name,
+            arguments: arguments.values(),
+            scope: &scope,
+        };
+        let Permission { determining, clearance } =
+            self.pdp.decide(&question).map_err(|denial| match denial {
+                Denial::Forbidden(policies) => Refusal::Forbidden(policies),
+                Denial::Undecided(policy) => Refusal::Undecided(policy),
+            })?;
+        if determining.is_empty() {
+            return Err(Refusal::Forbidden(Vec::new())); // A permission nobody gave is none.
+        }
+        trail.policies = determining;
+        // INVARIANT: no policy lowers a tool's rung; the ladder's step is the least clearance.
+        let clearance = clearance.max(tool.effect.rung());
+        Ok(Authorized { principal, tool, arguments, clearance })
+    }
+}
+
+/// What the systems themselves had to confirm, they have: so far no rule asks them.
+#[derive(Debug)]
+#[must_use]
+pub struct LookedUp {
+    authorized: Authorized,
+}
+
+impl Monitor {
+    fn look_up(&self, call: Authorized) -> LookedUp {
+        LookedUp { authorized: call }
+    }
+}
+
+/// Nobody need approve it.
+#[derive(Debug)]
+#[must_use]
+pub struct Cleared {
+    principal: Arc<Principal>,
+    tool: Arc<Tool>,
+    arguments: Arguments,
+}
+
+impl Monitor {
+    fn clear(&self, call: LookedUp) -> Result<Cleared, Refusal> {
+        let Authorized { principal, tool, arguments, clearance } = call.authorized;
+        if clearance > Rung::UNGATED {
+            return Err(Refusal::ApprovalRequired(clearance));
+        }
+        Ok(Cleared { principal, tool, arguments })
+    }
+}
+
+/// The intent is durable. The only stage that can act.
+#[derive(Debug)]
+#[must_use]
+pub struct Recorded {
+    cleared: Cleared,
+    call: CallId,
+}
+
+impl Monitor {
+    async fn record(&self, cleared: Cleared, trail: &mut Trail) -> Result<Recorded, Refusal> {
+        let charges = std::mem::take(&mut trail.charges);
+        let entry = trail.entry(Kind::Intent, trail.begun).charged(charges);
+        let entry = bounded(entry, "arguments", &trail.arguments);
+        let receipt = self.journal.append(entry).await;
+        let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.0))?;
+        trail.intent = Some(receipt);
+        Ok(Recorded { cleared, call: trail.call.clone() })
+    }
+}
+
+// ── below the watershed ─────────────────────────────────────────────────────────────────────────
+
+/// Leave to perform one call, once. Not `Clone`, and spent by use.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    call: CallId,
+    tenant: TenantId,
+    tool: Arc<Tool>,
+    arguments: Arguments,
+}
+
+impl Permit {
+    /// Which call.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        &self.call
+    }
+    /// Whose data it may touch.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    /// The tool, with the system to reach, the plan to carry out and its bounds.
+    #[must_use]
+    pub fn tool(&self) -> &Tool {
+        &self.tool
+    }
+    /// The plan to carry out.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.tool.plan
+    }
+    /// The arguments to bind, and nothing else of what the agent sent.
+    #[must_use]
+    pub fn arguments(&self) -> &Map<String, Value> {
+        self.arguments.values()
+    }
+}
+
+/// The system has answered.
+#[derive(Debug)]
+#[must_use]
+pub struct Executed {
+    tool: Arc<Tool>,
+    report: Report,
+}
+
+impl Monitor {
+    async fn execute(&self, call: Recorded) -> Result<Executed, Fault> {
+        let Recorded { cleared: Cleared { principal, tool, arguments }, call } = call;
+        let tenant = principal.tenant.clone();
+        let permit = Permit { call, tenant, tool: Arc::clone(&tool), arguments };
+        // A connector that panics must not take the outcome's record with it.
+        let outcome = caught(async { self.connector.execute(permit).await }).await;
+        let outcome = outcome.unwrap_or_else(|| {
+            Err(SystemFault {
+                kind: SystemFaultKind::Failed,
+                applied: Applied::Unknown,
+                detail: "the connector panicked".to_owned(),
+            })
+        });
+        match outcome {
+            Ok(report) => Ok(Executed { tool, report }),
+            // A read that failed changed nothing, whatever else is unknown.
+            Err(fault) if tool.effect == Effect::Read => {
+                Err(Fault::System(SystemFault { applied: Applied::NotApplied, ..fault }))
+            }
+            Err(fault) => Err(Fault::System(fault)),
+        }
+    }
+}
+
+/// `None` if `future` panicked.
+async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Some),
+        Err(_panic) => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+/// The system kept to the permit's bounds.
+#[derive(Debug)]
+#[must_use]
+pub struct Verified {
+    report: Report,
+}
+
+impl Monitor {
+    fn verify(&self, call: Executed) -> Result<Verified, Fault> {
+        let Executed { tool, report } = call;
+        let rows_max = u64::from(tool.plan.bounds().rows_max);
+        let rows =
+            report.result.as_array().map(|rows| u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        if rows != Some(report.rows) || report.rows > rows_max {
+            return Err(Fault::Withheld(format!(
+                "the connector reported {} rows, sent {rows:?}, and may send {rows_max}",
+                report.rows
+            )));
+        }
+        Ok(Verified { report })
+    }
+}
+
+/// The result is fit to be shown, and not yet on record.
+#[derive(Debug)]
+#[must_use]
+pub struct Screened {
+    text: String,
+    value: Value,
+    applied: Applied,
+}
+
+impl Monitor {
+    fn screen(&self, call: Verified, trail: &mut Trail) -> Result<Screened, Fault> {
+        let Report { mut result, rows, truncated, applied } = call.report;
+        let hidden = screen::strip_hidden(&mut result);
+        let value = json!({ "rows": result, "row_count": rows, "truncated": truncated });
+        let text = value.to_string();
+        trail.shown = Some(Shown { rows, truncated, hidden });
+        Ok(Screened { text, value, applied })
+    }
+}
+
+// ── what the agent is told ──────────────────────────────────────────────────────────────────────
+
+/// What the caller is told. Doors serialize this and nothing else.
+#[derive(Debug)]
+#[must_use]
+pub enum Answer {
+    /// Executed, screened and on record.
+    Completed(Completed),
+    /// Stopped before anything was done.
+    Refused(RefusedCall),
+    /// Stopped after something may have been done.
+    Faulted(FaultedCall),
+}
+
+impl Answer {
+    /// The call's id, by which its records are found.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        match self {
+            Self::Completed(completed) => &completed.call,
+            Self::Refused(refused) => &refused.call,
+            Self::Faulted(faulted) => &faulted.call,
+        }
+    }
+}
+
+/// The outcome is durable. The only stage whose result may reach the agent.
+#[derive(Debug)]
+#[must_use]
+pub struct Completed {
+    call: CallId,
+    receipt: Receipt,
+    text: String,
+    value: Value,
+}
+
+impl Completed {
+    /// The result as JSON text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+    /// The same as a value: `{rows, row_count, truncated}`.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+    /// Where the outcome stands in the journal.
+    #[must_use]
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+}
+
+/// A call that was stopped before anything was done. Its record is on the way.
+#[derive(Debug)]
+#[must_use]
+pub struct RefusedCall {
+    call: CallId,
+    refusal: Refusal,
+}
+
+impl RefusedCall {
+    /// Why.
+    #[must_use]
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+    /// What the agent is told.
+    #[must_use]
+    pub fn public(&self) -> Public {
+        self.refusal.public()
+    }
+}
+
+/// A call that was begun and did not end well.
+#[derive(Debug)]
+#[must_use]
+pub struct FaultedCall {
+    call: CallId,
+    fault: Fault,
+}
+
+impl FaultedCall {
+    /// How it ended.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+    /// What the agent is told.
+    #[must_use]
+    pub fn public(&self) -> Public {
+        self.fault.public()
+    }
+}
+
+impl Monitor {
+    async fn complete(&self, screened: Screened, trail: Trail) -> Answer {
+        let Screened { text, value, applied } = screened;
+        let entry = trail
+            .outcome(self.clock.now())
+            .with("status", "ok")
+            .with("applied", applied.as_str())
+            .with("result_bytes", text.len());
+        match self.journal.append(bounded(entry, "result", text.as_bytes())).await {
+            Ok(receipt) => Answer::Completed(Completed { call: trail.call, receipt, text, value }),
+            // The intent stays without an outcome; recovery closes it as unknown.
+            Err(error) => Answer::Faulted(FaultedCall {
+                call: trail.call,
+                fault: Fault::JournalUnavailable(error.0),
+            }),
+        }
+    }
+
+    async fn fail(&self, fault: Fault, trail: Trail) -> Answer {
+        let entry = trail
+            .outcome(self.clock.now())
+            .with("status", "fault")
+            .with("code", fault.code())
+            .with("applied", fault.applied().as_str())
+            .body("detail", cut(fault.detail()));
+        let fault = match self.journal.append(entry).await {
+            Ok(_receipt) => fault,
+            Err(error) => Fault::JournalUnavailable(error.0),
+        };
+        Answer::Faulted(FaultedCall { call: trail.call, fault })
+    }
+
+    /// Notes the refusal. It never waits: an agent that is refused must not be able to slow down
+    /// those that are not.
+    fn refuse(&self, trail: Trail, refusal: Refusal) -> RefusedCall {
+        let repeat = trail.repeat(&refusal);
+        let mut entry = trail
+            .entry(Kind::Refusal, trail.begun)
+            .with("code", refusal.code())
+            .body("claimed_tool", cut(&trail.claimed))
+            .body("detail", cut(&refusal.detail()));
+        if let Refusal::Forbidden(policies) = &refusal {
+            entry = entry.with("policies", policies.clone());
+        }
+        let entry = bounded(entry, "arguments", &trail.arguments).charged(trail.charges);
+        self.journal.note(Noted { entry, repeat });
+        RefusedCall { call: trail.call, refusal }
+    }
+}
+
+// ── what the journal is told ────────────────────────────────────────────────────────────────────
+
+/// What is known of a call so far, for its records. It carries no authority: no stage is made
+/// from it.
+#[derive(Debug)]
+pub struct Trail {
+    call: CallId,
+    begun: Timestamp,
+    door: Door,
+    posture: Option<Digest>,
+    principal: Option<Arc<Principal>>,
+    agent: Option<Arc<Agent>>,
+    claimed: String,
+    tool: Option<(Arc<Tool>, Digest)>,
+    arguments: Vec<u8>,
+    charges: Vec<Charge>,
+    policies: Vec<String>,
+    intent: Option<Receipt>,
+    shown: Option<Shown>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    rows: u64,
+    truncated: bool,
+    hidden: u64,
+}
+
+impl Monitor {
+    fn trail(&self, proposed: &Proposed) -> Trail {
+        let mut trail = Trail::begin(self.new_call_id(), self.clock.now(), proposed.caller.door);
+        trail.posture = Some(self.posture.digest);
+        trail.principal = Some(Arc::clone(&proposed.caller.principal));
+        trail.claimed.clone_from(&proposed.tool);
+        trail
+    }
+}
+
+impl Trail {
+    fn begin(call: CallId, begun: Timestamp, door: Door) -> Self {
+        Self {
+            call,
+            begun,
+            door,
+            posture: None,
+            principal: None,
+            agent: None,
+            claimed: String::new(),
+            tool: None,
+            arguments: Vec::new(),
+            charges: Vec::new(),
+            policies: Vec::new(),
+            intent: None,
+            shown: None,
+        }
+    }
+
+    /// The members that every record of a call has, as far as they are known.
+    fn entry(&self, kind: Kind, at: Timestamp) -> Entry {
+        let mut entry =
+            Entry::new(kind, at).with("call", self.call.as_str()).with("door", self.door.as_str());
+        if let Some(posture) = &self.posture {
+            entry = entry.with("posture", posture.to_string());
+        }
+        if let Some(agent) = &self.agent {
+            entry = entry.with("agent", agent.id.as_str());
+        }
+        if let Some((tool, decision)) = &self.tool {
+            entry = entry
+                .with("tool", tool.name.as_str())
+                .with("system", tool.system.as_str())
+                .with("effect", tool.effect.as_str())
+                .with("rung", tool.effect.rung().number())
+                .with("decision", decision.to_string());
+        }
+        if !self.policies.is_empty() {
+            entry = entry.with("policies", self.policies.clone());
+        }
+        if let Some(principal) = &self.principal {
+            entry = entry
+                .with("tenant", principal.tenant.as_str())
+                .body("principal", described(principal));
+        }
+        entry
+    }
+
+    fn outcome(&self, at: Timestamp) -> Entry {
+        let mut entry =
+            self.entry(Kind::Outcome, at).with("duration_us", at.micros_since(self.begun));
+        if let Some(intent) = &self.intent {
+            entry =
+                entry.with("intent", json!({ "stream": &*intent.stream, "seq": intent.sequence }));
+        }
+        if let Some(Shown { rows, truncated, hidden }) = &self.shown {
+            entry = entry
+                .with("rows", *rows)
+                .with("truncated", *truncated)
+                .with("hidden_characters", *hidden);
+        }
+        entry
+    }
+
+    /// Refusals that are repeats of one another. Those that no counter bounds (before metering, or
+    /// by it) are told apart by caller and code alone, so that a flood of different ones is one.
+    fn repeat(&self, refusal: &Refusal) -> Digest {
+        let principal = self.principal.as_deref().map(described).unwrap_or_default();
+        let (tool, arguments) = match (&self.tool, self.charges.is_empty()) {
+            (Some((tool, _)), false) => (tool.name.as_str(), self.arguments.as_slice()),
+            (Some((tool, _)), true) => (tool.name.as_str(), [].as_slice()),
+            (None, _) => ("", [].as_slice()),
+        };
+        Digest::of(
+            "countersign/repeat/1",
+            &[
+                &principal,
+                self.door.as_str().as_bytes(),
+                tool.as_bytes(),
+                refusal.code().as_bytes(),
+                arguments,
+            ],
+        )
+    }
+}
+
+/// What a record says of a person, as a body that can be erased.
+fn described(principal: &Principal) -> Vec<u8> {
+    let Principal {
+        issuer,
+        subject,
+        actor,
+        tenant: _,
+        sid,
+        attributes: _,
+        agent_build,
+        model,
+        expires: _,
+    } = principal;
+    let mut members = json!({
+        "issuer": issuer.as_str(),
+        "subject": subject.as_str(),
+        "actor": actor.as_str(),
+        "session": principal.session().to_string(),
+    });
+    for (name, value) in [("sid", sid), ("agent_build", agent_build), ("model", model)] {
+        if let (Some(value), Some(members)) = (value, members.as_object_mut()) {
+            members.insert(name.to_owned(), value.as_str().into());
+        }
+    }
+    members.to_string().into_bytes()
+}
+
+/// A body whole, up to [`RESULT_BYTES_RECORDED_MAX`]; above it, its SHA-256 and size.
+fn bounded(entry: Entry, field: &'static str, bytes: &[u8]) -> Entry {
+    if bytes.len() <= RESULT_BYTES_RECORDED_MAX {
+        return entry.body(field, bytes);
+    }
+    let digest = Digest::sha256(bytes).to_string();
+    entry.body(field, json!({ "sha256": digest, "bytes": bytes.len() }).to_string())
+}
+
+/// At most [`DETAIL_BYTES_MAX`] bytes of a text, cut between characters.
+fn cut(text: &str) -> &[u8] {
+    let end = text.floor_char_boundary(DETAIL_BYTES_MAX.min(text.len()));
+    text.as_bytes().get(..end).unwrap_or_default()
+}

@@ -1,0 +1,189 @@
+//! The sockets of the monitor: what it needs from the world, as contracts.
+//!
+//! Each says what holds on return, what may run concurrently and who retries (nobody does, unless
+//! it says so). The monitor re-checks what it can of what a port returns.
+
+use crate::call::Permit;
+use crate::id::{AgentId, Digest, Timestamp, ToolName};
+use crate::principal::Principal;
+use crate::quota::{Counter, LimitReached, Reservation};
+use crate::record::Entry;
+use crate::refusal::{Applied, AuthenticationFailure, SystemFault};
+use crate::scope::ScopeEvidence;
+use crate::tool::Rung;
+use serde_json::{Map, Value};
+use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
+
+/// A boxed future, so that ports can be trait objects.
+pub type Eventually<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The time. Never goes back by more than a clock adjustment does.
+pub trait Clock: Send + Sync + Debug {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Unpredictable bytes, from the operating system.
+pub trait Entropy: Send + Sync + Debug {
+    /// Fills `bytes`. A source that cannot must abort the process: a guessable id is worse.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// A bearer token as it was sent. It does not outlive authentication and never shows itself.
+pub struct Credential(Option<String>);
+
+impl Credential {
+    /// A bearer token.
+    #[must_use]
+    pub fn bearer(token: impl Into<String>) -> Self {
+        Self(Some(token.into()))
+    }
+    /// Nothing was sent.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+    /// The token, to be verified.
+    #[must_use]
+    pub fn expose(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Credential(…)" } else { "Credential(none)" })
+    }
+}
+
+/// Who a credential belongs to.
+pub trait Authenticator: Send + Sync + Debug {
+    /// Verifies signature, issuer, audience and times, and maps claims. May be called concurrently;
+    /// the same credential may be answered from a cache until it expires.
+    ///
+    /// # Errors
+    /// [`AuthenticationFailure`] for everything that is not wholly valid.
+    fn authenticate<'a>(
+        &'a self,
+        credential: &'a Credential,
+        now: Timestamp,
+    ) -> Eventually<'a, Result<Arc<Principal>, AuthenticationFailure>>;
+}
+
+/// The policy decision point: a pure function of its bundle and the question.
+pub trait Pdp: Send + Sync + Debug {
+    /// Permits, with at least one determining policy, or says why not.
+    ///
+    /// # Errors
+    /// [`Denial::Undecided`] if any policy could not be evaluated, whatever the others say.
+    fn decide(&self, question: &Question<'_>) -> Result<Permission, Denial>;
+}
+
+/// What policy is asked. Everything in it is verified: the principal by its token, the arguments by
+/// the tool's schema, the scope by the tool's rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The agent of the posture.
+    pub agent: &'a AgentId,
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// For which tool.
+    pub tool: &'a ToolName,
+    /// With which arguments, bound ones included.
+    pub arguments: &'a Map<String, Value>,
+    /// The values found where scope rules look.
+    pub scope: &'a ScopeEvidence,
+}
+
+/// A permission by policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// The policies it rests on; never empty.
+    pub determining: Vec<String>,
+    /// The clearance without which it does not hold. [`Rung::UNGATED`] if no gate forbids.
+    pub clearance: Rung,
+}
+
+/// A refusal by policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    /// No policy permits, or these forbid.
+    Forbidden(Vec<String>),
+    /// This one could not be evaluated.
+    Undecided(String),
+}
+
+/// Proof that an entry reached stable storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which stream it is in.
+    pub stream: Arc<str>,
+    /// Its place there, from 0.
+    pub sequence: u64,
+    /// Its hash.
+    pub hash: Digest,
+}
+
+/// Why an entry was not made durable. The text is for operators.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unrecorded(pub String);
+
+/// The journal and the counters, in one store because they change in one transaction.
+pub trait Journal: Send + Sync + Debug {
+    /// Counts a call against all counters or none. In memory, never waits; concurrent callers are
+    /// admitted exactly up to each maximum. It becomes durable with the entry that carries the
+    /// reservation's charges.
+    ///
+    /// # Errors
+    /// [`LimitReached`] if one counter is used up.
+    fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached>;
+
+    /// Appends. On `Ok` the entry and its charges are on stable storage, chained, and survive
+    /// kill -9 and power loss. On `Err` they may or may not be; nothing may be built on either.
+    /// Entries of concurrent callers share a sync. Dropping the future does not withdraw the entry.
+    /// A full queue is an error at once, never a wait without bound.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]; the caller must not go on, and must not retry.
+    fn append(&self, entry: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>>;
+
+    /// Notes a refusal. Never waits and never fails: repeats of the same [`Repeat`] within a minute
+    /// become one entry with a count, first and last; memory is bounded. Durable within a second
+    /// or so, or when the store is closed.
+    fn note(&self, refused: Refused);
+}
+
+/// A refused call on its way to the journal.
+#[derive(Debug)]
+pub struct Refused {
+    /// The entry to be written, without `count`, `first` and `last`.
+    pub entry: Entry,
+    /// Refusals with equal keys are repeats of one another.
+    pub repeat: Repeat,
+}
+
+/// What makes two refusals repeats of one another.
+pub type Repeat = Digest;
+
+/// A production system.
+pub trait Connector: Send + Sync + Debug {
+    /// Performs the one call that `permit` names, once. There is no other method that acts.
+    ///
+    /// # Errors
+    /// [`SystemFault`], with what is known of the effect. Nothing is retried.
+    fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>>;
+}
+
+/// What a connector brought back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The result: an array of rows for SQL. Unscreened.
+    pub result: Value,
+    /// How many rows are in it.
+    pub rows: u64,
+    /// Whether there were more than the bounds admit.
+    pub truncated: bool,
+    /// What is known of the effect.
+    pub applied: Applied,
+}

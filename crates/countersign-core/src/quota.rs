@@ -1,0 +1,303 @@
+//! Limits: exact counters in fixed windows, so that an auditor can recount them.
+
+use crate::bound::{SESSION_ABSOLUTE_S, SESSION_IDLE_S};
+use crate::id::Timestamp;
+use std::collections::BTreeMap;
+
+/// How many calls a posture allows. What is not set is not limited here; every agent has all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Calls per session.
+    pub per_session: Option<u32>,
+    /// Calls per minute of the clock, UTC.
+    pub per_minute: Option<u32>,
+    /// Calls per hour of the clock, UTC.
+    pub per_hour: Option<u32>,
+    /// The same call (tool and arguments) per session and minute: the loop breaker.
+    pub identical_per_minute: Option<u32>,
+}
+
+/// The span that a counter covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Window {
+    /// A minute of the clock, UTC.
+    Minute,
+    /// An hour of the clock, UTC.
+    Hour,
+    /// From a session's first call to its idle or absolute end.
+    Session,
+}
+
+impl Window {
+    /// As records write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Session => "session",
+        }
+    }
+
+    /// As records write it, read back.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Minute, Self::Hour, Self::Session].into_iter().find(|w| w.as_str() == text)
+    }
+
+    const fn clock_s(self) -> Option<i64> {
+        match self {
+            Self::Minute => Some(60),
+            Self::Hour => Some(3_600),
+            Self::Session => None,
+        }
+    }
+}
+
+/// One counter that a call runs against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter {
+    /// What is counted, unique per window: `agent/support-copilot/tenant/acct_alpha`.
+    pub key: String,
+    /// Over what span.
+    pub window: Window,
+    /// How many are admitted.
+    pub max: u32,
+    /// Whether it is the loop breaker's.
+    pub identical: bool,
+}
+
+/// A counter's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// When its window began.
+    pub started: Timestamp,
+    /// When it last counted.
+    pub last: Timestamp,
+    /// How many were admitted since `started`.
+    pub count: u32,
+}
+
+impl Tally {
+    /// The state as of `now`: itself, or a new window with nothing in it. A clock that goes back
+    /// does not open a new window.
+    #[must_use]
+    pub fn at(previous: Option<Self>, window: Window, now: Timestamp) -> Self {
+        let started = match window.clock_s() {
+            Some(span) => Timestamp::from_secs(
+                now.secs().saturating_sub(now.secs().checked_rem_euclid(span).unwrap_or(0)),
+            ),
+            None => now,
+        };
+        let fresh = Self { started, last: now, count: 0 };
+        match previous {
+            Some(tally) if !tally.ended(window, now) => tally,
+            Some(_) | None => fresh,
+        }
+    }
+
+    /// Whether the window is over at `now`.
+    #[must_use]
+    pub fn ended(&self, window: Window, now: Timestamp) -> bool {
+        let since =
+            |earlier: Timestamp| now.micros_since(earlier).checked_div(1_000_000).unwrap_or(0);
+        match window.clock_s().and_then(|span| u64::try_from(span).ok()) {
+            Some(span) => since(self.started) >= span,
+            None => since(self.last) >= SESSION_IDLE_S || since(self.started) >= SESSION_ABSOLUTE_S,
+        }
+    }
+
+    /// Seconds from `now` until the window is over, at least 1.
+    #[must_use]
+    pub fn ends_in_s(&self, window: Window, now: Timestamp) -> u64 {
+        let elapsed = now.micros_since(self.started).checked_div(1_000_000).unwrap_or(0);
+        let span =
+            window.clock_s().and_then(|s| u64::try_from(s).ok()).unwrap_or(SESSION_ABSOLUTE_S);
+        span.saturating_sub(elapsed).max(1)
+    }
+}
+
+/// A counted call: which counters it has been added to, to be made durable with its record.
+///
+/// Not `Clone`: one call is counted once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Reservation {
+    charges: Vec<Charge>,
+}
+
+impl Reservation {
+    /// What has been counted.
+    #[must_use]
+    pub fn charges(&self) -> &[Charge] {
+        &self.charges
+    }
+    /// Gives up the reservation for its charges, to go into a record.
+    #[must_use]
+    pub fn into_charges(self) -> Vec<Charge> {
+        self.charges
+    }
+}
+
+/// One more in one counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// The counter's key.
+    pub key: String,
+    /// Its window.
+    pub window: Window,
+    /// When that window began.
+    pub started: Timestamp,
+    /// When this call was counted.
+    pub at: Timestamp,
+}
+
+/// A limit that is used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitReached {
+    /// The counter's key.
+    pub key: String,
+    /// Its window.
+    pub window: Window,
+    /// What it admits.
+    pub max: u32,
+    /// Whether it is the loop breaker.
+    pub identical: bool,
+    /// Seconds until the window is over.
+    pub retry_after_s: u64,
+}
+
+/// All counters of one process, in memory. The store keeps one behind a lock and makes each
+/// reservation durable with the record of its call.
+#[derive(Debug, Default)]
+pub struct Meter {
+    tallies: BTreeMap<(Window, String), Tally>,
+}
+
+impl Meter {
+    /// Puts back what was durable.
+    pub fn restore(&mut self, key: String, window: Window, tally: Tally) {
+        self.tallies.insert((window, key), tally);
+    }
+
+    /// Counts a call against all of `counters`, or against none if one is used up.
+    ///
+    /// # Errors
+    /// The [`LimitReached`] that holds longest.
+    pub fn reserve(
+        &mut self,
+        counters: &[Counter],
+        now: Timestamp,
+    ) -> Result<Reservation, LimitReached> {
+        let tallies: Vec<Tally> = counters
+            .iter()
+            .map(|c| {
+                Tally::at(self.tallies.get(&(c.window, c.key.clone())).copied(), c.window, now)
+            })
+            .collect();
+        let reached = counters
+            .iter()
+            .zip(&tallies)
+            .filter(|(counter, tally)| tally.count >= counter.max)
+            .map(|(counter, tally)| LimitReached {
+                key: counter.key.clone(),
+                window: counter.window,
+                max: counter.max,
+                identical: counter.identical,
+                retry_after_s: tally.ends_in_s(counter.window, now),
+            })
+            .max_by_key(|reached| reached.retry_after_s);
+        if let Some(reached) = reached {
+            return Err(reached);
+        }
+        let mut charges = Vec::with_capacity(counters.len());
+        for (counter, tally) in counters.iter().zip(tallies) {
+            let counted =
+                Tally { last: now.max(tally.last), count: tally.count.saturating_add(1), ..tally };
+            self.tallies.insert((counter.window, counter.key.clone()), counted);
+            charges.push(Charge {
+                key: counter.key.clone(),
+                window: counter.window,
+                started: tally.started,
+                at: now,
+            });
+        }
+        Ok(Reservation { charges })
+    }
+
+    /// Forgets counters whose window is over.
+    pub fn sweep(&mut self, now: Timestamp) {
+        self.tallies.retain(|(window, _), tally| !tally.ended(*window, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn counter(window: Window, max: u32) -> Counter {
+        Counter { key: "k".to_owned(), window, max, identical: false }
+    }
+
+    #[test]
+    fn a_limit_admits_exactly_its_number_per_window() {
+        let mut meter = Meter::default();
+        let at = |s: i64| Timestamp::from_secs(6_000 + s);
+        let minute = [counter(Window::Minute, 3)];
+        for s in [0, 1, 59] {
+            assert!(meter.reserve(&minute, at(s)).is_ok());
+        }
+        let reached = meter.reserve(&minute, at(59)).unwrap_err();
+        assert_eq!((reached.max, reached.retry_after_s), (3, 1));
+        assert!(meter.reserve(&minute, at(60)).is_ok(), "the next minute of the clock");
+    }
+
+    #[test]
+    fn a_refused_call_is_charged_to_no_counter() {
+        let mut meter = Meter::default();
+        let now = Timestamp::from_secs(0);
+        let open = counter(Window::Hour, 2);
+        let shut = counter(Window::Minute, 0);
+        for _ in 0..10 {
+            assert!(meter.reserve(&[open.clone(), shut.clone()], now).is_err());
+        }
+        assert!(meter.reserve(&[open], now).is_ok());
+    }
+
+    #[test]
+    fn a_session_ends_when_idle_and_after_its_longest_life() {
+        let mut meter = Meter::default();
+        let session = [counter(Window::Session, 1)];
+        let idle = i64::try_from(SESSION_IDLE_S).unwrap();
+        assert!(meter.reserve(&session, Timestamp::from_secs(0)).is_ok());
+        assert!(meter.reserve(&session, Timestamp::from_secs(idle - 1)).is_err());
+        assert!(meter.reserve(&session, Timestamp::from_secs(idle)).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_opens_no_new_window() {
+        let mut meter = Meter::default();
+        let minute = [counter(Window::Minute, 1)];
+        assert!(meter.reserve(&minute, Timestamp::from_secs(6_000)).is_ok());
+        assert!(meter.reserve(&minute, Timestamp::from_secs(5_000)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_ever_admits_more_than_its_maximum(
+            steps in prop::collection::vec(0i64..30, 1..200), max in 1u32..6,
+        ) {
+            let mut meter = Meter::default();
+            let mut now = 0;
+            let mut admitted: BTreeMap<i64, u32> = BTreeMap::new();
+            for step in steps {
+                now += step;
+                let outcome = meter.reserve(&[counter(Window::Minute, max)], Timestamp::from_secs(now));
+                let seen = admitted.entry(now / 60).or_default();
+                prop_assert_eq!(outcome.is_ok(), *seen < max);
+                *seen += u32::from(outcome.is_ok());
+            }
+        }
+    }
+}

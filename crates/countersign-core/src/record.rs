@@ -1,0 +1,160 @@
+//! What the journal keeps of a call: a header that the chain covers for ever, and bodies beside it
+//! that can be erased one by one. The bytes are a published format: `docs/audit-format.md`.
+
+use crate::chain::{self, SALT_BYTES};
+use crate::id::{Digest, Timestamp};
+use crate::quota::Charge;
+use serde_json::{Map, Value};
+
+/// The format of the headers below.
+pub const FORMAT: u64 = 1;
+
+/// What a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A process began to write a stream; names the heads of the streams before it.
+    StreamOpened,
+    /// A process ended its stream in good order.
+    StreamClosed,
+    /// A call is about to be made.
+    Intent,
+    /// What came of it.
+    Outcome,
+    /// A call, or several alike, stopped before anything was done.
+    Refusal,
+}
+
+impl Kind {
+    /// As headers write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamOpened => "stream_opened",
+            Self::StreamClosed => "stream_closed",
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+            Self::Refusal => "refusal",
+        }
+    }
+    /// As headers write it, read back.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::StreamOpened, Self::StreamClosed, Self::Intent, Self::Outcome, Self::Refusal]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A record before it has its place in a stream.
+#[derive(Debug)]
+pub struct Entry {
+    kind: Kind,
+    at: Timestamp,
+    header: Map<String, Value>,
+    bodies: Vec<(&'static str, Vec<u8>)>,
+    charges: Vec<Charge>,
+}
+
+impl Entry {
+    /// Begins a record.
+    #[must_use]
+    pub fn new(kind: Kind, at: Timestamp) -> Self {
+        Self { kind, at, header: Map::new(), bodies: Vec::new(), charges: Vec::new() }
+    }
+
+    /// Adds a member to the header: kept for ever, so nothing of a person belongs here.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.header.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a body: committed to by the header, erasable. An empty one is left out.
+    #[must_use]
+    pub fn body(mut self, field: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            self.bodies.push((field, bytes));
+        }
+        self
+    }
+
+    /// Adds the counters this call has used, made durable with the record.
+    #[must_use]
+    pub fn charged(mut self, charges: Vec<Charge>) -> Self {
+        self.charges = charges;
+        self
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// When.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The counters this call has used.
+    #[must_use]
+    pub fn charges(&self) -> &[Charge] {
+        &self.charges
+    }
+
+    /// Gives the record its place: the header's bytes (canonical JSON, RFC 8785), its hash, and
+    /// the bodies with their salts. `salt` is asked once for each body.
+    #[must_use]
+    pub fn seal(
+        self,
+        stream: &str,
+        sequence: u64,
+        previous: &Digest,
+        mut salt: impl FnMut() -> [u8; SALT_BYTES],
+    ) -> Sealed {
+        let Self { kind, at, mut header, bodies, charges: _ } = self;
+        let bodies: Vec<Body> =
+            bodies.into_iter().map(|(field, bytes)| Body { field, salt: salt(), bytes }).collect();
+        let commitments: Map<String, Value> = bodies
+            .iter()
+            .map(|body| {
+                let digest = chain::commit(body.field, &body.salt, &body.bytes);
+                (body.field.to_owned(), Value::from(digest.to_string()))
+            })
+            .collect();
+        header.insert("v".to_owned(), FORMAT.into());
+        header.insert("kind".to_owned(), kind.as_str().into());
+        header.insert("at".to_owned(), at.micros().into());
+        header.insert("stream".to_owned(), stream.into());
+        header.insert("seq".to_owned(), sequence.into());
+        header.insert("fields".to_owned(), Value::Object(commitments));
+        // Keys are ASCII and numbers are integers, so serde_json's sorted map is RFC 8785.
+        let header = Value::Object(header).to_string().into_bytes();
+        let hash = chain::link(previous, &header);
+        Sealed { header, hash, bodies }
+    }
+}
+
+/// A record with its place in a stream, ready to be stored byte for byte.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Canonical JSON.
+    pub header: Vec<u8>,
+    /// Over the hash before and the header.
+    pub hash: Digest,
+    /// What the header commits to.
+    pub bodies: Vec<Body>,
+}
+
+/// One body of a record.
+#[derive(Debug)]
+pub struct Body {
+    /// Its name in the header's `fields`.
+    pub field: &'static str,
+    /// Its salt.
+    pub salt: [u8; SALT_BYTES],
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
