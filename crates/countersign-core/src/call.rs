@@ -52,7 +52,7 @@
 //!
 //! And it cannot be copied to be spent again:
 //!
-//! ```compile_fail,E0599
+//! ```compile_fail,E0308
 //! # use countersign_core::call::Permit;
 //! fn copy(permit: &Permit) -> Permit {
 //!     permit.clone()
