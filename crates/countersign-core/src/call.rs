@@ -756,6 +756,11 @@ pub struct RefusedCall {
 }
 
 impl RefusedCall {
+    /// The call's id, by which its record is found.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        &self.call
+    }
     /// Why.
     #[must_use]
     pub fn refusal(&self) -> &Refusal {
