@@ -1,0 +1,199 @@
+//! The pipeline against in-memory ports: the order of effects, and failure on either side of the
+//! watershed.
+
+use crate::world::{Acts, World, now, values};
+use countersign_core::call::{Answer, Door, Proposed};
+use countersign_core::port::{Credential, Denial, Permission};
+use countersign_core::refusal::Public;
+use countersign_core::tool::{Effect, Rung};
+use serde_json::{Value, json};
+
+fn told(answer: Answer) -> Public {
+    match answer {
+        Answer::Completed(completed) => panic!("completed: {}", completed.text()),
+        Answer::Refused(refused) => refused.public(),
+        Answer::Faulted(faulted) => faulted.public(),
+    }
+}
+
+fn code(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Completed(_) => "completed",
+        other @ (Answer::Refused(_) | Answer::Faulted(_)) => told(other).code,
+    }
+}
+
+fn fitting() -> Value {
+    json!({"account": "t1", "days": 30})
+}
+
+#[test]
+fn the_intent_is_durable_before_the_effect_and_the_outcome_before_the_answer() {
+    let world = World::default();
+    assert_eq!(code(world.call("get_usage", fitting())), "completed");
+    let arguments = r#"{"account":"t1","days":30,"tenant":"t1"}"#;
+    let expected = [
+        format!("decide {arguments}"),
+        "intent".into(),
+        format!("execute {arguments}"),
+        "outcome".into(),
+    ];
+    assert_eq!(world.asked(), expected);
+}
+
+#[test]
+fn a_refused_call_touches_no_system_and_is_noted_once() {
+    type Change = fn(&mut crate::world::Behaviour);
+    let nothing: Change = |_| {};
+    let rows: [(&str, &str, Value, Change); 14] = [
+        ("unknown_tool", "drop_tables", fitting(), nothing),
+        ("unknown_tool", "", fitting(), nothing),
+        ("unknown_tool", "get usage", fitting(), nothing),
+        ("invalid_arguments", "get_usage", json!({"account": "t1", "days": 9_000_000}), nothing),
+        ("invalid_arguments", "get_usage", json!({"account": "t1", "days": "30"}), nothing),
+        ("invalid_arguments", "get_usage", json!([1]), nothing),
+        ("invalid_arguments", "get_usage", json!({"account": "t1", "days": 1e300}), nothing),
+        ("invalid_arguments", "get_usage", Value::Null, nothing),
+        ("out_of_scope", "get_usage", json!({"account": "t2"}), nothing),
+        ("out_of_scope", "get_usage", json!({"account": "invented"}), nothing),
+        ("forbidden", "get_usage", fitting(), |b| b.decision = Err(Denial::Forbidden(vec![]))),
+        ("undecided", "get_usage", fitting(), |b| b.decision = Err(Denial::Undecided("p".into()))),
+        ("forbidden", "get_usage", fitting(), |b| {
+            b.decision = Ok(Permission { determining: vec![], clearance: Rung::UNGATED });
+        }),
+        ("approval_required", "get_usage", fitting(), |b| {
+            b.decision = Ok(Permission { determining: vec!["g".into()], clearance: Rung::new(3) });
+        }),
+    ];
+    for (expected, tool, arguments, change) in rows {
+        let world = World::with(change);
+        let public = told(world.call(tool, arguments.clone()));
+        assert_eq!(public.code, expected, "{tool} {arguments}");
+        assert!(!public.message.is_empty() && !public.next.is_empty());
+        let asked = world.asked();
+        assert!(!asked.iter().any(|a| a.starts_with("execute") || a == "intent"), "{asked:?}");
+        assert_eq!(asked.iter().filter(|a| *a == "note").count(), 1, "{asked:?}");
+        assert_eq!(world.last_header()["code"], expected);
+        // The twin: the same world without its defect answers.
+        world.change(|behaviour| *behaviour = crate::world::Behaviour::default());
+        assert_eq!(code(world.call("get_usage", fitting())), "completed");
+    }
+}
+
+#[test]
+fn no_policy_lowers_a_rung() {
+    let world = World::default();
+    for effect in [Effect::Reversible, Effect::Persistent, Effect::Irreversible] {
+        assert_eq!(code(world.call_with(effect, "get_usage", fitting())), "approval_required");
+    }
+    assert!(!world.asked().iter().any(|asked| asked.starts_with("execute")));
+}
+
+#[test]
+fn another_tenants_identifier_and_an_invented_one_read_alike() {
+    let (theirs, nobodys) = (World::default(), World::default());
+    for rest in [json!({}), json!({"days": -1}), json!({"days": "x"})] {
+        let answer = |world: &World, account: &str| {
+            let mut arguments = rest.clone();
+            arguments["account"] = account.into();
+            told(world.call("get_usage", arguments))
+        };
+        let (a, b) = (answer(&theirs, "t2"), answer(&nobodys, "t9"));
+        assert_eq!(a, b);
+        assert!(!format!("{a:?}").contains("t2") && !format!("{a:?}").contains("t9"));
+    }
+}
+
+#[test]
+fn no_effect_if_the_intent_cannot_be_recorded() {
+    let world = World::with(|b| b.intent_fails = true);
+    assert_eq!(code(world.call("get_usage", fitting())), "journal_unavailable");
+    assert!(!world.asked().iter().any(|asked| asked.starts_with("execute")));
+}
+
+#[test]
+fn no_result_if_the_outcome_cannot_be_recorded() {
+    let world = World::with(|b| b.outcome_fails = true);
+    assert_eq!(code(world.call("get_usage", fitting())), "journal_unavailable");
+}
+
+#[test]
+fn a_failing_system_is_an_error_on_record_without_internals() {
+    for (acts, expected) in [
+        (Acts::Fails, "system_failed"),
+        (Acts::Panics, "system_failed"),
+        (Acts::SendsTooMuch, "withheld"),
+    ] {
+        let world = World::with(|b| b.connector = acts);
+        let public = told(world.call("get_usage", fitting()));
+        assert_eq!(public.code, expected);
+        assert!(!format!("{public:?}").contains("ledger"), "{public:?}");
+        assert_eq!(world.asked().last().unwrap(), "outcome");
+        let header = world.last_header();
+        assert_eq!((&header["status"], &header["code"]), (&json!("fault"), &json!(expected)));
+    }
+}
+
+#[test]
+fn what_the_model_is_shown_has_no_hidden_characters_and_the_record_counts_them() {
+    let world = World::default();
+    let Answer::Completed(completed) = world.call("get_usage", fitting()) else { panic!() };
+    assert_eq!(
+        completed.text(),
+        r#"{"row_count":2,"rows":[{"n":0,"note":"ab"},{"n":1,"note":"ab"}],"truncated":false}"#
+    );
+    assert_eq!(world.last_header()["hidden_characters"], 2);
+}
+
+#[test]
+fn the_same_call_again_and_again_meets_the_loop_breaker_and_another_does_not() {
+    let world = World::default();
+    for _ in 0..5 {
+        assert_eq!(code(world.call("get_usage", fitting())), "completed");
+    }
+    let public = told(world.call("get_usage", fitting()));
+    assert_eq!(public.code, "rate_limited");
+    assert!(public.message.contains("same call"), "{}", public.message);
+    assert_eq!(code(world.call("get_usage", json!({"account": "t1", "days": 31}))), "completed");
+}
+
+#[test]
+fn refused_calls_count_and_the_session_limit_is_exact() {
+    let world = World::default();
+    for days in 0..8 {
+        let _told = world.call("get_usage", json!({"account": "t2", "days": days + 1}));
+    }
+    let public = told(world.call("get_usage", json!({"account": "t1", "days": 100})));
+    assert_eq!((public.code, public.next.as_str()), ("rate_limited", "Answer with what you have."));
+}
+
+#[test]
+fn nobody_is_a_caller_without_a_credential_of_a_registered_agent() {
+    let world = World::default();
+    let monitor = world.monitor(Effect::Read);
+    for credential in [Credential::none(), Credential::bearer("somebody-else")] {
+        let refused = now(monitor.authenticate(&credential, Door::Mcp)).unwrap_err();
+        assert_eq!(refused.public().code, "unauthenticated");
+        assert_eq!(world.last_header()["code"], "unauthenticated");
+    }
+}
+
+#[test]
+fn a_token_that_expires_before_the_call_is_refused() {
+    let world = World::default();
+    let monitor = world.monitor(Effect::Read);
+    let caller = world.caller(&monitor);
+    world.change(|b| b.now_s = 2_000);
+    let proposed = Proposed { caller, tool: "get_usage".into(), arguments: fitting() };
+    assert_eq!(code(now(monitor.call(proposed))), "unauthenticated");
+}
+
+#[test]
+fn a_caller_sees_its_own_identifiers_and_nobody_elses() {
+    let world = World::default();
+    let monitor = world.monitor(Effect::Read);
+    let listed = monitor.tools(&world.caller(&monitor));
+    assert_eq!(listed.len(), 1);
+    let account = &values(&listed[0].input["properties"])["account"];
+    assert_eq!(*account, json!({"type": "string", "enum": ["t1"]}));
+}

@@ -1,0 +1,6 @@
+//! One integration binary for the crate.
+
+#[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
+mod call;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,296 @@
+//! A monitor whose ports are in memory, write down what they were asked, and fail on demand.
+
+use countersign_core::call::{Answer, Caller, Door, Monitor, Permit, Proposed};
+use countersign_core::id::{
+    ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
+};
+use countersign_core::port::{
+    Authenticator, Clock, Connector, Credential, Denial, Entropy, Eventually, Journal, Pdp,
+    Permission, Question, Receipt, Refused, Report, Unrecorded,
+};
+use countersign_core::posture::{Agent, Grant, Posture};
+use countersign_core::principal::{CallerRef, Principal};
+use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
+use countersign_core::record::Entry;
+use countersign_core::refusal::{Applied, AuthenticationFailure, SystemFault, SystemFaultKind};
+use countersign_core::scope::{ArgumentPath, ScopeRule};
+use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+/// What the ports do; every `bool` is a way to go wrong.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    asked: Mutex<Vec<String>>,
+    headers: Mutex<Vec<Value>>,
+    meter: Mutex<Meter>,
+    pub(crate) behaviour: Mutex<Behaviour>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Behaviour {
+    pub(crate) decision: Result<Permission, Denial>,
+    pub(crate) intent_fails: bool,
+    pub(crate) outcome_fails: bool,
+    pub(crate) connector: Acts,
+    pub(crate) now_s: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acts {
+    Answers,
+    Fails,
+    Panics,
+    SendsTooMuch,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            decision: Ok(Permission {
+                determining: vec!["grant".into()],
+                clearance: Rung::UNGATED,
+            }),
+            intent_fails: false,
+            outcome_fails: false,
+            connector: Acts::Answers,
+            now_s: 1_000,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn with(change: impl FnOnce(&mut Behaviour)) -> Self {
+        let world = Self::default();
+        change(&mut world.0.behaviour.lock().unwrap());
+        world
+    }
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.0.behaviour.lock().unwrap());
+    }
+    fn behaviour(&self) -> Behaviour {
+        self.0.behaviour.lock().unwrap().clone()
+    }
+    fn saw(&self, what: impl Into<String>) {
+        self.0.asked.lock().unwrap().push(what.into());
+    }
+    /// What the ports were asked, in order.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.asked.lock().unwrap())
+    }
+    /// The last header that reached the journal.
+    pub(crate) fn last_header(&self) -> Value {
+        self.0.headers.lock().unwrap().last().unwrap().clone()
+    }
+    fn header(&self, entry: Entry) {
+        let sealed = entry.seal("s", 0, &Digest::from_bytes([0; 32]), || [0; 16]);
+        self.0.headers.lock().unwrap().push(serde_json::from_slice(&sealed.header).unwrap());
+    }
+
+    pub(crate) fn monitor(&self, effect: Effect) -> Monitor {
+        Monitor {
+            posture: Arc::new(posture(effect)),
+            authenticator: Arc::new(self.clone()),
+            pdp: Arc::new(self.clone()),
+            journal: Arc::new(self.clone()),
+            connector: Arc::new(self.clone()),
+            clock: Arc::new(self.clone()),
+            entropy: Arc::new(self.clone()),
+        }
+    }
+
+    /// One call of `t1`'s agent from beginning to end.
+    pub(crate) fn call(&self, tool: &str, arguments: Value) -> Answer {
+        self.call_with(Effect::Read, tool, arguments)
+    }
+
+    pub(crate) fn call_with(&self, effect: Effect, tool: &str, arguments: Value) -> Answer {
+        let monitor = self.monitor(effect);
+        let caller = self.caller(&monitor);
+        now(monitor.call(Proposed { caller, tool: tool.into(), arguments }))
+    }
+
+    pub(crate) fn caller(&self, monitor: &Monitor) -> Arc<Caller> {
+        let credential = Credential::bearer("copilot");
+        Arc::new(now(monitor.authenticate(&credential, Door::Http)).unwrap())
+    }
+}
+
+pub(crate) fn now<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(out) => out,
+        Poll::Pending => panic!("the in-memory ports never wait"),
+    }
+}
+
+fn posture(effect: Effect) -> Posture {
+    let tool = Arc::new(Tool {
+        name: ToolName::new("get_usage").unwrap(),
+        description: "Usage.".into(),
+        input: json!({"properties": {"account": {"type": "string", "enum": ["t1", "t2"]}}})
+            .as_object()
+            .unwrap()
+            .clone(),
+        schema: Arc::new(Schema),
+        scope: vec![
+            ScopeRule::Equals {
+                path: ArgumentPath::parse("account").unwrap(),
+                caller: CallerRef::Tenant,
+            },
+            ScopeRule::Bind { name: "tenant".into(), caller: CallerRef::Tenant },
+        ],
+        effect,
+        system: SystemName::new("db").unwrap(),
+        plan: Plan::Sql(SqlPlan {
+            statement: "select 1".into(),
+            parameters: vec![],
+            timeout_ms: 1_000,
+            bounds: ResultBounds { rows_max: 3, bytes_max: 1_000 },
+        }),
+        limits: Limits::default(),
+    });
+    let grant = Grant {
+        tool: Arc::clone(&tool),
+        decision_digest: Digest::sha256(b"decision"),
+        limits: Limits::default(),
+    };
+    let agent = Agent {
+        id: AgentId::new("copilot").unwrap(),
+        grants: BTreeMap::from([(tool.name.clone(), grant)]),
+        limits: Limits { per_session: Some(8), identical_per_minute: Some(5), ..Limits::default() },
+    };
+    Posture {
+        digest: Digest::sha256(b"posture"),
+        agents: BTreeMap::from([(ActorId::new("copilot").unwrap(), Arc::new(agent))]),
+        tenant_limits: Limits::default(),
+    }
+}
+
+/// `account` is one of two, `days` at most 365; written by hand as the crate has no JSON Schema.
+#[derive(Debug)]
+struct Schema;
+
+impl InputSchema for Schema {
+    fn issues(&self, arguments: &Value) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        let mut issue = |path: &str, membership| {
+            issues.push(Issue { path: path.into(), expected: "fit".into(), membership });
+        };
+        match arguments.get("account") {
+            Some(Value::String(account)) if account == "t1" || account == "t2" => {}
+            Some(Value::String(_)) => issue("account", true),
+            _ => issue("account", false),
+        }
+        if arguments
+            .get("days")
+            .is_some_and(|d| !d.as_i64().is_some_and(|d| (1..=365).contains(&d)))
+        {
+            issue("days", false);
+        }
+        issues
+    }
+}
+
+impl Authenticator for World {
+    fn authenticate<'a>(
+        &'a self,
+        credential: &'a Credential,
+        _now: Timestamp,
+    ) -> Eventually<'a, Result<Arc<Principal>, AuthenticationFailure>> {
+        let actor = credential.expose().map(str::to_owned);
+        Box::pin(async move {
+            let actor = actor.ok_or(AuthenticationFailure::Missing)?;
+            Ok(Arc::new(Principal {
+                issuer: IssuerId::new("i").unwrap(),
+                subject: SubjectId::new("ann").unwrap(),
+                actor: ActorId::new(actor).unwrap(),
+                tenant: TenantId::new("t1").unwrap(),
+                sid: Some("s1".into()),
+                attributes: BTreeMap::new(),
+                agent_build: None,
+                model: None,
+                expires: Timestamp::from_secs(2_000),
+            }))
+        })
+    }
+}
+
+impl Pdp for World {
+    fn decide(&self, question: &Question<'_>) -> Result<Permission, Denial> {
+        self.saw(format!("decide {}", Value::Object(question.arguments.clone())));
+        self.behaviour().decision
+    }
+}
+
+impl Journal for World {
+    fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
+        self.0.meter.lock().unwrap().reserve(counters, now)
+    }
+    fn append(&self, entry: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>> {
+        let kind = entry.kind().as_str();
+        self.saw(kind);
+        let behaviour = self.behaviour();
+        let fails = if kind == "intent" { behaviour.intent_fails } else { behaviour.outcome_fails };
+        self.header(entry);
+        Box::pin(async move {
+            if fails {
+                return Err(Unrecorded("disk full".into()));
+            }
+            Ok(Receipt { stream: "s".into(), sequence: 7, hash: Digest::sha256(b"hash") })
+        })
+    }
+    fn note(&self, refused: Refused) {
+        self.saw("note");
+        self.header(refused.entry);
+    }
+}
+
+impl Connector for World {
+    fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
+        self.saw(format!("execute {}", Value::Object(permit.arguments().clone())));
+        let acts = self.behaviour().connector;
+        Box::pin(async move {
+            let report = |rows: u64| Report {
+                result: (0..rows).map(|n| json!({"n": n, "note": "a\u{200b}b"})).collect(),
+                rows,
+                truncated: false,
+                applied: Applied::Applied,
+            };
+            match acts {
+                Acts::Answers => Ok(report(2)),
+                Acts::SendsTooMuch => Ok(report(4)),
+                Acts::Panics => panic!("a defect in a connector"),
+                Acts::Fails => Err(SystemFault {
+                    kind: SystemFaultKind::Failed,
+                    applied: Applied::Unknown,
+                    detail: "table secret_ledger is missing".into(),
+                }),
+            }
+        })
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.behaviour().now_s)
+    }
+}
+
+impl Entropy for World {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(9);
+    }
+}
+
+/// An object as the arguments of a call.
+pub(crate) fn values(value: &Value) -> &Map<String, Value> {
+    value.as_object().unwrap()
+}
