@@ -1,1 +1,51 @@
-//! Placeholder.
+//! The connectors: the only code that reaches a production system, and it sees a [`Permit`] and
+//! nothing else.
+//!
+//! So far there is one kind of system, a SQLite file, and one kind of call, a read. A tool that
+//! changes anything is a fault here even if the monitor let it through: the transaction, the
+//! post-condition and the bound on rows that an effect needs do not exist yet.
+
+mod sqlite;
+
+pub use sqlite::SqliteSystem;
+
+use countersign_core::call::Permit;
+use countersign_core::id::SystemName;
+use countersign_core::port::{Clock, Connector, Eventually, Report};
+use countersign_core::refusal::{SystemFault, SystemFaultKind};
+use sqlite::Sqlite;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Every system of the deployment, by its name in the posture.
+#[derive(Debug)]
+pub struct Connectors {
+    systems: BTreeMap<SystemName, Arc<Sqlite>>,
+}
+
+impl Connectors {
+    /// Takes the systems as the deployment resolved them. No file is opened before the first call
+    /// that needs it: a system that is away must not keep the others from starting.
+    #[must_use]
+    pub fn new(systems: BTreeMap<SystemName, SqliteSystem>, clock: Arc<dyn Clock>) -> Self {
+        let systems = systems
+            .into_iter()
+            .map(|(name, system)| (name, Arc::new(Sqlite::new(system, Arc::clone(&clock)))))
+            .collect();
+        Self { systems }
+    }
+}
+
+impl Connector for Connectors {
+    fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
+        Box::pin(async move {
+            let name = &permit.tool().system;
+            let Some(system) = self.systems.get(name) else {
+                return Err(sqlite::fault(
+                    SystemFaultKind::Unavailable,
+                    format!("the deployment has no system `{name}`"),
+                ));
+            };
+            Arc::clone(system).execute(permit).await
+        })
+    }
+}

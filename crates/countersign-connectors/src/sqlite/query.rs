@@ -1,0 +1,173 @@
+//! One statement: compiled, checked, bound, run and read back within its bounds.
+
+use super::fault;
+use countersign_core::bound::SAFE_INTEGER_MAX;
+use countersign_core::call::Permit;
+use countersign_core::port::{Clock, Report};
+use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_core::tool::{Plan, ResultBounds, Tool};
+use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
+use rusqlite::{Connection, ErrorCode, Row, Rows, Statement};
+use serde_json::{Map, Number, Value};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
+const STEPS_PER_LOOK: i32 = 1_000;
+
+/// Runs the permit's statement on `connection`, for at most the plan's time from now.
+///
+/// Values become JSON as follows. NULL is null. An integer is a number, or a text beyond
+/// ±(2^53 − 1), where readers of JSON round it. A real is a number. A text is a text, with U+FFFD
+/// for what is not UTF-8. A BLOB and an infinity are faults: the statement has to encode them.
+pub(super) fn run(
+    connection: &mut Connection,
+    permit: &Permit,
+    clock: &Arc<dyn Clock>,
+) -> Result<Report, SystemFault> {
+    let Plan::Sql(plan) = permit.plan();
+    let micros_max = u64::from(plan.timeout_ms).saturating_mul(1_000);
+    let (begun, now) = (clock.now(), Arc::clone(clock));
+    connection
+        .progress_handler(STEPS_PER_LOOK, Some(move || now.now().micros_since(begun) >= micros_max))
+        .and_then(|()| connection.busy_timeout(Duration::from_millis(plan.timeout_ms.into())))
+        .map_err(|error| failure(&error))?;
+    let mut statement =
+        connection.prepare_cached(&plan.statement).map_err(|error| failure(&error))?;
+    let columns = columns(&statement)?;
+    bind(&mut statement, permit)?;
+    collect(statement.raw_query(), &columns, plan.bounds)
+}
+
+/// The names of the result's columns, if the statement reads and gives each a name of its own.
+fn columns(statement: &Statement<'_>) -> Result<Vec<String>, SystemFault> {
+    if !statement.readonly() {
+        return Err(failed("the statement of a read writes"));
+    }
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    if columns.is_empty() {
+        return Err(failed("the statement has no result"));
+    }
+    let mut seen = BTreeSet::new();
+    match columns.iter().find(|&column| !seen.insert(column)) {
+        Some(twice) => Err(failed(format!(
+            "two columns of the result are called `{twice}`: name one with `as`"
+        ))),
+        None => Ok(columns),
+    }
+}
+
+/// Binds every placeholder. What the agent sent goes this way and no other.
+fn bind(statement: &mut Statement<'_>, permit: &Permit) -> Result<(), SystemFault> {
+    for index in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(index).and_then(|name| name.strip_prefix(':'));
+        let Some(name) = name else {
+            return Err(failed(format!("placeholder {index} has no `:name`")));
+        };
+        let value = match permit.arguments().get(name) {
+            Some(value) => bound(value),
+            None if may_be_absent(permit.tool(), name) => Bound::Null,
+            None => return Err(failed(format!("there is no argument for placeholder `:{name}`"))),
+        };
+        statement
+            .raw_bind_parameter(index, ToSqlOutput::Owned(value))
+            .map_err(|error| failure(&error))?;
+    }
+    Ok(())
+}
+
+/// Whether the tool declares the argument and does not require it.
+fn may_be_absent(tool: &Tool, name: &str) -> bool {
+    let declared = tool.input.get("properties").and_then(|all| all.get(name)).is_some();
+    let required = tool.input.get("required").and_then(Value::as_array);
+    declared && !required.is_some_and(|all| all.iter().any(|required| required == name))
+}
+
+/// An argument as SQLite takes it: arrays and objects as JSON text, for `json_each`.
+fn bound(value: &Value) -> Bound {
+    match value {
+        Value::Null => Bound::Null,
+        Value::Bool(truth) => Bound::Integer((*truth).into()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Bound::Integer(integer),
+            (None, Some(real)) => Bound::Real(real),
+            (None, None) => Bound::Text(number.to_string()),
+        },
+        Value::String(text) => Bound::Text(text.clone()),
+        Value::Array(_) | Value::Object(_) => Bound::Text(value.to_string()),
+    }
+}
+
+fn collect(
+    mut rows: Rows<'_>,
+    columns: &[String],
+    bounds: ResultBounds,
+) -> Result<Report, SystemFault> {
+    let rows_max = usize::try_from(bounds.rows_max).unwrap_or(usize::MAX);
+    let bytes_max = usize::try_from(bounds.bytes_max).unwrap_or(usize::MAX);
+    let mut result = Vec::new();
+    let mut bytes = "[]".len();
+    let mut truncated = false;
+    while let Some(row) = rows.next().map_err(|error| failure(&error))? {
+        if result.len() >= rows_max {
+            truncated = true;
+            break;
+        }
+        let value = Value::Object(object(row, columns)?);
+        // `Display` of a JSON value is its compact text. A comma goes before all but the first.
+        bytes += value.to_string().len() + usize::from(!result.is_empty());
+        if bytes > bytes_max {
+            truncated = true;
+            break;
+        }
+        result.push(value);
+    }
+    let rows = u64::try_from(result.len()).unwrap_or(u64::MAX);
+    Ok(Report { result: Value::Array(result), rows, truncated, applied: Applied::Applied })
+}
+
+fn object(row: &Row<'_>, columns: &[String]) -> Result<Map<String, Value>, SystemFault> {
+    let mut object = Map::new();
+    for (index, column) in columns.iter().enumerate() {
+        let value = row.get_ref(index).map_err(|error| failure(&error))?;
+        object.insert(column.clone(), json(value, column)?);
+    }
+    Ok(object)
+}
+
+fn json(value: ValueRef<'_>, column: &str) -> Result<Value, SystemFault> {
+    match value {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(integer) if integer.unsigned_abs() <= SAFE_INTEGER_MAX.unsigned_abs() => {
+            Ok(integer.into())
+        }
+        ValueRef::Integer(integer) => Ok(integer.to_string().into()),
+        ValueRef::Real(real) => Number::from_f64(real)
+            .map(Value::Number)
+            .ok_or_else(|| failed(format!("column `{column}` holds an infinity"))),
+        ValueRef::Text(text) => Ok(String::from_utf8_lossy(text).into()),
+        ValueRef::Blob(_) => Err(failed(format!(
+            "column `{column}` holds a BLOB: encode it in the statement, as with `hex(…)`"
+        ))),
+    }
+}
+
+fn failed(detail: impl Into<String>) -> SystemFault {
+    fault(SystemFaultKind::Failed, detail.into())
+}
+
+/// What a failure of SQLite means for the call.
+pub(super) fn failure(error: &rusqlite::Error) -> SystemFault {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SystemFaultKind::Busy,
+        // Nothing but the look at the clock interrupts a statement.
+        Some(ErrorCode::OperationInterrupted) => {
+            let detail = "the statement was stopped when its time was over".to_owned();
+            return fault(SystemFaultKind::TimedOut, detail);
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure) => {
+            SystemFaultKind::Unavailable
+        }
+        _ => SystemFaultKind::Failed,
+    };
+    fault(kind, error.to_string())
+}

@@ -1,0 +1,228 @@
+//! A monitor that permits everything, before the real connectors and a real SQLite file.
+
+use countersign_connectors::{Connectors, SqliteSystem};
+use countersign_core::call::{Answer, Door, Monitor, Proposed};
+use countersign_core::id::{
+    ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
+};
+use countersign_core::port::{
+    Authenticator, Clock, Credential, Denial, Entropy, Eventually, Journal, Pdp, Permission,
+    Question, Receipt, Refused, Report, Unrecorded,
+};
+use countersign_core::posture::{Agent, Grant, Posture};
+use countersign_core::principal::Principal;
+use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
+use countersign_core::record::Entry;
+use countersign_core::refusal::{AuthenticationFailure, Fault, SystemFault};
+use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use tempfile::TempDir;
+
+/// A clock that goes on by a fixed step whenever somebody looks.
+#[derive(Debug)]
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(100, Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+struct World;
+
+impl Authenticator for World {
+    fn authenticate<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: Timestamp,
+    ) -> Eventually<'a, Result<Arc<Principal>, AuthenticationFailure>> {
+        Box::pin(async {
+            Ok(Arc::new(Principal {
+                issuer: IssuerId::new("issuer").unwrap(),
+                subject: SubjectId::new("subject").unwrap(),
+                actor: ActorId::new("agent").unwrap(),
+                tenant: TenantId::new("acct_alpha").unwrap(),
+                sid: None,
+                attributes: BTreeMap::new(),
+                agent_build: None,
+                model: None,
+                expires: Timestamp::from_micros(i64::MAX),
+            }))
+        })
+    }
+}
+
+impl Pdp for World {
+    fn decide(&self, _: &Question<'_>) -> Result<Permission, Denial> {
+        Ok(Permission { determining: vec!["all".to_owned()], clearance: Rung::UNGATED })
+    }
+}
+
+impl Journal for World {
+    fn reserve(&self, _: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
+        Meter::default().reserve(&[], now)
+    }
+    fn append(&self, _: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>> {
+        let hash = Digest::sha256(b"");
+        Box::pin(async move { Ok(Receipt { stream: "test".into(), sequence: 0, hash }) })
+    }
+    fn note(&self, _: Refused) {}
+}
+
+impl Entropy for World {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(7);
+    }
+}
+
+impl InputSchema for World {
+    fn issues(&self, _: &Value) -> Vec<Issue> {
+        Vec::new()
+    }
+}
+
+/// What a tool's author wrote.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) statement: String,
+    pub(crate) input: Value,
+    pub(crate) system: &'static str,
+    pub(crate) timeout_ms: u32,
+    pub(crate) rows_max: u32,
+    pub(crate) bytes_max: u32,
+}
+
+pub(crate) fn ask(statement: &str) -> Ask {
+    Ask {
+        statement: statement.to_owned(),
+        input: json!({}),
+        system: "db",
+        timeout_ms: 60_000,
+        rows_max: 1_000,
+        bytes_max: 1_000_000,
+    }
+}
+
+/// One system, `db`, and its connectors, which live as long as the bench.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    directory: TempDir,
+    clock: Arc<Ticking>,
+    connectors: Arc<Connectors>,
+}
+
+impl Bench {
+    /// With a database that `script` has made.
+    pub(crate) fn new(script: &str) -> Self {
+        Self::with_concurrency(script, 4)
+    }
+
+    pub(crate) fn with_concurrency(script: &str, concurrency: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db.sqlite");
+        make(&path, script);
+        let statement_log = Some(directory.path().join("db.log"));
+        let system = SqliteSystem { path, concurrency, statement_log };
+        let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
+        let clock = Arc::new(Ticking(AtomicI64::new(0)));
+        let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
+        Self { directory, clock, connectors }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("db.sqlite")
+    }
+
+    /// What the engine says it ran.
+    pub(crate) fn log(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.directory.path().join("db.log")
+    }
+
+    /// The rows, or the fault.
+    pub(crate) async fn call(&self, ask: &Ask, arguments: Value) -> Result<Report, SystemFault> {
+        let monitor = self.monitor(ask);
+        let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
+        let caller = Arc::new(caller);
+        let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
+        match monitor.call(proposed).await {
+            Answer::Completed(completed) => {
+                let value = completed.into_value();
+                Ok(Report {
+                    result: value["rows"].clone(),
+                    rows: value["row_count"].as_u64().unwrap(),
+                    truncated: value["truncated"].as_bool().unwrap(),
+                    applied: countersign_core::refusal::Applied::Applied,
+                })
+            }
+            Answer::Faulted(faulted) => match faulted.fault() {
+                Fault::System(fault) => Err(fault.clone()),
+                other => panic!("{other:?}"),
+            },
+            Answer::Refused(refused) => panic!("{refused:?}"),
+        }
+    }
+
+    /// The rows of a call that must succeed.
+    pub(crate) async fn rows(&self, statement: &str, arguments: Value) -> Value {
+        self.call(&ask(statement), arguments).await.unwrap().result
+    }
+
+    fn monitor(&self, ask: &Ask) -> Monitor {
+        let limits = Limits::default();
+        let name = ToolName::new("tool").unwrap();
+        let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
+        let tool = Tool {
+            name: name.clone(),
+            description: String::new(),
+            input: ask.input.as_object().unwrap().clone(),
+            schema: Arc::new(World),
+            scope: Vec::new(),
+            effect: Effect::Read,
+            system: SystemName::new(ask.system).unwrap(),
+            plan: Plan::Sql(SqlPlan {
+                statement: ask.statement.clone(),
+                parameters: Vec::new(),
+                timeout_ms: ask.timeout_ms,
+                bounds,
+            }),
+            limits,
+        };
+        let decision_digest = Digest::sha256(b"");
+        let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
+        let agent = Agent {
+            id: AgentId::new("agent").unwrap(),
+            grants: BTreeMap::from([(name, grant)]),
+            limits,
+        };
+        let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
+        Monitor {
+            posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
+            authenticator: Arc::new(World),
+            pdp: Arc::new(World),
+            journal: Arc::new(World),
+            connector: Arc::<Connectors>::clone(&self.connectors),
+            clock: Arc::<Ticking>::clone(&self.clock),
+            entropy: Arc::new(World),
+        }
+    }
+}
+
+/// Makes a database file.
+pub(crate) fn make(path: &Path, script: &str) {
+    Connection::open(path).unwrap().execute_batch(script).unwrap();
+}

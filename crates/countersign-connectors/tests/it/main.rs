@@ -1,0 +1,12 @@
+//! The connectors against real files, reached the only way there is: through the monitor.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod reads;
+#[cfg(test)]
+mod walls;
