@@ -1,1 +1,11 @@
-//! Placeholder.
+//! All that speaks a protocol to agents: identity, and the two doors to the one pipeline.
+//!
+//! A request passes [`guard`] (is it meant for us, and small enough?), then identity (whose is
+//! it?), then its door, which turns it into a [`countersign_core::call::Proposed`] and writes the
+//! [`countersign_core::call::Answer`] down. A door decides nothing.
+
+pub mod bound;
+pub mod door;
+pub mod guard;
+pub mod identity;
+pub mod serve;
