@@ -120,6 +120,18 @@ fn a_pointer_does_not_reach_into_a_list() {
 }
 
 #[test]
+fn a_pointer_spells_slashes_and_tildes_as_rfc_6901_does() {
+    let mapping =
+        Claims { tenant: "/https:~1~1acme.example~1a~0b~01".to_owned(), ..super::claims() };
+    let identity = Identity::new(vec![issuer()], mapping).unwrap();
+    let mut named = payload();
+    named["https://acme.example/a~b~1"] = "acct_bravo".into();
+    let token = Signer::ed(1).token(&named);
+    let principal = ask(&identity, &Credential::bearer(token), now()).unwrap();
+    assert_eq!(principal.tenant.as_str(), "acct_bravo");
+}
+
+#[test]
 fn an_attribute_is_a_bounded_set_of_texts_or_absent() {
     let set = |value: Value| {
         let token = Signer::ed(1).token(&with(payload(), "/depots", value));
