@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The policy decision point, and the only crate that names Cedar.
+//!
+//! [`Bundle::compile`] turns a checked posture into Cedar text, one slice of policies and one of
+//! schema per tool, and validates each slice strictly. A decision is then a pure function of the
+//! bundle and the question: [`Bundle`] implements [`countersign_core::port::Pdp`].
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
+
+mod bundle;
+mod decide;
+#[cfg(test)]
+mod fixture;
+mod input;
+mod text;
+
+pub use bundle::{Bundle, CompileError};

@@ -1,0 +1,427 @@
+//! A posture compiled to Cedar: for each tool a slice of policies and a slice of schema.
+//!
+//! Slices, because Cedar evaluates every policy it is given and validates whole schemas in
+//! quadratic time: what does not concern a tool is not there when it is called.
+
+use crate::input::{self, Record};
+use crate::text::{self, CALLER_TEXTS, quote};
+use cedar_policy::{EntityUid, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use countersign_core::id::{AgentId, ToolName};
+use countersign_core::posture::{Grant, Posture};
+use countersign_core::principal::CallerRef;
+use countersign_core::scope::ScopeRule;
+use countersign_core::tool::Tool;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a tool of the posture has no policies that could be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// Two agents were granted tools of one name that differ in input, scope or effect.
+    #[error("tool `{tool}` is declared in two ways that differ in input, scope or effect")]
+    Ambiguous {
+        /// Which.
+        tool: ToolName,
+    },
+    /// A claim has the name of one of the caller's own attributes.
+    #[error(
+        "tool `{tool}`: its scope compares with `caller.{attribute}`, a name that policies keep for themselves; call the attribute something else in `posture.yaml`"
+    )]
+    ReservedAttribute {
+        /// Which tool.
+        tool: ToolName,
+        /// The attribute.
+        attribute: String,
+    },
+    /// An argument is both the model's and the token's.
+    #[error(
+        "tool `{tool}`: argument `{argument}` is bound to the caller, so it must not stand in `input`"
+    )]
+    BoundTwice {
+        /// Which tool.
+        tool: ToolName,
+        /// The argument.
+        argument: String,
+    },
+    /// Two rules have one id, so a decision could not say which of them it rests on.
+    #[error("tool `{tool}`: two rules are called `{policy}`")]
+    Duplicate {
+        /// Which tool.
+        tool: ToolName,
+        /// The id.
+        policy: String,
+    },
+    /// The policy does not fit the tool's schema.
+    #[error("tool `{tool}`: policy `{policy}` does not fit the tool: {why}")]
+    Invalid {
+        /// Which tool.
+        tool: ToolName,
+        /// The policy's id.
+        policy: String,
+        /// What Cedar says.
+        why: String,
+    },
+    /// The tool cannot be said in Cedar at all.
+    #[error("tool `{tool}` cannot be put into policy: {why}")]
+    Unreadable {
+        /// Which tool.
+        tool: ToolName,
+        /// What Cedar says.
+        why: String,
+    },
+}
+
+/// The policies in force, compiled. Immutable: a new posture is a new bundle.
+///
+/// A tool that no agent was granted has no slice, and is refused like one that does not exist.
+#[derive(Debug)]
+pub struct Bundle {
+    slices: BTreeMap<ToolName, Slice>,
+}
+
+impl Bundle {
+    /// Writes, parses and strictly validates the policies of every granted tool.
+    ///
+    /// # Errors
+    /// Every [`CompileError`] of every tool, in the order of their names.
+    pub fn compile(posture: &Posture) -> Result<Self, Vec<CompileError>> {
+        let mut slices = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, (tool, agents)) in granted(posture, &mut errors) {
+            match Slice::compile(tool, &agents) {
+                Ok(slice) => {
+                    slices.insert(name.clone(), slice);
+                }
+                Err(found) => errors.extend(found),
+            }
+        }
+        if errors.is_empty() { Ok(Self { slices }) } else { Err(errors) }
+    }
+
+    /// The Cedar policies of a tool, as evaluated; `None` for a tool that no agent was granted.
+    #[must_use]
+    pub fn policies(&self, tool: &ToolName) -> Option<&str> {
+        self.slices.get(tool).map(|slice| slice.policies_text.as_str())
+    }
+
+    /// The Cedar schema that a tool's policies were validated against; `None` for a tool that no
+    /// agent was granted.
+    #[must_use]
+    pub fn schema(&self, tool: &ToolName) -> Option<&str> {
+        self.slices.get(tool).map(|slice| slice.schema_text.as_str())
+    }
+
+    pub(crate) fn slice(&self, tool: &ToolName) -> Option<&Slice> {
+        self.slices.get(tool)
+    }
+
+    /// Adds policies to a tool that no validator has seen, as a fault in compiling would.
+    #[cfg(test)]
+    pub(crate) fn with_unvalidated(mut self, tool: &str, policies: &str) -> Self {
+        let tool = ToolName::new(tool).unwrap();
+        let slice = self.slices.get_mut(&tool).unwrap();
+        slice.policies_text.push_str(policies);
+        slice.policies = parse(&tool, &slice.policies_text).unwrap();
+        self
+    }
+}
+
+/// Every granted tool with the agents it was granted to.
+fn granted<'a>(
+    posture: &'a Posture,
+    errors: &mut Vec<CompileError>,
+) -> BTreeMap<&'a ToolName, (&'a Tool, BTreeSet<&'a AgentId>)> {
+    let mut granted: BTreeMap<_, (&Tool, BTreeSet<_>)> = BTreeMap::new();
+    for agent in posture.agents.values() {
+        for Grant { tool, .. } in agent.grants.values() {
+            let (first, agents) =
+                granted.entry(&tool.name).or_insert_with(|| (tool, BTreeSet::new()));
+            agents.insert(&agent.id);
+            let same = first.input == tool.input
+                && first.scope == tool.scope
+                && first.effect == tool.effect;
+            if !same {
+                errors.push(CompileError::Ambiguous { tool: tool.name.clone() });
+            }
+        }
+    }
+    granted
+}
+
+/// What decides about one tool, with everything that a decision need not make anew.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    policies_text: String,
+    schema_text: String,
+    /// Each under the id that its text gives it.
+    pub(crate) policies: PolicySet,
+    /// What `context.input` holds.
+    pub(crate) input: Record,
+    /// The paths that `context.scope` may hold.
+    pub(crate) scopes: Vec<String>,
+    /// The attributes of the caller that are sets.
+    pub(crate) sets: BTreeSet<String>,
+    /// Who: always the same name, since a caller is known by its attributes.
+    pub(crate) caller: EntityUid,
+    pub(crate) action: EntityUid,
+    pub(crate) resource: EntityUid,
+}
+
+impl Slice {
+    fn compile(tool: &Tool, agents: &BTreeSet<&AgentId>) -> Result<Self, Vec<CompileError>> {
+        let (mut input, bounds) = input::read(&tool.input);
+        let errors = misnamed(tool, &input);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut scopes = Vec::new();
+        let mut sets = BTreeSet::new();
+        for rule in &tool.scope {
+            match rule {
+                ScopeRule::Equals { path, .. } | ScopeRule::In { path, .. } => {
+                    scopes.push(path.to_string());
+                }
+                ScopeRule::Bind { name, .. } => input.bind(name),
+            }
+            if let CallerRef::Attribute(name) = caller(rule) {
+                sets.insert(name.clone());
+            }
+        }
+        let policies_text = text::policies(tool, agents, &bounds);
+        let schema_text = text::schema(&tool.name, &input, &scopes, &sets);
+        let policies = parse(&tool.name, &policies_text).map_err(|error| vec![error])?;
+        validate(&tool.name, &policies, &schema_text)?;
+        let uid = |kind: &str, id: &str| {
+            let uid = format!("{kind}::{}", quote(id)).parse::<EntityUid>();
+            uid.map_err(|error| vec![unreadable(&tool.name, &error)])
+        };
+        Ok(Self {
+            policies_text,
+            schema_text,
+            policies,
+            input,
+            scopes,
+            sets,
+            caller: uid("Caller", "caller")?,
+            action: uid("Action", tool.name.as_str())?,
+            resource: uid("Tool", tool.name.as_str())?,
+        })
+    }
+}
+
+fn caller(rule: &ScopeRule) -> &CallerRef {
+    match rule {
+        ScopeRule::Equals { caller, .. }
+        | ScopeRule::In { caller, .. }
+        | ScopeRule::Bind { caller, .. } => caller,
+    }
+}
+
+/// Names that would mean two things in one policy.
+fn misnamed(tool: &Tool, input: &Record) -> Vec<CompileError> {
+    let mut errors = Vec::new();
+    let mut bound = BTreeSet::new();
+    for rule in &tool.scope {
+        if let CallerRef::Attribute(attribute) = caller(rule)
+            && CALLER_TEXTS.contains(&attribute.as_str())
+        {
+            let attribute = attribute.clone();
+            errors.push(CompileError::ReservedAttribute { tool: tool.name.clone(), attribute });
+        }
+        if let ScopeRule::Bind { name, .. } = rule
+            && (input.has(name) || !bound.insert(name))
+        {
+            let argument = name.clone();
+            errors.push(CompileError::BoundTwice { tool: tool.name.clone(), argument });
+        }
+    }
+    errors
+}
+
+/// Reads policies and puts each under the id that its text gives it.
+fn parse(tool: &ToolName, text: &str) -> Result<PolicySet, CompileError> {
+    let numbered: PolicySet = text.parse().map_err(|error| unreadable(tool, &error))?;
+    let mut named = PolicySet::new();
+    for policy in numbered.policies() {
+        let id = policy.annotation("id").unwrap_or_default();
+        let policy = policy.new_id(PolicyId::new(id));
+        if named.policy(policy.id()).is_some() {
+            return Err(CompileError::Duplicate { tool: tool.clone(), policy: id.to_owned() });
+        }
+        named.add(policy).map_err(|error| unreadable(tool, &error))?;
+    }
+    Ok(named)
+}
+
+fn validate(tool: &ToolName, policies: &PolicySet, schema: &str) -> Result<(), Vec<CompileError>> {
+    let schema = schema.parse::<Schema>().map_err(|error| vec![unreadable(tool, &error)])?;
+    let result = Validator::new(schema).validate(policies, ValidationMode::Strict);
+    let errors: Vec<_> = result
+        .validation_errors()
+        .map(|error| CompileError::Invalid {
+            tool: tool.clone(),
+            policy: AsRef::<str>::as_ref(error.policy_id()).to_owned(),
+            why: error.to_string(),
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+fn unreadable(tool: &ToolName, error: &dyn std::error::Error) -> CompileError {
+    CompileError::Unreadable { tool: tool.clone(), why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{bound, bundle, closed, equals, posture, tool, within};
+    use countersign_core::tool::Effect;
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+
+    fn name(text: &str) -> ToolName {
+        ToolName::new(text).unwrap()
+    }
+
+    fn errors(tool: Tool) -> Vec<String> {
+        let errors = Bundle::compile(&posture(&[("copilot", &[&Arc::new(tool)])])).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn empty() -> Value {
+        closed(&json!({}), &[])
+    }
+
+    fn attribute(name: &str) -> CallerRef {
+        CallerRef::Attribute(name.to_owned())
+    }
+
+    #[test]
+    fn the_texts_say_all_there_is_to_a_tool() {
+        let input = closed(
+            &json!({
+                "account_id": {"type": "string", "enum": ["acct_alpha", "acct_bravo"]},
+                "days": {"type": "integer", "minimum": 1, "maximum": 365},
+                "urgent": {"type": "boolean"},
+                "share": {"type": "number", "minimum": 0},
+                "note": {"type": "string", "maxLength": 20},
+                "parcel": closed(&json!({
+                    "weight": {"type": "integer", "maximum": 30},
+                    "size class": {"const": "s"},
+                }), &["weight"]),
+                "lines": {"type": "array", "items": closed(&json!({"n": {"type": "integer", "minimum": 1}}), &[])},
+            }),
+            &["days", "parcel"],
+        );
+        let scope = vec![
+            equals("account_id", CallerRef::Tenant),
+            within("depots[]", "depots"),
+            within("depots[].on site", "odd claim"),
+            bound("tenant", CallerRef::Tenant),
+            bound("depot", attribute("depots")),
+        ];
+        let tool = Arc::new(tool("book", Effect::Persistent, input, scope));
+        let bundle =
+            Bundle::compile(&posture(&[("ops", &[&tool]), ("copilot", &[&tool])])).unwrap();
+        insta::assert_snapshot!("policies", bundle.policies(&name("book")).unwrap());
+        insta::assert_snapshot!("schema", bundle.schema(&name("book")).unwrap());
+    }
+
+    #[test]
+    fn the_texts_are_what_is_evaluated() {
+        let input = closed(&json!({"days": {"type": "integer", "minimum": 1}}), &[]);
+        let bundle = bundle(tool("usage", Effect::Irreversible, input, Vec::new()));
+        let slice = bundle.slice(&name("usage")).unwrap();
+        let text = bundle.policies(&name("usage")).unwrap();
+        assert_eq!(slice.policies, parse(&name("usage"), text).unwrap());
+        let ids: BTreeSet<String> = slice.policies.policies().map(|p| p.id().to_string()).collect();
+        assert_eq!(
+            ids,
+            ["usage.bound.days", "usage.gate", "usage.grant"].map(str::to_owned).into()
+        );
+    }
+
+    #[test]
+    fn every_tool_that_cannot_be_compiled_is_named() {
+        let scope = |attribute_name: &str| vec![within("a", attribute_name)];
+        let first = Arc::new(tool("first", Effect::Read, empty(), scope("agent")));
+        let second = Arc::new(tool("second", Effect::Read, empty(), scope("tenant")));
+        let sound = Arc::new(tool("sound", Effect::Read, empty(), Vec::new()));
+        let posture = posture(&[("copilot", &[&second, &sound, &first])]);
+        let errors = Bundle::compile(&posture).unwrap_err();
+        let [CompileError::ReservedAttribute { tool, .. }, second] = &errors[..] else {
+            panic!("{errors:?}");
+        };
+        assert_eq!(tool.as_str(), "first");
+        assert!(
+            second
+                .to_string()
+                .starts_with("tool `second`: its scope compares with `caller.tenant`")
+        );
+    }
+
+    #[test]
+    fn names_that_would_mean_two_things_do_not_compile() {
+        let input = closed(&json!({"tenant": {"type": "string"}}), &[]);
+        let twice = tool("book", Effect::Read, input, vec![bound("tenant", CallerRef::Tenant)]);
+        assert_eq!(
+            errors(twice),
+            [
+                "tool `book`: argument `tenant` is bound to the caller, so it must not stand in `input`"
+            ]
+        );
+        let rules = vec![equals("a", CallerRef::Tenant), within("a", "depots")];
+        assert_eq!(
+            errors(tool("book", Effect::Read, empty(), rules)),
+            ["tool `book`: two rules are called `book.scope.a`"]
+        );
+        let input = closed(
+            &json!({"a.b": {"const": "x"}, "a": closed(&json!({"b": {"const": "x"}}), &[])}),
+            &[],
+        );
+        assert_eq!(
+            errors(tool("book", Effect::Read, input, Vec::new())),
+            ["tool `book`: two rules are called `book.bound.a.b`"]
+        );
+    }
+
+    #[test]
+    fn one_name_for_two_different_tools_does_not_compile() {
+        let make = |effect| Arc::new(tool("book", effect, empty(), Vec::new()));
+        let (read, write, same) =
+            (make(Effect::Read), make(Effect::Persistent), make(Effect::Read));
+        assert!(Bundle::compile(&posture(&[("a", &[&read]), ("b", &[&same])])).is_ok());
+        let errors = Bundle::compile(&posture(&[("a", &[&read]), ("b", &[&write])])).unwrap_err();
+        assert!(matches!(&errors[..], [CompileError::Ambiguous { .. }]), "{errors:?}");
+    }
+
+    #[test]
+    fn a_policy_that_does_not_fit_the_schema_is_named() {
+        let bundle = bundle(tool("usage", Effect::Read, empty(), Vec::new()));
+        let schema = bundle.schema(&name("usage")).unwrap();
+        for condition in ["context.input.days > 1", "context.clearance == \"1\"", "principal.x"] {
+            let text = format!(
+                "@id(\"usage.bad\") forbid (principal, action, resource) when {{ {condition} }};"
+            );
+            let policies = parse(&name("usage"), &text).unwrap();
+            let errors = validate(&name("usage"), &policies, schema).unwrap_err();
+            let text = errors[0].to_string();
+            assert!(
+                text.starts_with("tool `usage`: policy `usage.bad` does not fit the tool: "),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_argument_of_any_name_compiles() {
+        for odd in
+            ["", " ", "in", "true", "__cedar", "é", "a\"b", "a\\", "__entity", "__extn", "\0"]
+        {
+            let input = closed(
+                &json!({odd: {"enum": ["x"]}, "o": closed(&json!({odd: {"const": "x"}}), &[odd])}),
+                &[odd],
+            );
+            bundle(tool("usage", Effect::Read, input, vec![bound("tenant", attribute(odd))]));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The decision: a pure function of the bundle and the question.
+
+use crate::bundle::{Bundle, Slice};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, Request,
+    Response, RestrictedExpression,
+};
+use countersign_core::port::{Denial, Pdp, Permission, Question};
+use countersign_core::tool::Rung;
+use std::collections::BTreeSet;
+use std::error::Error;
+
+impl Pdp for Bundle {
+    /// Asked at the clearance that every call holds. If nothing but gates stands in the way, asked
+    /// once more at the clearance they ask for: what a person's approval could not make right is
+    /// not put before a person.
+    fn decide(&self, question: &Question<'_>) -> Result<Permission, Denial> {
+        let slice = self.slice(question.tool).ok_or(Denial::Forbidden(Vec::new()))?;
+        let forbidding = match slice.decide_at(question, Rung::UNGATED)? {
+            Verdict::Permitted(determining) => {
+                return Ok(Permission { determining, clearance: Rung::UNGATED });
+            }
+            Verdict::Forbidden(policies) => policies,
+        };
+        let clearance = slice.clearance(&forbidding).ok_or_else(|| slice.refusal(&forbidding))?;
+        match slice.decide_at(question, clearance)? {
+            Verdict::Permitted(determining) => Ok(Permission { determining, clearance }),
+            Verdict::Forbidden(policies) => Err(slice.refusal(&policies)),
+        }
+    }
+}
+
+/// What Cedar says once no policy errs: by their ids, in order.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Permitted(Vec<String>),
+    Forbidden(Vec<String>),
+}
+
+fn verdict(response: &Response) -> Result<Verdict, Denial> {
+    // Cedar skips a policy that errs, so a broken `forbid` would not forbid. Here, nothing goes on.
+    let broken = response.diagnostics().errors().map(|error| {
+        let AuthorizationError::PolicyEvaluationError(error) = error;
+        error.policy_id()
+    });
+    if let Some(policy) = broken.min() {
+        return Err(Denial::Undecided(name(policy)));
+    }
+    let policies: BTreeSet<&PolicyId> = response.diagnostics().reason().collect();
+    let policies: Vec<String> = policies.into_iter().map(name).collect();
+    match response.decision() {
+        Decision::Allow if policies.is_empty() => Err(Denial::Forbidden(policies)),
+        Decision::Allow => Ok(Verdict::Permitted(policies)),
+        Decision::Deny => Ok(Verdict::Forbidden(policies)),
+    }
+}
+
+impl Slice {
+    fn decide_at(&self, question: &Question<'_>, clearance: Rung) -> Result<Verdict, Denial> {
+        let undecided =
+            |error: &dyn Error| Denial::Undecided(format!("{}.question: {error}", question.tool));
+        let caller = self.caller(question).map_err(|error| undecided(&*error))?;
+        let context = self.context(question, clearance).map_err(|error| undecided(&*error))?;
+        // Neither is checked against the schema: both are made to its measure, and checking costs
+        // more than deciding.
+        let [principal, action, resource] =
+            [&self.caller, &self.action, &self.resource].map(Clone::clone);
+        let request = Request::new(principal, action, resource, context, None)
+            .map_err(|error| undecided(&error))?;
+        verdict(&Authorizer::new().is_authorized(&request, &self.policies, &caller))
+    }
+
+    fn caller(&self, question: &Question<'_>) -> Result<Entities, Box<dyn Error>> {
+        let principal = question.principal;
+        let texts = [
+            ("agent", question.agent.as_str()),
+            ("tenant", principal.tenant.as_str()),
+            ("subject", principal.subject.as_str()),
+            ("actor", principal.actor.as_str()),
+        ];
+        let texts = texts.into_iter().map(|(name, value)| (name.to_owned(), text(value)));
+        // A claim that the token lacks is an empty set, which permits nothing.
+        let sets = self.sets.iter().map(|name| {
+            let values = principal.attributes.get(name).into_iter().flatten();
+            (name.clone(), RestrictedExpression::new_set(values.map(|value| text(value))))
+        });
+        let caller = Entity::new_with_tags(self.caller.clone(), texts.chain(sets), [], [])?;
+        Ok(Entities::from_entities([caller], None)?)
+    }
+
+    fn context(&self, question: &Question<'_>, clearance: Rung) -> Result<Context, Box<dyn Error>> {
+        let scope = self.scopes.iter().filter_map(|path| {
+            let values = question.scope.get(path)?.iter().map(|value| text(value));
+            Some((path.clone(), RestrictedExpression::new_set(values)))
+        });
+        let scope = RestrictedExpression::new_record(scope)?;
+        let input = self.input.express(question.arguments)?;
+        let clearance = RestrictedExpression::new_long(clearance.number().into());
+        let members = [("clearance", clearance), ("input", input), ("scope", scope)];
+        Ok(Context::from_pairs(members.map(|(name, value)| (name.to_owned(), value)))?)
+    }
+
+    /// The clearance that opens every one of these, if all are gates.
+    fn clearance(&self, forbidding: &[String]) -> Option<Rung> {
+        let gates: Option<Vec<Rung>> = forbidding.iter().map(|policy| self.gate(policy)).collect();
+        gates?.into_iter().max()
+    }
+
+    /// The step a gate asks for; `None` for what is no gate. An illegible step is the strictest.
+    fn gate(&self, policy: &str) -> Option<Rung> {
+        let step = self.policies.annotation(&PolicyId::new(policy), "gate")?;
+        Some(Rung::new(step.parse().unwrap_or(u8::MAX)))
+    }
+
+    /// A refusal for what forbids whatever anybody approves.
+    fn refusal(&self, forbidding: &[String]) -> Denial {
+        let lasting = forbidding.iter().filter(|policy| self.gate(policy).is_none());
+        Denial::Forbidden(lasting.cloned().collect())
+    }
+}
+
+/// An id as the policy's text gives it; Cedar's `Display` would escape it.
+fn name(policy: &PolicyId) -> String {
+    AsRef::<str>::as_ref(policy).to_owned()
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,455 @@
+use crate::Bundle;
+use crate::fixture::{
+    ask, bound, bundle, call, caller, closed, equals, evidence, posture, tool, within,
+};
+use countersign_core::id::ToolName;
+use countersign_core::port::{Denial, Permission};
+use countersign_core::principal::CallerRef;
+use countersign_core::scope::{ScopeEvidence, ScopeRule};
+use countersign_core::tool::{Effect, Rung, Tool};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn forbidden(policies: &[&str]) -> Result<Permission, Denial> {
+    Err(Denial::Forbidden(policies.iter().map(|&policy| policy.to_owned()).collect()))
+}
+
+fn permitted(policy: &str, rung: u8) -> Result<Permission, Denial> {
+    Ok(Permission { determining: vec![policy.to_owned()], clearance: Rung::new(rung) })
+}
+
+fn days() -> Value {
+    closed(&json!({"days": {"type": "integer", "minimum": 1, "maximum": 365}}), &[])
+}
+
+fn usage(scope: Vec<ScopeRule>) -> Tool {
+    tool("usage", Effect::Read, days(), scope)
+}
+
+fn ask_usage(bundle: &Bundle, arguments: &Value) -> Result<Permission, Denial> {
+    ask(bundle, ("copilot", "usage"), &caller("t1", &[]), arguments, &ScopeEvidence::new())
+}
+
+#[test]
+fn a_policy_that_errs_refuses_whatever_the_others_say() {
+    let broken = [
+        ("missing", "context.nothing"),
+        ("overflow", "context.input.days * 9223372036854775807 > 0"),
+        ("mistyped", "context.input.days like \"1*\""),
+    ];
+    for (name, condition) in broken {
+        for effect in ["permit", "forbid"] {
+            let policy = format!(
+                "@id(\"usage.{name}\") {effect} (principal, action, resource) when {{ {condition} }};"
+            );
+            let sound = bundle(usage(Vec::new()));
+            let bundle = bundle(usage(Vec::new())).with_unvalidated("usage", &policy);
+            let undecided = Err(Denial::Undecided(format!("usage.{name}")));
+            assert_eq!(ask_usage(&sound, &json!({"days": 7})), permitted("usage.grant", 1));
+            assert_eq!(ask_usage(&bundle, &json!({"days": 7})), undecided, "{effect} {name}");
+            // Nor does what forbids anyway hide that policy is broken.
+            assert_eq!(ask_usage(&bundle, &json!({"days": 366})), undecided, "{effect} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_gate_that_errs_at_the_higher_clearance_refuses() {
+    let gated = tool("usage", Effect::Irreversible, days(), Vec::new());
+    let broken = "@id(\"usage.broken\") forbid (principal, action, resource)
+        when { context.clearance > 3 && context.nothing };";
+    assert_eq!(
+        ask_usage(&bundle(gated).with_unvalidated("usage", broken), &json!({"days": 7})),
+        Err(Denial::Undecided("usage.broken".to_owned()))
+    );
+}
+
+#[test]
+fn an_argument_that_policy_cannot_read_refuses() {
+    let bundle = bundle(usage(Vec::new()));
+    let undecided = Err(Denial::Undecided("usage.bound.days".to_owned()));
+    for arguments in [
+        json!({}),
+        json!({"days": null}),
+        json!({"days": 1.5}),
+        json!({"days": "7"}),
+        json!({"days": [7]}),
+        json!({"days": u64::MAX}),
+    ] {
+        assert_eq!(ask_usage(&bundle, &arguments), undecided, "{arguments}");
+    }
+}
+
+#[test]
+fn a_bundle_with_nothing_in_it_permits_nothing() {
+    for posture in [posture(&[]), posture(&[("copilot", &[])])] {
+        let bundle = Bundle::compile(&posture).unwrap();
+        assert_eq!(ask_usage(&bundle, &json!({"days": 7})), forbidden(&[]));
+        assert_eq!(bundle.policies(&ToolName::new("usage").unwrap()), None);
+    }
+}
+
+#[test]
+fn a_tool_is_permitted_to_the_agents_it_was_granted_and_to_nobody_else() {
+    let usage = Arc::new(usage(Vec::new()));
+    let other = Arc::new(tool("other", Effect::Read, days(), Vec::new()));
+    let agents: &[(&str, &[&Arc<Tool>])] =
+        &[("copilot", &[&usage]), ("ops", &[&usage, &other]), ("idle", &[])];
+    let bundle = Bundle::compile(&posture(agents)).unwrap();
+    let ask = |agent, tool| {
+        ask(&bundle, (agent, tool), &caller("t1", &[]), &json!({"days": 7}), &ScopeEvidence::new())
+    };
+    assert_eq!(ask("copilot", "usage"), permitted("usage.grant", 1));
+    assert_eq!(ask("ops", "usage"), permitted("usage.grant", 1));
+    assert_eq!(ask("ops", "other"), permitted("other.grant", 1));
+    for (agent, tool) in
+        [("copilot", "other"), ("idle", "usage"), ("stranger", "usage"), ("ops", "unknown")]
+    {
+        assert_eq!(ask(agent, tool), forbidden(&[]), "{agent} {tool}");
+    }
+}
+
+#[test]
+fn evidence_of_another_tenant_forbids_though_core_was_not_asked() {
+    let paths = ["account", "a.b", "parcels[].account", "ids[]", "odd name[].x"];
+    for path in paths {
+        let bundle = bundle(usage(vec![equals(path, CallerRef::Tenant)]));
+        let days = json!({"days": 7});
+        let ask = |scope| ask(&bundle, ("copilot", "usage"), &caller("t1", &[]), &days, &scope);
+        let id = format!("usage.scope.{path}");
+        assert_eq!(ask(evidence(path, &["t1"])), permitted("usage.grant", 1), "{path}");
+        for values in [&["t2"][..], &["t1", "t2"], &[]] {
+            assert_eq!(ask(evidence(path, values)), forbidden(&[&id]), "{path} {values:?}");
+        }
+        assert_eq!(ask(ScopeEvidence::new()), forbidden(&[&id]), "{path}");
+        assert_eq!(ask(evidence("elsewhere", &["t1"])), forbidden(&[&id]), "{path}");
+    }
+}
+
+#[test]
+fn evidence_beyond_a_set_claim_forbids_and_an_absent_claim_permits_nothing() {
+    let bundle = bundle(usage(vec![within("depots[]", "depots")]));
+    let ask = |depots: &[&str], found: &[&str]| {
+        let scope = evidence("depots[]", found);
+        ask(&bundle, ("copilot", "usage"), &caller("t1", depots), &json!({"days": 7}), &scope)
+    };
+    assert_eq!(ask(&["d1", "d2"], &["d2"]), permitted("usage.grant", 1));
+    assert_eq!(ask(&["d1", "d2"], &["d1", "d2"]), permitted("usage.grant", 1));
+    for (depots, found) in
+        [(&["d1"][..], &["d1", "d3"][..]), (&["d1"], &["d3"]), (&["d1"], &[]), (&[], &["d1"])]
+    {
+        assert_eq!(
+            ask(depots, found),
+            forbidden(&["usage.scope.depots[]"]),
+            "{depots:?} {found:?}"
+        );
+    }
+    let mut nobody = caller("t1", &[]);
+    nobody.attributes.clear();
+    let scope = evidence("depots[]", &["d1"]);
+    let arguments = json!({"days": 7});
+    assert_eq!(
+        super::super::fixture::ask(&bundle, ("copilot", "usage"), &nobody, &arguments, &scope),
+        forbidden(&["usage.scope.depots[]"])
+    );
+}
+
+#[test]
+fn a_bound_argument_is_the_tokens_own() {
+    let rules = vec![
+        bound("tenant", CallerRef::Tenant),
+        bound("by", CallerRef::Actor),
+        bound("depot", CallerRef::Attribute("depots".to_owned())),
+    ];
+    let bundle = bundle(usage(rules));
+    let ask = |tenant: &str, by: &str, depot: &str| {
+        let arguments = json!({"days": 7, "tenant": tenant, "by": by, "depot": depot});
+        let none = ScopeEvidence::new();
+        ask(&bundle, ("copilot", "usage"), &caller("t1", &["d1"]), &arguments, &none)
+    };
+    assert_eq!(ask("t1", "client", "d1"), permitted("usage.grant", 1));
+    assert_eq!(ask("t2", "client", "d1"), forbidden(&["usage.scope.tenant"]));
+    assert_eq!(ask("t1", "user", "d1"), forbidden(&["usage.scope.by"]));
+    assert_eq!(ask("t1", "client", "d2"), forbidden(&["usage.scope.depot"]));
+    assert_eq!(ask("t2", "user", "d1"), forbidden(&["usage.scope.by", "usage.scope.tenant"]));
+    let missing = json!({"days": 7, "by": "client", "depot": "d1"});
+    assert_eq!(
+        ask_usage(&bundle, &missing),
+        Err(Denial::Undecided("usage.scope.tenant".to_owned()))
+    );
+}
+
+#[test]
+fn a_gate_asks_for_its_rung_where_nothing_else_forbids() {
+    for (effect, rung) in [
+        (Effect::Read, 1),
+        (Effect::Reversible, 2),
+        (Effect::Persistent, 3),
+        (Effect::Irreversible, 4),
+    ] {
+        let bundle = bundle(tool("usage", effect, days(), Vec::new()));
+        assert_eq!(ask_usage(&bundle, &json!({"days": 7})), permitted("usage.grant", rung));
+        // What no approval could lift is told as such, without the gate.
+        assert_eq!(ask_usage(&bundle, &json!({"days": 0})), forbidden(&["usage.bound.days"]));
+        let stranger = ask(
+            &bundle,
+            ("stranger", "usage"),
+            &caller("t1", &[]),
+            &json!({"days": 7}),
+            &ScopeEvidence::new(),
+        );
+        assert_eq!(stranger, forbidden(&[]), "{effect:?}");
+    }
+}
+
+#[test]
+fn the_highest_gate_counts_and_an_illegible_one_is_the_highest() {
+    let gate = |step: &str, condition: &str| {
+        format!(
+            "@gate(\"{step}\") @id(\"usage.more\")
+             forbid (principal, action, resource) unless {{ {condition} }};"
+        )
+    };
+    for (step, condition, expected) in [
+        ("3", "context.clearance >= 3", permitted("usage.grant", 3)),
+        ("x", "context.clearance >= 4", permitted("usage.grant", 4)),
+        ("0", "context.clearance >= 4", permitted("usage.grant", 4)),
+        ("3", "context.clearance >= 4", forbidden(&[])),
+        ("3", "false", forbidden(&[])),
+    ] {
+        let gated = tool("usage", Effect::Reversible, days(), Vec::new());
+        let bundle = bundle(gated).with_unvalidated("usage", &gate(step, condition));
+        assert_eq!(ask_usage(&bundle, &json!({"days": 7})), expected, "{step} {condition}");
+    }
+    let lasting = "@id(\"usage.late\") forbid (principal, action, resource)
+        when { context.clearance == 2 };";
+    let gated = tool("usage", Effect::Reversible, days(), Vec::new());
+    let bundle = bundle(gated).with_unvalidated("usage", lasting);
+    assert_eq!(ask_usage(&bundle, &json!({"days": 7})), forbidden(&["usage.late"]));
+}
+
+// ── the matrix ──────────────────────────────────────────────────────────────────────────────────
+
+fn freight() -> Vec<(Arc<Tool>, Vec<Value>)> {
+    let account = json!({"type": "string", "enum": ["t1", "t2"]});
+    let usage = closed(
+        &json!({"account": account, "days": {"type": "integer", "minimum": 1, "maximum": 365}}),
+        &[],
+    );
+    let parcels = closed(
+        &json!({"parcels": {"type": "array", "items": closed(&json!({"account": account}), &[])}}),
+        &[],
+    );
+    let depot = closed(
+        &json!({"depot": {"type": "string"}, "state": {"type": "string", "enum": ["open", "shut"]}}),
+        &["state"],
+    );
+    let note = closed(&json!({"note": {"type": "string", "maxLength": 9}}), &[]);
+    let rows = vec![
+        (
+            tool("usage", Effect::Read, usage, vec![equals("account", CallerRef::Tenant)]),
+            vec![
+                json!({"account": "t1", "days": 7}),
+                json!({"account": "t2", "days": 7}),
+                json!({"account": "t1", "days": 0}),
+                json!({"account": "t1", "days": 366}),
+                json!({"account": "t3", "days": 999}),
+            ],
+        ),
+        (
+            tool(
+                "parcels",
+                Effect::Read,
+                parcels,
+                vec![equals("parcels[].account", CallerRef::Tenant)],
+            ),
+            vec![
+                json!({"parcels": [{"account": "t1"}]}),
+                json!({"parcels": [{"account": "t1"}, {"account": "t2"}]}),
+                json!({"parcels": []}),
+            ],
+        ),
+        (
+            tool("depot", Effect::Read, depot, vec![within("depot", "depots")]),
+            vec![
+                json!({"depot": "d1"}),
+                json!({"depot": "d1", "state": "open"}),
+                json!({"depot": "d1", "state": "ajar"}),
+                json!({"depot": "d2"}),
+            ],
+        ),
+        (
+            tool("note", Effect::Persistent, note, vec![bound("tenant", CallerRef::Tenant)]),
+            vec![
+                json!({"note": "hi", "tenant": "t1"}),
+                json!({"note": "hi", "tenant": "t2"}),
+                json!({"note": "hi"}),
+            ],
+        ),
+    ];
+    rows.into_iter().map(|(tool, arguments)| (Arc::new(tool), arguments)).collect()
+}
+
+/// What stands where scope rules look, right or wrong: core would have refused the wrong.
+fn found(arguments: &Value) -> ScopeEvidence {
+    let mut found = ScopeEvidence::new();
+    for name in ["account", "depot"] {
+        found.extend(arguments[name].as_str().map(|v| (name.to_owned(), [v.to_owned()].into())));
+    }
+    if let Some(parcels) = arguments["parcels"].as_array() {
+        let accounts = parcels.iter().filter_map(|p| p["account"].as_str()).map(str::to_owned);
+        found.insert("parcels[].account".to_owned(), accounts.collect());
+    }
+    found
+}
+
+#[test]
+fn principal_by_tool_by_outcome() {
+    let tools = freight();
+    let all: Vec<&Arc<Tool>> = tools.iter().map(|(tool, _)| tool).collect();
+    let posture = posture(&[("copilot", &all), ("reader", &all[..1])]);
+    let bundle = Bundle::compile(&posture).unwrap();
+    let mut table = String::new();
+    for agent in ["copilot", "reader"] {
+        for (tenant, depots) in [("t1", &["d1"][..]), ("t2", &[])] {
+            for (tool, rows) in &tools {
+                for arguments in rows {
+                    let caller = caller(tenant, depots);
+                    let question = (agent, tool.name.as_str());
+                    let outcome =
+                        match ask(&bundle, question, &caller, arguments, &found(arguments)) {
+                            Ok(permission) => {
+                                format!("permitted at {}", permission.clearance.number())
+                            }
+                            Err(Denial::Forbidden(policies)) => {
+                                format!("forbidden {}", policies.join(" "))
+                            }
+                            Err(Denial::Undecided(policy)) => format!("undecided {policy}"),
+                        };
+                    let row = format!(
+                        "{agent:8} {tenant}  {:8} {arguments:48} ",
+                        tool.name.as_str(),
+                        arguments = arguments.to_string()
+                    );
+                    table.push_str(&format!("{row}{}\n", outcome.trim_end()));
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+// ── agreement with core ─────────────────────────────────────────────────────────────────────────
+
+/// A tool all of whose schema Cedar can say.
+fn sayable() -> Tool {
+    let input = closed(
+        &json!({
+            "account": {"type": "string", "enum": ["t1", "t2"]},
+            "days": {"type": "integer", "minimum": -3, "exclusiveMaximum": 4},
+            "rank": {"type": "integer", "enum": [1, 2]},
+            "window": closed(&json!({
+                "from": {"type": "integer", "exclusiveMinimum": 0},
+                "unit": {"enum": ["h", "\"d\\"]},
+                "inner": closed(&json!({"deep key": {"const": "x"}}), &["deep key"]),
+            }), &["from", "inner"]),
+            "ids": {"type": "array", "items": {"type": "string"}},
+        }),
+        &["rank", "window"],
+    );
+    let scope = vec![
+        equals("account", CallerRef::Tenant),
+        within("ids[]", "depots"),
+        bound("who", CallerRef::Subject),
+    ];
+    tool("all-of-it", Effect::Read, input, scope)
+}
+
+fn text(values: &[&'static str]) -> impl Strategy<Value = Value> + use<> {
+    proptest::sample::select(values.to_vec()).prop_map(Value::from)
+}
+
+fn maybe(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Value>> {
+    proptest::option::of(value)
+}
+
+fn object(members: Vec<(&str, Option<Value>)>) -> Value {
+    members.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))).collect()
+}
+
+/// Arguments of the right types, in and out of bounds.
+fn arguments() -> impl Strategy<Value = Value> {
+    let inner = maybe(text(&["x", "y"])).prop_map(|deep| object(vec![("deep key", deep)]));
+    let window = (maybe((-1..3).prop_map(Value::from)), text(&["h", "\"d\\", "d"]), maybe(inner))
+        .prop_map(|(from, unit, inner)| {
+            object(vec![("from", from), ("unit", Some(unit)), ("inner", inner)])
+        });
+    let ids = prop::collection::vec(text(&["d1", "d2", "d3"]), 0..3).prop_map(Value::from);
+    let rank = maybe((0..4).prop_map(Value::from));
+    (text(&["t1", "t2", "t3"]), -5i64..6, rank, maybe(window), ids).prop_map(
+        |(account, days, rank, window, ids)| {
+            object(vec![
+                ("account", Some(account)),
+                ("days", Some(days.into())),
+                ("rank", rank),
+                ("window", window),
+                ("ids", Some(ids)),
+            ])
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn what_schema_and_scope_admit_policy_permits_and_nothing_else(arguments in arguments()) {
+        let tool = sayable();
+        let schema = jsonschema::validator_for(&Value::Object(tool.input.clone())).unwrap();
+        let valid = schema.is_valid(&arguments);
+        let bundle = bundle(sayable());
+        let caller = caller("t1", &["d1", "d2"]);
+        match call(&bundle, "copilot", &tool, &caller, &arguments) {
+            Some(decision) => prop_assert_eq!(decision.is_ok(), valid, "{:?}", arguments),
+            None => {
+                // Core's scope check refuses; policy does so by itself, whatever it is shown.
+                let ids = arguments["ids"].as_array().unwrap();
+                let ids = ids.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+                let account = arguments["account"].as_str().unwrap().to_owned();
+                let found = ScopeEvidence::from([
+                    ("account".to_owned(), [account].into()),
+                    ("ids[]".to_owned(), ids),
+                ]);
+                let mut arguments = arguments;
+                arguments["who"] = json!("user");
+                let decision = ask(&bundle, ("copilot", "all-of-it"), &caller, &arguments, &found);
+                let Err(Denial::Forbidden(policies)) = decision else {
+                    return Err(TestCaseError::fail(format!("{decision:?}")));
+                };
+                prop_assert!(policies.iter().any(|policy| policy.starts_with("all-of-it.scope.")));
+            }
+        }
+    }
+
+    #[test]
+    fn no_tenant_or_enumeration_says_anything_but_itself(
+        tenant in "[^\\p{Cc}]{1,40}", listed in any::<String>(), other in any::<String>(),
+        name in any::<String>(),
+    ) {
+        prop_assume!(listed != other && name != "account");
+        let input = closed(&json!({"account": {"type": "string"}, name.clone(): {"enum": [listed.clone()]}}), &[]);
+        let tool = tool("usage", Effect::Read, input, vec![equals("account", CallerRef::Tenant)]);
+        let sliced = bundle(tool);
+        let policies = sliced.policies(&ToolName::new("usage").unwrap()).unwrap();
+        prop_assert_eq!(policies.parse::<cedar_policy::PolicySet>().unwrap().num_of_policies(), 3);
+        let ask = |value: &str, account: &str| {
+            let arguments = json!({"account": account, name.clone(): value});
+            let scope = evidence("account", &[account]);
+            ask(&sliced, ("copilot", "usage"), &caller(&tenant, &[]), &arguments, &scope)
+        };
+        prop_assert_eq!(ask(&listed, &tenant), permitted("usage.grant", 1));
+        prop_assert_eq!(ask(&other, &tenant), forbidden(&[&format!("usage.bound.{name}")]));
+        prop_assert_eq!(ask(&listed, &format!("{tenant}x")), forbidden(&["usage.scope.account"]));
+    }
+}
