@@ -169,7 +169,7 @@ pub(crate) struct Slice {
 impl Slice {
     fn compile(tool: &Tool, agents: &BTreeSet<&AgentId>) -> Result<Self, Vec<CompileError>> {
         let (mut input, bounds) = input::read(&tool.input);
-        let errors = misnamed(tool, &input);
+        let errors = misnamed(tool);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -188,8 +188,7 @@ impl Slice {
         }
         let policies_text = text::policies(tool, agents, &bounds);
         let schema_text = text::schema(&tool.name, &input, &scopes, &sets);
-        let policies = parse(&tool.name, &policies_text).map_err(|error| vec![error])?;
-        validate(&tool.name, &policies, &schema_text)?;
+        let policies = load(&tool.name, &policies_text, &schema_text)?;
         let uid = |kind: &str, id: &str| {
             let uid = format!("{kind}::{}", quote(id)).parse::<EntityUid>();
             uid.map_err(|error| vec![unreadable(&tool.name, &error)])
@@ -217,8 +216,9 @@ fn caller(rule: &ScopeRule) -> &CallerRef {
 }
 
 /// Names that would mean two things in one policy.
-fn misnamed(tool: &Tool, input: &Record) -> Vec<CompileError> {
+fn misnamed(tool: &Tool) -> Vec<CompileError> {
     let mut errors = Vec::new();
+    let declared = tool.input.get("properties");
     let mut bound = BTreeSet::new();
     for rule in &tool.scope {
         if let CallerRef::Attribute(attribute) = caller(rule)
@@ -228,7 +228,7 @@ fn misnamed(tool: &Tool, input: &Record) -> Vec<CompileError> {
             errors.push(CompileError::ReservedAttribute { tool: tool.name.clone(), attribute });
         }
         if let ScopeRule::Bind { name, .. } = rule
-            && (input.has(name) || !bound.insert(name))
+            && (declared.is_some_and(|all| all.get(name).is_some()) || !bound.insert(name))
         {
             let argument = name.clone();
             errors.push(CompileError::BoundTwice { tool: tool.name.clone(), argument });
@@ -252,9 +252,11 @@ fn parse(tool: &ToolName, text: &str) -> Result<PolicySet, CompileError> {
     Ok(named)
 }
 
-fn validate(tool: &ToolName, policies: &PolicySet, schema: &str) -> Result<(), Vec<CompileError>> {
+/// Reads policies and has Cedar check them against the schema, strictly.
+fn load(tool: &ToolName, policies: &str, schema: &str) -> Result<PolicySet, Vec<CompileError>> {
+    let policies = parse(tool, policies).map_err(|error| vec![error])?;
     let schema = schema.parse::<Schema>().map_err(|error| vec![unreadable(tool, &error)])?;
-    let result = Validator::new(schema).validate(policies, ValidationMode::Strict);
+    let result = Validator::new(schema).validate(&policies, ValidationMode::Strict);
     let errors: Vec<_> = result
         .validation_errors()
         .map(|error| CompileError::Invalid {
@@ -263,7 +265,7 @@ fn validate(tool: &ToolName, policies: &PolicySet, schema: &str) -> Result<(), V
             why: error.to_string(),
         })
         .collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    if errors.is_empty() { Ok(policies) } else { Err(errors) }
 }
 
 fn unreadable(tool: &ToolName, error: &dyn std::error::Error) -> CompileError {
@@ -361,7 +363,8 @@ mod tests {
 
     #[test]
     fn names_that_would_mean_two_things_do_not_compile() {
-        let input = closed(&json!({"tenant": {"type": "string"}}), &[]);
+        // Also where Cedar would not have seen the model's.
+        let input = closed(&json!({"tenant": {"type": "number"}}), &[]);
         let twice = tool("book", Effect::Read, input, vec![bound("tenant", CallerRef::Tenant)]);
         assert_eq!(
             errors(twice),
@@ -402,8 +405,7 @@ mod tests {
             let text = format!(
                 "@id(\"usage.bad\") forbid (principal, action, resource) when {{ {condition} }};"
             );
-            let policies = parse(&name("usage"), &text).unwrap();
-            let errors = validate(&name("usage"), &policies, schema).unwrap_err();
+            let errors = load(&name("usage"), &text, schema).unwrap_err();
             let text = errors[0].to_string();
             assert!(
                 text.starts_with("tool `usage`: policy `usage.bad` does not fit the tool: "),

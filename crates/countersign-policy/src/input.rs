@@ -64,11 +64,6 @@ impl Record {
         self.0.push(Member { name: name.to_owned(), required: true, shape: Shape::Text });
     }
 
-    /// Whether there is a member of this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|member| member.name == name)
-    }
-
     /// Those members that `values` holds in their shape.
     ///
     /// # Errors

@@ -1,15 +1,17 @@
+use super::{Verdict, verdict};
 use crate::Bundle;
 use crate::fixture::{
     ask, bound, bundle, call, caller, closed, equals, evidence, posture, tool, within,
 };
+use cedar_policy::{Decision, PolicyId, Response};
 use countersign_core::id::ToolName;
 use countersign_core::port::{Denial, Permission};
-use countersign_core::principal::CallerRef;
+use countersign_core::principal::{CallerRef, Principal};
 use countersign_core::scope::{ScopeEvidence, ScopeRule};
 use countersign_core::tool::{Effect, Rung, Tool};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 fn forbidden(policies: &[&str]) -> Result<Permission, Denial> {
     Err(Denial::Forbidden(policies.iter().map(|&policy| policy.to_owned()).collect()))
@@ -63,6 +65,17 @@ fn a_gate_that_errs_at_the_higher_clearance_refuses() {
         ask_usage(&bundle(gated).with_unvalidated("usage", broken), &json!({"days": 7})),
         Err(Denial::Undecided("usage.broken".to_owned()))
     );
+}
+
+#[test]
+fn a_permission_that_no_policy_gave_is_none() {
+    let response = |reason: &[&str]| {
+        let reason = reason.iter().map(PolicyId::new).collect();
+        Response::new(Decision::Allow, reason, Vec::new())
+    };
+    let given = Verdict::Permitted(vec!["a".to_owned(), "b".to_owned()]);
+    assert_eq!(verdict(&response(&["b", "a"])), Ok(given));
+    assert_eq!(verdict(&response(&[])), Err(Denial::Forbidden(Vec::new())));
 }
 
 #[test]
@@ -130,29 +143,25 @@ fn evidence_of_another_tenant_forbids_though_core_was_not_asked() {
 #[test]
 fn evidence_beyond_a_set_claim_forbids_and_an_absent_claim_permits_nothing() {
     let bundle = bundle(usage(vec![within("depots[]", "depots")]));
-    let ask = |depots: &[&str], found: &[&str]| {
-        let scope = evidence("depots[]", found);
-        ask(&bundle, ("copilot", "usage"), &caller("t1", depots), &json!({"days": 7}), &scope)
+    let days = json!({"days": 7});
+    let decide = |caller: &Principal, found: &[&str]| {
+        ask(&bundle, ("copilot", "usage"), caller, &days, &evidence("depots[]", found))
     };
-    assert_eq!(ask(&["d1", "d2"], &["d2"]), permitted("usage.grant", 1));
-    assert_eq!(ask(&["d1", "d2"], &["d1", "d2"]), permitted("usage.grant", 1));
-    for (depots, found) in
-        [(&["d1"][..], &["d1", "d3"][..]), (&["d1"], &["d3"]), (&["d1"], &[]), (&[], &["d1"])]
-    {
-        assert_eq!(
-            ask(depots, found),
-            forbidden(&["usage.scope.depots[]"]),
-            "{depots:?} {found:?}"
-        );
+    for found in [&["d2"][..], &["d1", "d2"]] {
+        assert_eq!(decide(&caller("t1", &["d1", "d2"]), found), permitted("usage.grant", 1));
     }
-    let mut nobody = caller("t1", &[]);
-    nobody.attributes.clear();
-    let scope = evidence("depots[]", &["d1"]);
-    let arguments = json!({"days": 7});
-    assert_eq!(
-        super::super::fixture::ask(&bundle, ("copilot", "usage"), &nobody, &arguments, &scope),
-        forbidden(&["usage.scope.depots[]"])
-    );
+    let mut claimless = caller("t1", &[]);
+    claimless.attributes.clear();
+    for (caller, found) in [
+        (caller("t1", &["d1"]), &["d1", "d3"][..]),
+        (caller("t1", &["d1"]), &["d3"]),
+        (caller("t1", &["d1"]), &[]),
+        (caller("t1", &[]), &["d1"]),
+        (claimless, &["d1"]),
+    ] {
+        let decision = decide(&caller, found);
+        assert_eq!(decision, forbidden(&["usage.scope.depots[]"]), "{caller:?} {found:?}");
+    }
 }
 
 #[test]
@@ -178,6 +187,60 @@ fn a_bound_argument_is_the_tokens_own() {
         ask_usage(&bundle, &missing),
         Err(Denial::Undecided("usage.scope.tenant".to_owned()))
     );
+}
+
+#[test]
+fn a_bound_holds_at_its_very_edge() {
+    let edges = [
+        (json!({"minimum": -2}), &[-2, -1][..], &[-3][..]),
+        (json!({"exclusiveMinimum": -2}), &[-1], &[-2]),
+        (json!({"maximum": 9}), &[9, -9], &[10]),
+        (json!({"exclusiveMaximum": 9}), &[8], &[9]),
+        (json!({"minimum": 1, "maximum": 3, "enum": [2, 7]}), &[2], &[1, 3, 7]),
+        (json!({"const": 0}), &[0], &[1, -1]),
+        (json!({"minimum": i64::MIN, "maximum": i64::MAX}), &[i64::MIN, i64::MAX], &[]),
+        (json!({"enum": ["1"]}), &[], &[1]),
+        (json!({"enum": []}), &[], &[0]),
+    ];
+    for (mut days, inside, outside) in edges {
+        days["type"] = json!("integer");
+        let input = closed(&json!({"days": days}), &[]);
+        let bundle = bundle(tool("usage", Effect::Read, input, Vec::new()));
+        for value in inside {
+            let decision = ask_usage(&bundle, &json!({"days": value}));
+            assert_eq!(decision, permitted("usage.grant", 1), "{days} {value}");
+        }
+        for value in outside {
+            let decision = ask_usage(&bundle, &json!({"days": value}));
+            assert_eq!(decision, forbidden(&["usage.bound.days"]), "{days} {value}");
+        }
+    }
+}
+
+#[test]
+fn what_cedar_cannot_say_is_left_to_the_schema_check() {
+    let input = closed(
+        &json!({
+            "share": {"type": "number", "maximum": 1},
+            "either": {"type": ["string", "null"], "enum": ["a", null]},
+            "mixed": {"enum": ["a", 1]},
+            "any": {},
+            "list": {"type": "array"},
+            "code": {"type": "string", "pattern": "^a$", "maxLength": 1},
+            "days": {"type": "integer", "multipleOf": 2, "maximum": 1.5},
+            "tags": {"type": "array", "items": {"type": "string", "enum": ["a"]}},
+        }),
+        &[],
+    );
+    let bundle = bundle(tool("usage", Effect::Read, input, Vec::new()));
+    let arguments = json!({
+        "share": 1.5, "either": null, "mixed": 2, "any": {}, "list": [[]], "code": "bb", "days": 3,
+        "tags": ["b", "b"],
+    });
+    assert_eq!(ask_usage(&bundle, &arguments), permitted("usage.grant", 1));
+    let schema = bundle.schema(&ToolName::new("usage").unwrap()).unwrap();
+    let input = r#""input": {"code": String, "days": Long, "tags": Set<String>},"#;
+    assert!(schema.contains(input), "{schema}");
 }
 
 #[test]
@@ -400,17 +463,18 @@ fn arguments() -> impl Strategy<Value = Value> {
     )
 }
 
+static SAYABLE: LazyLock<(Tool, Bundle)> = LazyLock::new(|| (sayable(), bundle(sayable())));
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn what_schema_and_scope_admit_policy_permits_and_nothing_else(arguments in arguments()) {
-        let tool = sayable();
+        let (tool, bundle) = &*SAYABLE;
         let schema = jsonschema::validator_for(&Value::Object(tool.input.clone())).unwrap();
         let valid = schema.is_valid(&arguments);
-        let bundle = bundle(sayable());
         let caller = caller("t1", &["d1", "d2"]);
-        match call(&bundle, "copilot", &tool, &caller, &arguments) {
+        match call(bundle, "copilot", tool, &caller, &arguments) {
             Some(decision) => prop_assert_eq!(decision.is_ok(), valid, "{:?}", arguments),
             None => {
                 // Core's scope check refuses; policy does so by itself, whatever it is shown.
@@ -423,7 +487,7 @@ proptest! {
                 ]);
                 let mut arguments = arguments;
                 arguments["who"] = json!("user");
-                let decision = ask(&bundle, ("copilot", "all-of-it"), &caller, &arguments, &found);
+                let decision = ask(bundle, ("copilot", "all-of-it"), &caller, &arguments, &found);
                 let Err(Denial::Forbidden(policies)) = decision else {
                     return Err(TestCaseError::fail(format!("{decision:?}")));
                 };
