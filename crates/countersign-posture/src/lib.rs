@@ -1,1 +1,29 @@
-//! Placeholder.
+//! What people write, made into checked types: the posture folder and the deployment file.
+//!
+//! Nothing else parses them. Files become a tree that keeps spans ([`load_posture`],
+//! [`load_deployment`]), the tree becomes types, and every mistake on the way becomes a
+//! [`Finding`]: one run tells all of them. Only what has no error comes out, so whoever holds a
+//! [`Loaded`] holds a posture in which every name leads somewhere and every input is bounded.
+
+mod agent;
+pub mod bound;
+mod decode;
+mod deployment;
+mod finding;
+mod input;
+mod load;
+mod node;
+mod posture;
+pub mod schema;
+mod scope;
+mod sql;
+mod system;
+mod tool;
+
+pub use deployment::{
+    Algorithm, Deployment, Environment, Issuer, Reference, ReferenceError, Store, load_deployment,
+};
+pub use finding::{Code, Finding, Place, Severity, Source};
+pub use load::{Loaded, Registered, link, load_posture};
+pub use posture::ClaimMap;
+pub use system::{Backend, SystemSpec};

@@ -1,0 +1,107 @@
+//! `agents/NAME.yaml`: one non-human identity, its owner and its grants.
+
+use crate::bound::DESCRIPTION_BYTES_MAX;
+use crate::decode::{Decoder, Item, Spanned};
+use crate::finding::Code;
+use crate::node::{Node, Span};
+use crate::posture::limits;
+use countersign_core::id::{ActorId, AgentId, ToolName};
+use countersign_core::quota::Limits;
+use jiff::civil::Date;
+
+/// What an agent's file says.
+#[derive(Debug)]
+pub(crate) struct AgentFile {
+    pub(crate) name: Option<Spanned<AgentId>>,
+    pub(crate) purpose: Option<String>,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) client: Option<Spanned<ActorId>>,
+    pub(crate) grants: Vec<GrantEntry>,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) team: String,
+    pub(crate) contact: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct GrantEntry {
+    pub(crate) tool: Spanned<ToolName>,
+    pub(crate) limits: Limits,
+    /// The whole entry.
+    pub(crate) span: Span,
+}
+
+pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
+    let node = decoder.read()?;
+    let mut fields = decoder.fields(Item { name: "the agent", node: &node })?;
+    let name = fields.required(decoder, "agent").and_then(|item| decoder.name(item, AgentId::new));
+    if let Some(name) = &name {
+        decoder.named_after_file(name.value.as_str(), name.span);
+    }
+    let purpose = fields
+        .required(decoder, "purpose")
+        .and_then(|item| decoder.text(item, DESCRIPTION_BYTES_MAX))
+        .map(str::to_owned);
+    let owner = fields.required(decoder, "owner").and_then(|item| decode_owner(decoder, item));
+    let client =
+        fields.required(decoder, "identity").and_then(|item| decode_identity(decoder, item));
+    let grants = fields.required(decoder, "grants").map(|item| decode_grants(decoder, item));
+    let limits = fields.optional("limits").map(|item| limits(decoder, item));
+    fields.finish(decoder);
+    Some(AgentFile {
+        name,
+        purpose,
+        owner,
+        client,
+        grants: grants.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
+    })
+}
+
+fn decode_owner(decoder: &mut Decoder, item: Item<'_>) -> Option<Owner> {
+    let mut fields = decoder.fields(item)?;
+    let team = fields.required(decoder, "team").and_then(|item| decoder.line(item));
+    let contact = fields.required(decoder, "contact").and_then(|item| decoder.line(item));
+    fields.finish(decoder);
+    Some(Owner { team: team?, contact: contact? })
+}
+
+fn decode_identity(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<ActorId>> {
+    let mut fields = decoder.fields(item)?;
+    let client =
+        fields.required(decoder, "client_id").and_then(|item| decoder.name(item, ActorId::new));
+    fields.finish(decoder);
+    client
+}
+
+fn decode_grants(decoder: &mut Decoder, item: Item<'_>) -> Vec<GrantEntry> {
+    let items = decoder.list(item).unwrap_or_default();
+    let grants: Vec<_> = items.iter().filter_map(|node| decode_grant(decoder, node)).collect();
+    let names = grants.iter().map(|grant| (grant.tool.value.to_string(), grant.tool.span));
+    decoder.distinct("the grant of", names);
+    grants
+}
+
+fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
+    let mut fields = decoder.fields(Item { name: "grants", node })?;
+    let tool = fields.required(decoder, "tool").and_then(|item| decoder.name(item, ToolName::new));
+    fields.required(decoder, "reason").and_then(|item| decoder.line(item));
+    fields.optional("reviewed_by").and_then(|item| decoder.line(item));
+    if let Some(item) = fields.optional("reviewed_on") {
+        check_date(decoder, item);
+    }
+    let limits = fields.optional("limits").map(|item| limits(decoder, item));
+    fields.finish(decoder);
+    Some(GrantEntry { tool: tool?, limits: limits.unwrap_or_default(), span: node.span })
+}
+
+fn check_date(decoder: &mut Decoder, item: Item<'_>) {
+    let Some(text) = decoder.line(item) else { return };
+    if text.len() != "YYYY-MM-DD".len() || Date::strptime("%Y-%m-%d", &text).is_err() {
+        let message = format!("`{}` must be a date as YYYY-MM-DD, not `{text}`", item.name);
+        decoder.report(Code::BadValue, item.span(), message);
+    }
+}

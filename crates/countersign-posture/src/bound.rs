@@ -1,0 +1,38 @@
+//! The named maximum of everything that a posture could let grow.
+
+/// Largest posture or deployment file, in bytes.
+pub const FILE_BYTES_MAX: usize = 256 * 1024;
+/// Largest posture, all files together, in bytes.
+pub const POSTURE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most files in a posture, whatever they are.
+pub const FILES_MAX: usize = 20_000;
+/// Deepest nesting of mappings and lists in a file.
+pub const YAML_DEPTH_MAX: usize = 32;
+/// Longest single-line text (purpose, reason, owner, path), in bytes.
+pub const LINE_BYTES_MAX: usize = 1_024;
+/// Longest description, in bytes. A model reads it with every request.
+pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
+/// Longest SQL statement, in bytes.
+pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+/// Longest regular expression, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1_024;
+/// Largest compiled regular expression, in bytes of memory.
+pub const PATTERN_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+/// Highest call limit.
+pub const LIMIT_MAX: u32 = 1_000_000_000;
+/// Longest statement timeout, in milliseconds.
+pub const TIMEOUT_MS_MAX: u32 = 300_000;
+/// Most rows of one result.
+pub const ROWS_MAX: u32 = 100_000;
+/// Largest result, in bytes.
+pub const RESULT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Most statements at once on one system.
+pub const CONCURRENCY_MAX: u32 = 256;
+/// Statements at once on one system that does not say.
+pub const CONCURRENCY_DEFAULT: u32 = 4;
+/// Longest value of a deployment reference that is read from a file, in bytes.
+pub const REFERENCE_BYTES_MAX: u64 = 64 * 1024;
+/// Most values of an enumeration that a message lists.
+pub const VALUES_SHOWN_MAX: usize = 10;
+/// Most characters of a name sent by an agent that a message repeats.
+pub const NAME_CHARS_SHOWN_MAX: usize = 64;

@@ -1,0 +1,367 @@
+//! `countersign.yaml`: where a posture runs, whom it trusts, and what its references stand for.
+
+use crate::bound::{FILE_BYTES_MAX, REFERENCE_BYTES_MAX};
+use crate::decode::{Decoder, Item, Spanned};
+use crate::finding::{Code, Finding, Place, Source, any_error, sort};
+use crate::load::{ReadError, read_text};
+use crate::node::{Entry, Kind, Node, Span};
+use countersign_core::id::{IssuerId, SystemName};
+use secrecy::SecretString;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A deployment, checked. All paths stand as written, relative to [`Deployment::base`].
+#[derive(Debug)]
+pub struct Deployment {
+    /// The folder of the deployment file; relative paths start there.
+    pub base: PathBuf,
+    /// The posture's folder.
+    pub posture: PathBuf,
+    /// What is at stake here.
+    pub environment: Environment,
+    /// Where the doors listen.
+    pub listen: SocketAddr,
+    /// How clients reach the gateway: `http://` or `https://` and a host, no path.
+    pub public_url: String,
+    /// Further `Host`s that are answered.
+    pub allowed_hosts: Vec<String>,
+    /// Further `Origin`s that are answered.
+    pub allowed_origins: Vec<String>,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<Issuer>,
+    /// Whether the gateway issues tokens itself. Only ever in development, on a loopback address.
+    pub development_issuer: bool,
+    /// The journal.
+    pub store: Store,
+    /// What the posture's references stand for.
+    pub references: BTreeMap<String, Reference>,
+    /// The folder for each system's own statement log.
+    pub statement_logs: Option<PathBuf>,
+    /// Where each reference is written.
+    pub(crate) places: BTreeMap<String, Place>,
+}
+
+/// What is at stake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// Nothing real.
+    Development,
+    /// Customers' data.
+    Production,
+}
+
+/// Somebody whose tokens are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The token's `iss`.
+    pub issuer: IssuerId,
+    /// The token's `aud`; the deployment's public URL unless it says otherwise.
+    pub audience: String,
+    /// The key set, a JSON file.
+    pub keys: PathBuf,
+    /// The algorithms accepted; at least one.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// A signature algorithm (RFC 7518, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// ECDSA over P-256 with SHA-256.
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// Edwards curves.
+    EdDsa,
+}
+
+/// Where the journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The SQLite database.
+    pub sqlite: PathBuf,
+    /// The key that signs its checkpoints.
+    pub signing_key: PathBuf,
+}
+
+/// What a reference of the posture stands for, read only when it is needed.
+#[derive(Debug, Clone)]
+pub enum Reference {
+    /// The value itself.
+    Value(SecretString),
+    /// The environment variable that holds it.
+    Env(String),
+    /// The file that holds it.
+    File(PathBuf),
+}
+
+/// Why a reference stands for nothing. It never holds the value.
+#[derive(Debug, thiserror::Error)]
+pub enum ReferenceError {
+    /// The environment has no such variable.
+    #[error("the environment variable `{0}` is not set")]
+    Unset(String),
+    /// The file cannot be read as text.
+    #[error("`{path}` cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is nothing in it.
+    #[error("the value is empty")]
+    Empty,
+}
+
+impl Reference {
+    /// The value: as written, from the environment by way of `env`, or a file's text (relative to
+    /// `base`) without its last line end.
+    ///
+    /// # Errors
+    /// [`ReferenceError`] if it is not set, not readable, too long or empty.
+    pub fn resolve(
+        &self,
+        base: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<SecretString, ReferenceError> {
+        let value = match self {
+            Self::Value(value) => return Ok(value.clone()),
+            Self::Env(name) => env(name).ok_or_else(|| ReferenceError::Unset(name.clone()))?,
+            Self::File(path) => {
+                let path = base.join(path);
+                let unreadable = |reason: String| {
+                    let path = path.display().to_string();
+                    ReferenceError::Unreadable { path, reason }
+                };
+                let mut text = String::new();
+                let bytes = File::open(&path)
+                    .and_then(|file| {
+                        let limit = REFERENCE_BYTES_MAX.saturating_add(1);
+                        file.take(limit).read_to_string(&mut text)
+                    })
+                    .map_err(|error| unreadable(error.to_string()))?;
+                if u64::try_from(bytes).is_ok_and(|bytes| bytes > REFERENCE_BYTES_MAX) {
+                    return Err(unreadable(format!("longer than {REFERENCE_BYTES_MAX} bytes")));
+                }
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                line.strip_suffix('\r').unwrap_or(line).to_owned()
+            }
+        };
+        if value.is_empty() { Err(ReferenceError::Empty) } else { Ok(SecretString::from(value)) }
+    }
+}
+
+/// Reads a deployment file. The deployment is there only if no finding is an error.
+#[must_use]
+pub fn load_deployment(file: &Path) -> (Option<Deployment>, Vec<Finding>) {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let base = file.parent().map(Path::to_owned).unwrap_or_default();
+    let text = match read_text(file, FILE_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(ReadError { code, message }) => {
+            let place = Place { source: Arc::new(Source::new(name, "")), span: 0..0 };
+            return (None, vec![Finding { code, place, message, help: None }]);
+        }
+    };
+    let mut decoder = Decoder::new(Arc::new(Source::new(name, text)));
+    let deployment = decode(&mut decoder, base);
+    let mut findings = decoder.findings;
+    sort(&mut findings);
+    (deployment.filter(|_| !any_error(&findings)), findings)
+}
+
+fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
+    let node = decoder.read()?;
+    let mut fields = decoder.fields(Item { name: "the deployment", node: &node })?;
+    let posture = fields.required(decoder, "posture").and_then(|item| path(decoder, item));
+    let environment = fields
+        .required(decoder, "environment")
+        .and_then(|item| decoder.choice(item, &ENVIRONMENTS));
+    let listen = fields.required(decoder, "listen").and_then(|item| address(decoder, item));
+    let public_url = fields.required(decoder, "public_url").and_then(|item| url(decoder, item));
+    let allowed_hosts = fields.optional("allowed_hosts").map(|item| decoder.lines(item));
+    let allowed_origins = fields.optional("allowed_origins").map(|item| decoder.lines(item));
+    let issuers = fields.optional("issuers");
+    let trusts_nobody =
+        issuers.is_none_or(|item| matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()));
+    let issuers = issuers.map(|item| decode_issuers(decoder, item, public_url.as_deref()));
+    let development = fields
+        .optional("development_issuer")
+        .and_then(|item| Some(Spanned { value: decoder.boolean(item)?, span: item.span() }));
+    let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
+    let references = fields.optional("references");
+    let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
+    let statement_logs = fields.optional("statement_logs").and_then(|item| path(decoder, item));
+    fields.finish(decoder);
+    let development_issuer = development.as_ref().is_some_and(|flag| flag.value);
+    if let Some(flag) = development.filter(|flag| flag.value) {
+        check_development(decoder, &flag, environment, listen);
+    } else if trusts_nobody {
+        let span = Span { start: node.span.start, end: node.span.start };
+        decoder.report(Code::NoIssuer, span, "nobody's tokens are accepted");
+        decoder.help("name an issuer under `issuers`, or set `development_issuer: true`");
+    }
+    let (references, places) = references;
+    Some(Deployment {
+        base,
+        posture: posture?,
+        environment: environment?,
+        listen: listen?,
+        public_url: public_url?,
+        allowed_hosts: values(allowed_hosts),
+        allowed_origins: values(allowed_origins),
+        issuers: issuers.unwrap_or_default(),
+        development_issuer,
+        store: store?,
+        references,
+        statement_logs,
+        places,
+    })
+}
+
+fn values(lines: Option<Vec<Spanned<String>>>) -> Vec<String> {
+    lines.into_iter().flatten().map(|line| line.value).collect()
+}
+
+const ENVIRONMENTS: [(&str, Environment); 2] =
+    [("development", Environment::Development), ("production", Environment::Production)];
+
+const ALGORITHMS: [(&str, Algorithm); 3] =
+    [("ES256", Algorithm::Es256), ("RS256", Algorithm::Rs256), ("EdDSA", Algorithm::EdDsa)];
+
+/// The development issuer gives anybody a token: only where nobody but the developer can ask.
+fn check_development(
+    decoder: &mut Decoder,
+    flag: &Spanned<bool>,
+    environment: Option<Environment>,
+    listen: Option<SocketAddr>,
+) {
+    if environment == Some(Environment::Production) {
+        let message = "`development_issuer` is not for production: it gives anybody a token";
+        decoder.report(Code::DevelopmentIssuer, flag.span, message);
+    }
+    if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        let message = "`development_issuer` needs `listen` on a loopback address";
+        decoder.report(Code::DevelopmentIssuer, flag.span, message);
+        decoder.help("listen on `127.0.0.1`");
+    }
+}
+
+fn path(decoder: &mut Decoder, item: Item<'_>) -> Option<PathBuf> {
+    decoder.line(item).map(PathBuf::from)
+}
+
+fn address(decoder: &mut Decoder, item: Item<'_>) -> Option<SocketAddr> {
+    let text = decoder.line(item)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        let message = format!("`{}` must be an address and a port, not `{text}`", item.name);
+        decoder.report(Code::BadValue, item.span(), message);
+        decoder.help("write it as `127.0.0.1:8787`");
+    }
+    address
+}
+
+/// Scheme and host, and nothing after them: the gateway's own paths follow.
+fn url(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
+    let text = decoder.line(item)?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '@' | '\\');
+    if host.is_some_and(|host| !host.is_empty() && !host.contains(odd)) {
+        return Some(text);
+    }
+    let message = format!("`{}` must be a URL without a path, not `{text}`", item.name);
+    decoder.report(Code::BadValue, item.span(), message);
+    decoder.help("write it as `https://countersign.example`");
+    None
+}
+
+fn decode_issuers(decoder: &mut Decoder, item: Item<'_>, public_url: Option<&str>) -> Vec<Issuer> {
+    let nodes = decoder.list(item).unwrap_or_default();
+    let issuers: Vec<_> =
+        nodes.iter().filter_map(|node| decode_issuer(decoder, node, public_url)).collect();
+    let names = issuers.iter().map(|issuer| (issuer.value.issuer.to_string(), issuer.span));
+    decoder.distinct("the issuer", names);
+    issuers.into_iter().map(|issuer| issuer.value).collect()
+}
+
+fn decode_issuer(
+    decoder: &mut Decoder,
+    node: &Node,
+    public_url: Option<&str>,
+) -> Option<Spanned<Issuer>> {
+    let mut fields = decoder.fields(Item { name: "issuers", node })?;
+    let issuer =
+        fields.required(decoder, "issuer").and_then(|item| decoder.name(item, IssuerId::new));
+    let audience = match fields.optional("audience") {
+        Some(item) => decoder.line(item),
+        None => public_url.map(str::to_owned),
+    };
+    let keys = fields.required(decoder, "keys").and_then(|item| path(decoder, item));
+    let algorithms =
+        fields.required(decoder, "algorithms").and_then(|item| decode_algorithms(decoder, item));
+    fields.finish(decoder);
+    let Spanned { value: issuer, span } = issuer?;
+    let value = Issuer { issuer, audience: audience?, keys: keys?, algorithms: algorithms? };
+    Some(Spanned { value, span })
+}
+
+fn decode_algorithms(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<Algorithm>> {
+    let nodes = decoder.list(item)?;
+    if nodes.is_empty() {
+        decoder.report(Code::BadValue, item.span(), "`algorithms` is empty: no token would do");
+    }
+    let named = |node| Item { name: item.name, node };
+    let found: Vec<_> = nodes.iter().map(|node| decoder.choice(named(node), &ALGORITHMS)).collect();
+    found.into_iter().collect()
+}
+
+fn decode_store(decoder: &mut Decoder, item: Item<'_>) -> Option<Store> {
+    let mut fields = decoder.fields(item)?;
+    let sqlite = fields.required(decoder, "sqlite").and_then(|item| path(decoder, item));
+    let signing_key = fields.required(decoder, "signing_key").and_then(|item| path(decoder, item));
+    fields.finish(decoder);
+    Some(Store { sqlite: sqlite?, signing_key: signing_key? })
+}
+
+type References = (BTreeMap<String, Reference>, BTreeMap<String, Place>);
+
+fn decode_references(decoder: &mut Decoder, item: Item<'_>) -> References {
+    let entries = decoder.entries(item).unwrap_or_default();
+    let mut references = References::default();
+    for entry in entries {
+        if let Some(reference) = decode_reference(decoder, entry) {
+            references.0.insert(entry.key.clone(), reference);
+            references.1.insert(entry.key.clone(), decoder.place(entry.key_span));
+        }
+    }
+    references
+}
+
+fn decode_reference(decoder: &mut Decoder, entry: &Entry) -> Option<Reference> {
+    let Entry { key, key_span, value } = entry;
+    if let Err(error) = SystemName::new(key.as_str()) {
+        decoder.report(Code::BadName, *key_span, format!("`{key}` {error}"));
+    }
+    let mut fields = decoder.fields(Item { name: key, node: value })?;
+    let plain = fields.optional("value").map(|item| decoder.line(item));
+    let env = fields.optional("env").map(|item| decoder.line(item));
+    let file = fields.optional("file").map(|item| path(decoder, item));
+    fields.finish(decoder);
+    match (plain, env, file) {
+        (Some(value), None, None) => value.map(|value| Reference::Value(SecretString::from(value))),
+        (None, Some(name), None) => name.map(Reference::Env),
+        (None, None, Some(path)) => path.map(Reference::File),
+        _ => {
+            let message = format!("the reference `{key}` needs one of `value`, `env` and `file`");
+            decoder.report(Code::BadValue, *key_span, message);
+            None
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What is wrong with what somebody wrote, and where: plain data, to be rendered by the binary.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+/// A file as it was read. Findings share it, so that a caret can be drawn under the text.
+pub struct Source {
+    path: String,
+    text: String,
+    lines: Vec<usize>,
+}
+
+impl Source {
+    /// A file's relative path, with `/` between its parts, and its text.
+    #[must_use]
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let ends = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
+        let lines = std::iter::once(0).chain(ends).collect();
+        Self { path: path.into(), text, lines }
+    }
+    /// The path, relative to the posture folder; of a deployment file, its name.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+    /// The whole text; empty if the file could not be read as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+    /// Line and column of a byte offset, both from 1; the column counts characters.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|&start| start <= offset);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or_default();
+        (line, before.chars().count().saturating_add(1))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text may hold a deployment's secrets.
+        f.debug_tuple("Source").field(&self.path).finish()
+    }
+}
+
+/// A stretch of a file.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Byte offsets into its text.
+    pub span: Range<usize>,
+}
+
+impl Place {
+    /// What was written there.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.source.text.get(self.span.clone()).unwrap_or_default()
+    }
+}
+
+/// Whether a finding stops the posture from being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident $severity:ident $text:literal,)*) => {
+        /// What kind of mistake. The text is stable: tools may match on it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// As it is written in reports.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+            /// Whether it stops the posture from being used.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // Files.
+    /// A file or folder that is missing or cannot be read.
+    Unreadable Error "unreadable",
+    /// Something in the posture folder that is no part of a posture.
+    UnexpectedFile Error "unexpected-file",
+    /// A symbolic link that leads out of the posture folder.
+    SymlinkEscape Error "symlink-escape",
+    /// A file, or the posture as a whole, larger than allowed.
+    TooLarge Error "too-large",
+    /// Bytes that are not UTF-8.
+    NotUtf8 Error "not-utf-8",
+    /// A file with nothing in it.
+    EmptyFile Error "empty-file",
+    /// A file whose name differs from the name inside.
+    FileName Error "file-name",
+    // YAML.
+    /// Not YAML.
+    YamlSyntax Error "yaml-syntax",
+    /// Anchors, aliases, tags, merge keys, complex keys, several documents.
+    YamlFeature Error "yaml-feature",
+    /// Nested deeper than allowed.
+    YamlDepth Error "yaml-depth",
+    /// A key twice in one mapping.
+    DuplicateKey Error "duplicate-key",
+    /// A scalar that YAML readers read differently.
+    AmbiguousScalar Error "ambiguous-scalar",
+    // Shape.
+    /// A key that means nothing here.
+    UnknownKey Error "unknown-key",
+    /// A key that must be there.
+    MissingKey Error "missing-key",
+    /// Text where a number belongs, and the like.
+    WrongType Error "wrong-type",
+    /// The right type, and not a value that fits.
+    BadValue Error "bad-value",
+    /// Not a name.
+    BadName Error "bad-name",
+    /// Characters that people cannot see.
+    HiddenCharacter Error "hidden-character",
+    /// A limit of nothing.
+    ZeroLimit Error "zero-limit",
+    // Names that lead nowhere, or to two.
+    /// The same name, client or issuer twice.
+    Duplicate Error "duplicate",
+    /// A grant of a tool that is not there.
+    UnknownTool Error "unknown-tool",
+    /// A tool of a system that is not there.
+    UnknownSystem Error "unknown-system",
+    /// A caller reference to a claim that is not named.
+    UnknownCaller Error "unknown-caller",
+    /// A system's reference that the deployment does not resolve.
+    UnknownReference Error "unknown-reference",
+    /// A reference of the deployment that no system uses.
+    UnusedReference Warning "unused-reference",
+    // A tool's input.
+    /// An argument without an upper bound on its size or value.
+    UnboundedInput Error "unbounded-input",
+    /// Keywords of a schema that do not fit its type or one another.
+    SchemaConflict Error "schema-conflict",
+    /// A pattern that the linear-time engine does not take.
+    BadPattern Error "bad-pattern",
+    /// A pattern that also matches a part of the text.
+    UnanchoredPattern Warning "unanchored-pattern",
+    // A tool's scope.
+    /// A scoped argument that the input does not declare.
+    ScopePath Error "scope-path",
+    /// A scoped argument that may be left out.
+    ScopeOptional Error "scope-optional",
+    /// A scoped argument that is no string.
+    ScopeType Error "scope-type",
+    /// A bound name that the model may also send.
+    BindDeclared Error "bind-declared",
+    /// A scoped argument or bound name that the statement does not use: it keeps nobody's rows out.
+    ScopeUnused Error "scope-unused",
+    // A tool's statement.
+    /// Text that is not closed, or a placeholder of a form that is not bound by name.
+    BadSql Error "bad-sql",
+    /// More than one statement.
+    SeveralStatements Error "several-statements",
+    /// A read that does not begin as one.
+    ReadStatement Error "read-statement",
+    /// A placeholder that is neither an argument nor bound.
+    UnknownPlaceholder Error "unknown-placeholder",
+    /// An argument that the statement does not use.
+    UnusedArgument Warning "unused-argument",
+    // The deployment.
+    /// The development issuer where a stranger could reach it.
+    DevelopmentIssuer Error "development-issuer",
+    /// Nobody whose tokens are accepted.
+    NoIssuer Error "no-issuer",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One mistake.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Of what kind.
+    pub code: Code,
+    /// Where.
+    pub place: Place,
+    /// What is wrong: one sentence, lower case, what was written in backticks.
+    pub message: String,
+    /// How to mend it, where there is more to say than the message does.
+    pub help: Option<String>,
+}
+
+impl Finding {
+    /// Whether it stops the posture from being used.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+    /// Line and column where it begins, both from 1.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        self.place.source.position(self.place.span.start)
+    }
+}
+
+impl fmt::Display for Finding {
+    /// One line: `tools/a.yaml:3:5: error[unknown-key]: …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.position();
+        let severity = match self.severity() {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let Self { code, place, message, help } = self;
+        write!(f, "{}:{line}:{column}: {severity}[{code}]: {message}", place.source.path)?;
+        match help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// In the order in which a reader goes through the files.
+pub(crate) fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |f: &Finding| (f.place.span.start, f.place.span.end, f.code);
+        (a.place.source.path.as_str(), key(a), &a.message).cmp(&(
+            b.place.source.path.as_str(),
+            key(b),
+            &b.message,
+        ))
+    });
+}
+
+/// Whether one of them is an error.
+pub(crate) fn any_error(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity() == Severity::Error)
+}
+
+/// `did you mean …?`, if one of the candidates is close to what was written.
+pub(crate) fn did_you_mean<'a>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let near = written.chars().count().checked_div(3).unwrap_or(0).clamp(1, 3);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(written, candidate), candidate))
+        .filter(|&(distance, _)| distance <= near)
+        .min()
+        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+}
+
+/// Levenshtein's, over at most the first 64 characters of each.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().take(64).count()).collect();
+    for (index, from) in a.chars().take(64).enumerate() {
+        let mut diagonal = index;
+        let mut left = index.saturating_add(1);
+        let mut cells = row.iter_mut();
+        if let Some(first) = cells.next() {
+            *first = left;
+        }
+        for (cell, to) in cells.zip(b.chars()) {
+            let substituted = diagonal.saturating_add(usize::from(from != to));
+            diagonal = *cell;
+            left = substituted.min(diagonal.saturating_add(1)).min(left.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_characters_from_one() {
+        let source = Source::new("f", "ab\né x\n");
+        for (offset, position) in [(0, (1, 1)), (2, (1, 3)), (3, (2, 1)), (5, (2, 2)), (8, (3, 1))]
+        {
+            assert_eq!(source.position(offset), position, "{offset}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered_and_nothing_far_off() {
+        let names = ["per_session", "per_minute", "per_hour"];
+        assert_eq!(did_you_mean("per_minut", names).as_deref(), Some("did you mean `per_minute`?"));
+        assert_eq!(did_you_mean("perhour", names).as_deref(), Some("did you mean `per_hour`?"));
+        assert_eq!(did_you_mean("limit", names), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+    }
+
+    #[test]
+    fn no_two_codes_share_a_text() {
+        let texts: std::collections::BTreeSet<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+    }
+}

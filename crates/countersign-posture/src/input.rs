@@ -1,0 +1,387 @@
+//! `input:` of a tool → JSON Schema, closed and bounded.
+//!
+//! The keywords are JSON Schema's own, a small set of them, and all objects are closed and all
+//! their members required unless `optional: true` says otherwise. What would let an agent send
+//! something without bound is an error here, not a surprise later.
+
+use crate::bound::{DESCRIPTION_BYTES_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX};
+use crate::decode::{Decoder, Fields, Item};
+use crate::finding::Code;
+use crate::node::{Entry, Kind, Span};
+use crate::schema;
+use countersign_core::bound::{SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// One argument as declared.
+#[derive(Debug)]
+pub(crate) struct Argument {
+    /// Its schema; `None` if something is wrong with it.
+    pub(crate) schema: Option<Value>,
+    pub(crate) optional: bool,
+    pub(crate) span: Span,
+}
+
+/// Arguments by name.
+pub(crate) type Arguments = BTreeMap<String, Argument>;
+
+/// The closed object that holds `arguments`. `None` if one of them is broken.
+pub(crate) fn object(arguments: &Arguments) -> Option<Map<String, Value>> {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, Argument { schema, optional, span: _ }) in arguments {
+        properties.insert(name.clone(), schema.clone()?);
+        if !optional {
+            required.push(Value::from(name.as_str()));
+        }
+    }
+    Some(Map::from_iter([
+        ("type".to_owned(), Value::from("object")),
+        ("properties".to_owned(), Value::Object(properties)),
+        ("required".to_owned(), Value::Array(required)),
+        ("additionalProperties".to_owned(), Value::Bool(false)),
+    ]))
+}
+
+/// Reads `input:` or a nested `properties:`.
+pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Arguments {
+    let entries = decoder.entries(item).unwrap_or_default();
+    entries.iter().map(|entry| decode_argument(decoder, entry)).collect()
+}
+
+fn decode_argument(decoder: &mut Decoder, entry: &Entry) -> (String, Argument) {
+    let Entry { key, key_span, value } = entry;
+    if let Some(problem) = identifier(key) {
+        decoder.report(Code::BadName, *key_span, format!("`{key}` {problem}"));
+    }
+    let mut optional = false;
+    let schema = decoder.fields(Item { name: key, node: value }).and_then(|mut fields| {
+        let flag = fields.optional("optional").and_then(|item| decoder.boolean(item));
+        optional = flag.unwrap_or(false);
+        decode_schema(decoder, fields, Item { name: key, node: value })
+    });
+    (key.clone(), Argument { schema, optional, span: *key_span })
+}
+
+/// Why a text cannot be an argument's name, as what follows the name. Such names need no quoting in
+/// SQL, in Cedar and in a path.
+pub(crate) fn identifier(text: &str) -> Option<&'static str> {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match begins && goes_on && text.len() <= TOOL_NAME_BYTES_MAX {
+        true => None,
+        false => {
+            Some("is no name: up to 64 letters, digits and `_` are, and no digit stands first")
+        }
+    }
+}
+
+/// JSON's types, as the keyword `type` writes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Array,
+    Object,
+}
+
+const TYPES: [(&str, Type); 6] = [
+    ("string", Type::String),
+    ("integer", Type::Integer),
+    ("number", Type::Number),
+    ("boolean", Type::Boolean),
+    ("array", Type::Array),
+    ("object", Type::Object),
+];
+
+impl Type {
+    fn as_str(self) -> &'static str {
+        TYPES.iter().find(|(_, found)| *found == self).map_or("", |(word, _)| word)
+    }
+
+    /// The keywords that say something about it, beside `type`, `description`, `enum`, `const`.
+    const fn keywords(self) -> &'static [&'static str] {
+        match self {
+            Self::String => &["pattern", "minLength", "maxLength"],
+            Self::Integer | Self::Number => &["minimum", "maximum"],
+            Self::Boolean => &[],
+            Self::Array => &["items", "minItems", "maxItems", "uniqueItems"],
+            Self::Object => &["properties"],
+        }
+    }
+
+    const fn has_constants(self) -> bool {
+        match self {
+            Self::String | Self::Integer | Self::Number | Self::Boolean => true,
+            Self::Array | Self::Object => false,
+        }
+    }
+}
+
+const KEYWORDS: [&str; 12] = [
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "items",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "properties",
+];
+
+/// The keywords found, by name.
+type Found<'a> = BTreeMap<&'static str, Item<'a>>;
+
+fn decode_schema(decoder: &mut Decoder, mut fields: Fields<'_>, at: Item<'_>) -> Option<Value> {
+    let kind = fields.required(decoder, "type").and_then(|item| decoder.choice(item, &TYPES));
+    let description = fields.optional("description");
+    let description = description.and_then(|item| decoder.text(item, DESCRIPTION_BYTES_MAX));
+    let found: Found<'_> =
+        KEYWORDS.iter().filter_map(|&key| Some((key, fields.optional(key)?))).collect();
+    fields.finish(decoder);
+    let kind = kind?;
+    for (keyword, item) in &found {
+        let constant = matches!(*keyword, "enum" | "const");
+        let applies =
+            if constant { kind.has_constants() } else { kind.keywords().contains(keyword) };
+        if !applies {
+            let message = format!("`{keyword}` says nothing about type `{}`", kind.as_str());
+            decoder.report(Code::SchemaConflict, item.span(), message);
+        }
+    }
+    let mut schema = match kind {
+        Type::String => string(decoder, &found, at),
+        Type::Integer | Type::Number => number(decoder, &found, kind, at),
+        Type::Boolean => Some(Map::new()),
+        Type::Array => array(decoder, &found, at),
+        Type::Object => nested(decoder, &found, at),
+    }?;
+    constants(decoder, &found, kind, &mut schema)?;
+    schema.insert("type".to_owned(), Value::from(kind.as_str()));
+    if let Some(description) = description {
+        schema.insert("description".to_owned(), Value::from(description));
+    }
+    Some(Value::Object(schema))
+}
+
+fn unbounded(decoder: &mut Decoder, at: Item<'_>, what: &str, needs: &str) {
+    let message = format!("`{}` takes {what} without bound", at.name);
+    decoder.report(Code::UnboundedInput, at.span(), message);
+    decoder.help(format!("give it {needs}"));
+}
+
+fn string(decoder: &mut Decoder, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
+    if !["enum", "const", "pattern", "maxLength"].iter().any(|key| found.contains_key(key)) {
+        unbounded(decoder, at, "text", "`maxLength`, `enum`, `const` or `pattern`");
+    }
+    let mut schema = Map::new();
+    sizes(decoder, found, ("minLength", "maxLength"), &mut schema)?;
+    if let Some(&item) = found.get("pattern") {
+        let pattern = decoder.text(item, PATTERN_BYTES_MAX)?;
+        let pattern = check_pattern(decoder, pattern, item.span())?;
+        schema.insert("pattern".to_owned(), pattern);
+    }
+    Some(schema)
+}
+
+fn check_pattern(decoder: &mut Decoder, pattern: &str, span: Span) -> Option<Value> {
+    let schema = Map::from_iter([("pattern".to_owned(), Value::from(pattern))]);
+    if schema::compile(&schema).is_err() {
+        let message = format!("`{pattern}` is no regular expression of the linear-time kind");
+        decoder.report(Code::BadPattern, span, message);
+        decoder.help("look-around and back-references are not available");
+        return None;
+    }
+    if !anchored(pattern) {
+        let message = format!("`{pattern}` also matches when only a part of the text fits");
+        decoder.report(Code::UnanchoredPattern, span, message);
+        decoder.help("write it as `^(…)$`");
+    }
+    Some(Value::from(pattern))
+}
+
+/// Whether the whole text must match: `^` and `$` around, and no alternative that escapes them.
+fn anchored(pattern: &str) -> bool {
+    let Some(inner) = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')) else {
+        return false;
+    };
+    let (mut depth, mut class, mut escaped) = (0usize, false, false);
+    for c in inner.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ']' => class = false,
+            _ if class => {}
+            '[' => class = true,
+            '(' => depth = depth.saturating_add(1),
+            ')' => depth = depth.saturating_sub(1),
+            '|' if depth == 0 => return false,
+            _ => {}
+        }
+    }
+    !escaped
+}
+
+fn number(
+    decoder: &mut Decoder,
+    found: &Found<'_>,
+    kind: Type,
+    at: Item<'_>,
+) -> Option<Map<String, Value>> {
+    let bounded = found.contains_key("minimum") && found.contains_key("maximum");
+    if !bounded && !found.contains_key("enum") && !found.contains_key("const") {
+        unbounded(decoder, at, "numbers", "`minimum` and `maximum`, `enum` or `const`");
+    }
+    let mut bound = |keyword| match found.get(keyword) {
+        Some(&item) => constant(decoder, Item { name: keyword, ..item }, kind).map(Some),
+        None => Some(None),
+    };
+    let (minimum, maximum) = (bound("minimum"), bound("maximum"));
+    let (minimum, maximum) = (minimum?, maximum?);
+    let ends = (minimum.as_ref().and_then(Value::as_f64), maximum.as_ref().and_then(Value::as_f64));
+    if let ((Some(low), Some(high)), Some(item)) = (ends, found.get("minimum"))
+        && low > high
+    {
+        let message = "`minimum` is greater than `maximum`: nothing would fit";
+        decoder.report(Code::SchemaConflict, item.span(), message);
+        return None;
+    }
+    let pairs = [("minimum", minimum), ("maximum", maximum)];
+    Some(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+}
+
+fn array(decoder: &mut Decoder, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
+    if !found.contains_key("maxItems") || !found.contains_key("items") {
+        unbounded(decoder, at, "a list", "`items` and `maxItems`");
+    }
+    let mut schema = Map::new();
+    let sizes = sizes(decoder, found, ("minItems", "maxItems"), &mut schema);
+    let unique = found.get("uniqueItems").and_then(|&item| decoder.boolean(item));
+    if let Some(unique) = unique {
+        schema.insert("uniqueItems".to_owned(), Value::Bool(unique));
+    }
+    let item = found.get("items").copied()?;
+    let fields = decoder.fields(item)?;
+    schema.insert("items".to_owned(), decode_schema(decoder, fields, item)?);
+    sizes.map(|()| schema)
+}
+
+fn nested(decoder: &mut Decoder, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
+    let Some(&item) = found.get("properties") else {
+        unbounded(decoder, at, "an object", "`properties`");
+        return None;
+    };
+    object(&decode(decoder, item))
+}
+
+/// A pair of sizes, the smaller first.
+fn sizes(
+    decoder: &mut Decoder,
+    found: &Found<'_>,
+    (min, max): (&'static str, &'static str),
+    schema: &mut Map<String, Value>,
+) -> Option<()> {
+    let mut sizes = Vec::new();
+    for keyword in [min, max] {
+        if let Some(&item) = found.get(keyword) {
+            let size = decoder.integer(item, 0, i64::from(u32::MAX))?;
+            schema.insert(keyword.to_owned(), Value::from(size));
+            sizes.push((size, item.span()));
+        }
+    }
+    if let [(low, span), (high, _)] = sizes.as_slice()
+        && low > high
+    {
+        let message = format!("`{min}` is greater than `{max}`: nothing would fit");
+        decoder.report(Code::SchemaConflict, *span, message);
+        return None;
+    }
+    Some(())
+}
+
+/// `enum` and `const`.
+fn constants(
+    decoder: &mut Decoder,
+    found: &Found<'_>,
+    kind: Type,
+    schema: &mut Map<String, Value>,
+) -> Option<()> {
+    if let Some(&item) = found.get("enum") {
+        let nodes = decoder.list(item)?;
+        if nodes.is_empty() {
+            let message = "`enum` is empty: nothing would fit";
+            decoder.report(Code::SchemaConflict, item.span(), message);
+        }
+        let named = |node| Item { name: "enum", node };
+        let values: Vec<_> =
+            nodes.iter().map(|node| constant(decoder, named(node), kind)).collect();
+        let spans = nodes.iter().map(|node| node.span);
+        let written = values.iter().zip(spans);
+        let written = written.filter_map(|(value, span)| Some((plain(value.as_ref()?), span)));
+        decoder.distinct("the value", written);
+        schema.insert("enum".to_owned(), Value::Array(values.into_iter().collect::<Option<_>>()?));
+    }
+    if let Some(&item) = found.get("const") {
+        schema.insert("const".to_owned(), constant(decoder, item, kind)?);
+    }
+    Some(())
+}
+
+/// A value as messages write it.
+pub(crate) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// One value of the type at hand.
+fn constant(decoder: &mut Decoder, item: Item<'_>, kind: Type) -> Option<Value> {
+    match (kind, &item.node.kind) {
+        (Type::Number, Kind::Float(value)) => number_within(decoder, item, *value),
+        (Type::Integer | Type::Number, _) => {
+            decoder.integer(item, -SAFE_INTEGER_MAX, SAFE_INTEGER_MAX).map(Value::from)
+        }
+        (Type::Boolean, _) => decoder.boolean(item).map(Value::from),
+        (Type::String, _) => decoder.text(item, LINE_BYTES_MAX).map(Value::from),
+        (Type::Array | Type::Object, _) => None,
+    }
+}
+
+fn number_within(decoder: &mut Decoder, item: Item<'_>, value: f64) -> Option<Value> {
+    // 1e15 lies well inside what a double keeps apart.
+    if value.abs() <= 1e15 {
+        return Some(json!(value));
+    }
+    let message = format!("`{}` must be from -1e15 to 1e15", item.name);
+    decoder.report(Code::BadValue, item.span(), message);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_anchored_only_if_no_alternative_escapes() {
+        for pattern in ["^a$", "^(a|b)$", "^[|]$", "^a\\|b$", "^$", "^[(]x$"] {
+            assert!(anchored(pattern), "{pattern}");
+        }
+        for pattern in ["a", "^a", "a$", "^a|b$", "^a\\$", "^(a)|(b)$", "^[a]|b$"] {
+            assert!(!anchored(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn names_are_what_sql_and_paths_need_not_quote() {
+        for name in ["a", "_a1", "account_id"] {
+            assert_eq!(identifier(name), None, "{name}");
+        }
+        for name in ["", "1a", "a-b", "a.b", "é", "a b", "$ref", &"a".repeat(65)] {
+            assert!(identifier(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The posture folder: read once, decoded file by file, checked across files, compiled.
+
+use crate::agent::{self, AgentFile, GrantEntry, Owner};
+use crate::bound::{FILE_BYTES_MAX, FILES_MAX, POSTURE_BYTES_MAX};
+use crate::decode::Decoder;
+use crate::deployment::Deployment;
+use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
+use crate::node::Span;
+use crate::posture::{self, ClaimMap, PostureFile, merged};
+use crate::system::{self, SystemFile, SystemSpec};
+use crate::tool::{self, ToolFile};
+use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
+use countersign_core::posture::{Agent, Grant, Posture};
+use countersign_core::tool::Tool;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A posture without an error in it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the monitor enforces.
+    pub posture: Posture,
+    /// The systems its tools reach.
+    pub systems: BTreeMap<SystemName, SystemSpec>,
+    /// How tokens become principals.
+    pub claims: ClaimMap,
+    /// Whose posture it is.
+    pub organisation: String,
+    /// The register of agents, by name.
+    pub register: Vec<Registered>,
+}
+
+/// What the register says of an agent, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// Its name.
+    pub agent: AgentId,
+    /// The OAuth client that calls as it.
+    pub client: ActorId,
+    /// What it is for.
+    pub purpose: String,
+    /// The team that owns it.
+    pub team: String,
+    /// How to reach its owner.
+    pub contact: String,
+}
+
+/// Reads a posture folder. The posture is there only if no finding is an error.
+#[must_use]
+pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
+    let mut draft = Draft::decode(Folder::read(folder));
+    draft.check_names();
+    draft.check_tools();
+    draft.check_agents();
+    let mut findings = draft.take_findings();
+    sort(&mut findings);
+    let loaded = if any_error(&findings) { None } else { draft.compile() };
+    (loaded, findings)
+}
+
+/// What only both together show: references that lead nowhere, and those that nobody uses.
+#[must_use]
+pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let known = || deployment.references.keys().map(String::as_str);
+    let mut used = BTreeSet::new();
+    for system in loaded.systems.values() {
+        let reference = system.backend.reference();
+        used.insert(reference);
+        if !deployment.references.contains_key(reference) {
+            let help = did_you_mean(reference, known());
+            findings.push(Finding {
+                code: Code::UnknownReference,
+                place: system.place.clone(),
+                message: format!("the deployment has no reference `{reference}`"),
+                help: help.or_else(|| Some("add it under `references`".to_owned())),
+            });
+        }
+    }
+    for (name, place) in &deployment.places {
+        if !used.contains(name.as_str()) {
+            findings.push(Finding {
+                code: Code::UnusedReference,
+                place: place.clone(),
+                message: format!("no system uses the reference `{name}`"),
+                help: None,
+            });
+        }
+    }
+    sort(&mut findings);
+    findings
+}
+
+// ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+/// Why a file was not read.
+pub(crate) struct ReadError {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+/// A whole file as text, at most `max` bytes of it.
+pub(crate) fn read_text(path: &Path, max: usize) -> Result<String, ReadError> {
+    let unreadable = |error: &dyn std::fmt::Display| ReadError {
+        code: Code::Unreadable,
+        message: format!("cannot be read: {error}"),
+    };
+    // Asked first, because opening a named pipe would wait for its writer.
+    if !fs::metadata(path).map_err(|error| unreadable(&error))?.is_file() {
+        return Err(unreadable(&"it is no file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.map_err(|error| unreadable(&error))?;
+    if bytes.len() > max {
+        let message = format!("the file is larger than {max} bytes");
+        return Err(ReadError { code: Code::TooLarge, message });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        ReadError { code: Code::NotUtf8, message: format!("the bytes after {at} are not UTF-8") }
+    })
+}
+
+/// The files of a posture, each read once: the bytes that are hashed are the bytes that are parsed.
+struct Folder {
+    root: PathBuf,
+    /// By path relative to the root, with `/` between its parts.
+    files: BTreeMap<String, Arc<Source>>,
+    /// Names of files that are there, readable or not.
+    names: BTreeSet<String>,
+    seen: usize,
+    bytes: usize,
+    findings: Vec<Finding>,
+}
+
+const FOLDERS: [&str; 3] = ["agents", "tools", "systems"];
+
+impl Folder {
+    fn read(folder: &Path) -> Self {
+        let mut found = Self {
+            root: PathBuf::new(),
+            files: BTreeMap::new(),
+            names: BTreeSet::new(),
+            seen: 0,
+            bytes: 0,
+            findings: Vec::new(),
+        };
+        match folder.canonicalize() {
+            Ok(root) => found.root = root,
+            Err(error) => {
+                let message = format!("the folder `{}` cannot be read: {error}", folder.display());
+                found.report("", Code::Unreadable, message);
+                return found;
+            }
+        }
+        found.list("");
+        if !found.names.contains("posture.yaml") && found.findings.is_empty() {
+            found.report("posture.yaml", Code::Unreadable, "`posture.yaml` is missing".to_owned());
+        }
+        found
+    }
+
+    /// Reads a folder's entries, in order. `prefix` is empty or ends with `/`.
+    fn list(&mut self, prefix: &str) {
+        let names = match self.entries(prefix) {
+            Ok(names) => names,
+            Err(error) => {
+                let message = format!("the folder cannot be read: {error}");
+                return self.report(prefix, Code::Unreadable, message);
+            }
+        };
+        for name in names {
+            self.seen = self.seen.saturating_add(1);
+            if self.seen > FILES_MAX {
+                let message = format!("the posture has more than {FILES_MAX} files");
+                return self.report(prefix, Code::TooLarge, message);
+            }
+            if !name.starts_with('.') && name != "README.md" {
+                self.entry(prefix, &name);
+            }
+        }
+    }
+
+    fn entries(&self, prefix: &str) -> io::Result<BTreeSet<String>> {
+        let entries = fs::read_dir(self.root.join(prefix))?;
+        // One more than allowed is enough to know that there are too many.
+        let entries = entries.take(FILES_MAX.saturating_add(1));
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn entry(&mut self, prefix: &str, name: &str) {
+        let path = format!("{prefix}{name}");
+        let full = self.root.join(&path);
+        let at_top = prefix.is_empty();
+        let expected = if at_top { name == "posture.yaml" } else { name.ends_with(".yaml") };
+        if expected {
+            self.names.insert(path.clone());
+        }
+        match full.canonicalize() {
+            Ok(target) if target.starts_with(&self.root) => {}
+            Ok(_) => {
+                let message = "the symbolic link leads out of the posture folder".to_owned();
+                return self.report(&path, Code::SymlinkEscape, message);
+            }
+            Err(error) => {
+                return self.report(&path, Code::Unreadable, format!("cannot be read: {error}"));
+            }
+        }
+        if at_top && FOLDERS.contains(&name) && full.is_dir() {
+            return self.list(&format!("{name}/"));
+        }
+        if !expected || full.is_dir() {
+            self.unexpected(&path, name);
+            return;
+        }
+        match read_text(&full, FILE_BYTES_MAX) {
+            Ok(text) => self.keep(path, text),
+            Err(ReadError { code, message }) => self.report(&path, code, message),
+        }
+    }
+
+    fn keep(&mut self, path: String, text: String) {
+        self.bytes = self.bytes.saturating_add(text.len());
+        if self.bytes > POSTURE_BYTES_MAX {
+            let message = format!("the posture is larger than {POSTURE_BYTES_MAX} bytes");
+            self.report(&path, Code::TooLarge, message);
+        } else {
+            self.files.insert(path.clone(), Arc::new(Source::new(path, text)));
+        }
+    }
+
+    fn unexpected(&mut self, path: &str, name: &str) {
+        self.report(path, Code::UnexpectedFile, format!("`{path}` is no part of a posture"));
+        let stem = name.strip_suffix(".yml").map(|stem| format!("call it `{stem}.yaml`"));
+        if let Some(finding) = self.findings.last_mut() {
+            finding.help = stem.or_else(|| {
+                Some("a posture is `posture.yaml` and files NAME.yaml in `agents`, `tools` and `systems`".to_owned())
+            });
+        }
+    }
+
+    fn report(&mut self, path: &str, code: Code, message: String) {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let place = Place { source: Arc::new(Source::new(path, "")), span: 0..0 };
+        self.findings.push(Finding { code, place, message, help: None });
+    }
+}
+
+// ── decoding and checking ───────────────────────────────────────────────────────────────────────
+
+/// One file and what could be made of it.
+struct Decoded<T> {
+    decoder: Decoder,
+    file: Option<T>,
+}
+
+/// All files, decoded one by one.
+struct Draft {
+    folder: Folder,
+    posture: Option<Decoded<PostureFile>>,
+    systems: Vec<Decoded<SystemFile>>,
+    tools: Vec<Decoded<ToolFile>>,
+    agents: Vec<Decoded<AgentFile>>,
+}
+
+impl Draft {
+    fn decode(folder: Folder) -> Self {
+        let one = |source: &Arc<Source>| {
+            let mut decoder = Decoder::new(Arc::clone(source));
+            let file = posture::decode(&mut decoder);
+            Decoded { decoder, file }
+        };
+        let posture = folder.files.get("posture.yaml").map(one);
+        let attributes = posture.as_ref().and_then(|posture| posture.file.as_ref());
+        let attributes = attributes.map(|file| &file.attributes);
+        let systems = decode_all(&folder, "systems/", system::decode);
+        let tools = decode_all(&folder, "tools/", |decoder| tool::decode(decoder, attributes));
+        let agents = decode_all(&folder, "agents/", agent::decode);
+        Self { folder, posture, systems, tools, agents }
+    }
+
+    /// Names that a folder declares: what its files are called, so that a file with a mistake in it
+    /// does not make every mention of it another mistake. `None` if the folder was not read.
+    fn declared(&self, folder: &str) -> Option<BTreeSet<String>> {
+        if self.folder.findings.iter().any(|finding| finding.place.source.path() == folder) {
+            return None;
+        }
+        let names = self.folder.names.iter();
+        let names = names.filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/'));
+        Some(names.map(|file| file.strip_suffix(".yaml").unwrap_or(file).to_owned()).collect())
+    }
+
+    /// No two files may speak of the same thing.
+    fn check_names(&mut self) {
+        distinct(&mut self.systems, "the system", |file| {
+            file.name.as_ref().map(|name| (name.value.to_string(), name.span))
+        });
+        distinct(&mut self.tools, "the tool", |file| {
+            file.name.as_ref().map(|name| (name.value.to_string(), name.span))
+        });
+        distinct(&mut self.agents, "the agent", |file| {
+            file.name.as_ref().map(|name| (name.value.to_string(), name.span))
+        });
+        distinct(&mut self.agents, "the client", |file| {
+            file.client.as_ref().map(|client| (client.value.to_string(), client.span))
+        });
+    }
+
+    fn check_tools(&mut self) {
+        let Some(systems) = self.declared("systems") else { return };
+        for Decoded { decoder, file } in &mut self.tools {
+            let system = file.as_ref().and_then(|file| file.call.system.as_ref());
+            if let Some(system) = system
+                && !systems.contains(system.value.as_str())
+            {
+                let message = format!("there is no system `{}`", system.value);
+                decoder.report(Code::UnknownSystem, system.span, message);
+                let near = did_you_mean(system.value.as_str(), systems.iter().map(String::as_str));
+                decoder.helped(near);
+            }
+        }
+    }
+
+    fn check_agents(&mut self) {
+        let Some(tools) = self.declared("tools") else { return };
+        for Decoded { decoder, file } in &mut self.agents {
+            let grants = file.iter().flat_map(|file| &file.grants);
+            for GrantEntry { tool, .. } in grants {
+                if !tools.contains(tool.value.as_str()) {
+                    let message = format!("there is no tool `{}`", tool.value);
+                    decoder.report(Code::UnknownTool, tool.span, message);
+                    let near = did_you_mean(tool.value.as_str(), tools.iter().map(String::as_str));
+                    decoder.helped(near);
+                }
+            }
+        }
+    }
+
+    fn take_findings(&mut self) -> Vec<Finding> {
+        let Self { folder, posture, systems, tools, agents } = self;
+        let mut findings = std::mem::take(&mut folder.findings);
+        let decoders = posture
+            .iter_mut()
+            .map(|decoded| &mut decoded.decoder)
+            .chain(systems.iter_mut().map(|decoded| &mut decoded.decoder))
+            .chain(tools.iter_mut().map(|decoded| &mut decoded.decoder))
+            .chain(agents.iter_mut().map(|decoded| &mut decoded.decoder));
+        for decoder in decoders {
+            findings.append(&mut decoder.findings);
+        }
+        findings
+    }
+}
+
+fn decode_all<T>(
+    folder: &Folder,
+    prefix: &str,
+    decode: impl Fn(&mut Decoder) -> Option<T>,
+) -> Vec<Decoded<T>> {
+    let sources = folder.files.iter().filter(|(path, _)| path.starts_with(prefix));
+    sources
+        .map(|(_, source)| {
+            let mut decoder = Decoder::new(Arc::clone(source));
+            let file = decode(&mut decoder);
+            Decoded { decoder, file }
+        })
+        .collect()
+}
+
+fn distinct<T>(all: &mut [Decoded<T>], what: &str, named: impl Fn(&T) -> Option<(String, Span)>) {
+    let mut seen = BTreeMap::new();
+    for Decoded { decoder, file } in all {
+        let Some((name, span)) = file.as_ref().and_then(&named) else { continue };
+        let path = decoder.source.path().to_owned();
+        let message = format!("{what} `{name}` is declared twice");
+        if let Some(first) = seen.get(&name) {
+            decoder.report(Code::Duplicate, span, message);
+            decoder.help(format!("the other is in `{first}`"));
+        } else {
+            seen.insert(name, path);
+        }
+    }
+}
+
+// ── compiling ───────────────────────────────────────────────────────────────────────────────────
+
+/// A tool and the texts that its decision digest covers.
+struct Compiled<'a> {
+    tool: Arc<Tool>,
+    text: &'a str,
+    system_text: &'a str,
+}
+
+impl Draft {
+    /// Puts the posture together. `None` if something is wrong with it, which has been said.
+    fn compile(&self) -> Option<Loaded> {
+        let posture = self.posture.as_ref()?;
+        let file = posture.file.as_ref()?;
+        let systems = self.compile_systems()?;
+        let tools = self.compile_tools(&systems)?;
+        let mut agents = BTreeMap::new();
+        let mut register = Vec::new();
+        for Decoded { decoder, file: agent } in &self.agents {
+            let agent = agent.as_ref()?;
+            let texts = (decoder.source.text(), posture.decoder.source.text());
+            let grants = agent.grants.iter().map(|grant| compile_grant(grant, &tools, texts));
+            let grants = grants.collect::<Option<_>>()?;
+            let entry = registered(agent)?;
+            let id = entry.agent.clone();
+            let limits = merged(&file.limits, &agent.limits);
+            agents.insert(entry.client.clone(), Arc::new(Agent { id, grants, limits }));
+            register.push(entry);
+        }
+        let texts = self.folder.files.iter();
+        let parts: Vec<_> =
+            texts.flat_map(|(path, source)| [path.as_bytes(), source.text().as_bytes()]).collect();
+        let digest = Digest::of("countersign/posture/1", &parts);
+        Some(Loaded {
+            posture: Posture { digest, agents, tenant_limits: file.tenant_limits },
+            systems: systems.into_iter().map(|(name, (spec, _))| (name, spec)).collect(),
+            claims: file.claims.clone()?,
+            organisation: file.organisation.clone()?,
+            register,
+        })
+    }
+
+    fn compile_systems(&self) -> Option<BTreeMap<SystemName, (SystemSpec, &str)>> {
+        let systems = self.systems.iter().map(|Decoded { decoder, file }| {
+            let spec = file.as_ref()?.spec.clone()?;
+            Some((spec.name.clone(), (spec, decoder.source.text())))
+        });
+        systems.collect()
+    }
+
+    fn compile_tools<'a>(
+        &'a self,
+        systems: &BTreeMap<SystemName, (SystemSpec, &'a str)>,
+    ) -> Option<BTreeMap<ToolName, Compiled<'a>>> {
+        let tools = self.tools.iter().map(|Decoded { decoder, file }| {
+            let file = file.as_ref()?;
+            let (spec, system_text) = systems.get(&file.call.system.as_ref()?.value)?;
+            let tool = Arc::new(tool::compile(file, spec)?);
+            let text = decoder.source.text();
+            Some((tool.name.clone(), Compiled { tool, text, system_text }))
+        });
+        tools.collect()
+    }
+}
+
+fn compile_grant(
+    grant: &GrantEntry,
+    tools: &BTreeMap<ToolName, Compiled<'_>>,
+    (agent_text, posture_text): (&str, &str),
+) -> Option<(ToolName, Grant)> {
+    let GrantEntry { tool, limits, span } = grant;
+    let Compiled { tool, text, system_text } = tools.get(&tool.value)?;
+    let grant_text = agent_text.get(span.start..span.end)?;
+    let parts = [*text, *system_text, grant_text, posture_text].map(str::as_bytes);
+    let decision_digest = Digest::of("countersign/decision/1", &parts);
+    let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits };
+    Some((tool.name.clone(), grant))
+}
+
+fn registered(file: &AgentFile) -> Option<Registered> {
+    let Owner { team, contact } = file.owner.as_ref()?;
+    Some(Registered {
+        agent: file.name.as_ref()?.value.clone(),
+        client: file.client.as_ref()?.value.clone(),
+        purpose: file.purpose.clone()?,
+        team: team.clone(),
+        contact: contact.clone(),
+    })
+}

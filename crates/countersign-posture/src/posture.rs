@@ -1,0 +1,218 @@
+//! `posture.yaml`: the organisation, what tokens say, and the limits of every agent.
+
+use crate::bound::LIMIT_MAX;
+use crate::decode::{Decoder, Fields, Item};
+use crate::finding::{Code, did_you_mean};
+use crate::input::identifier;
+use crate::node::{Kind, Span};
+use countersign_core::principal::CallerRef;
+use countersign_core::quota::Limits;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where in a token's claims each part of the principal stands: JSON pointers (RFC 6901).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimMap {
+    /// On whose behalf.
+    pub subject: String,
+    /// The agent's OAuth client.
+    pub actor: String,
+    /// Whose data.
+    pub tenant: String,
+    /// The session.
+    pub session: Option<String>,
+    /// The agent's build.
+    pub agent_build: Option<String>,
+    /// The model behind the agent.
+    pub model: Option<String>,
+    /// Further claims, text or lists of text, by the name that `caller.NAME` uses.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What `posture.yaml` says.
+#[derive(Debug)]
+pub(crate) struct PostureFile {
+    pub(crate) organisation: Option<String>,
+    pub(crate) claims: Option<ClaimMap>,
+    pub(crate) limits: Limits,
+    pub(crate) tenant_limits: Limits,
+    /// Names usable as `caller.NAME`, also when something else about them is wrong.
+    pub(crate) attributes: BTreeSet<String>,
+}
+
+pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
+    let node = decoder.read()?;
+    let mut fields = decoder.fields(Item { name: "posture.yaml", node: &node })?;
+    let organisation = fields.required(decoder, "organisation").and_then(|item| decoder.line(item));
+    let identity = fields.required(decoder, "identity").and_then(|item| decoder.fields(item));
+    let (claims, attributes) = match identity {
+        Some(identity) => decode_identity(decoder, identity),
+        None => (None, BTreeSet::new()),
+    };
+    let limits = fields.required(decoder, "limits").map(|item| required_limits(decoder, item));
+    let tenant_limits =
+        fields.optional("tenant_limits").map(|item| decode_tenant_limits(decoder, item));
+    fields.finish(decoder);
+    Some(PostureFile {
+        organisation,
+        claims,
+        limits: limits.unwrap_or_default(),
+        tenant_limits: tenant_limits.unwrap_or_default(),
+        attributes,
+    })
+}
+
+fn decode_identity(
+    decoder: &mut Decoder,
+    mut identity: Fields<'_>,
+) -> (Option<ClaimMap>, BTreeSet<String>) {
+    let claims = identity.required(decoder, "claims").and_then(|item| decoder.fields(item));
+    let attributes = identity.optional("attributes");
+    identity.finish(decoder);
+    let attributes = attributes.map(|item| decode_attributes(decoder, item)).unwrap_or_default();
+    let names = attributes.keys().cloned().collect();
+    (claims.and_then(|claims| decode_claims(decoder, claims, attributes)), names)
+}
+
+fn decode_claims(
+    decoder: &mut Decoder,
+    mut claims: Fields<'_>,
+    attributes: BTreeMap<String, String>,
+) -> Option<ClaimMap> {
+    let mut required = |decoder: &mut Decoder, key| {
+        claims.required(decoder, key).and_then(|item| pointer(decoder, item))
+    };
+    let subject = required(decoder, "subject");
+    let actor = required(decoder, "actor");
+    let tenant = required(decoder, "tenant");
+    let mut optional =
+        |decoder: &mut Decoder, key| claims.optional(key).and_then(|item| pointer(decoder, item));
+    let session = optional(decoder, "session");
+    let agent_build = optional(decoder, "agent_build");
+    let model = optional(decoder, "model");
+    claims.finish(decoder);
+    let (subject, actor, tenant) = (subject?, actor?, tenant?);
+    Some(ClaimMap { subject, actor, tenant, session, agent_build, model, attributes })
+}
+
+fn decode_attributes(decoder: &mut Decoder, item: Item<'_>) -> BTreeMap<String, String> {
+    let entries = decoder.entries(item).unwrap_or_default();
+    let mut attributes = BTreeMap::new();
+    for entry in entries {
+        let key = entry.key.as_str();
+        if let Some(problem) = identifier(key) {
+            decoder.report(Code::BadName, entry.key_span, format!("`{key}` {problem}"));
+        } else if OWN.contains(&key) {
+            let message = format!("`caller.{key}` already has a meaning");
+            decoder.report(Code::BadName, entry.key_span, message);
+        }
+        let found = pointer(decoder, Item { name: key, node: &entry.value });
+        attributes.insert(key.to_owned(), found.unwrap_or_default());
+    }
+    attributes
+}
+
+/// A JSON pointer to something inside the claims.
+fn pointer(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
+    let text = decoder.line(item)?;
+    let escapes_are_whole = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    if text.starts_with('/') && text.len() > 1 && escapes_are_whole {
+        return Some(text);
+    }
+    let message = format!("`{text}` is no JSON pointer to a claim");
+    decoder.report(Code::BadValue, item.span(), message);
+    decoder.help("write a claim's name after `/`, as in `/sub`");
+    None
+}
+
+/// What `caller.` may be followed by besides attributes.
+const OWN: [&str; 3] = ["tenant", "subject", "actor"];
+
+/// Reads `caller.NAME`. Without `attributes` (their file is broken) every name is taken.
+pub(crate) fn caller(
+    decoder: &mut Decoder,
+    item: Item<'_>,
+    attributes: Option<&BTreeSet<String>>,
+) -> Option<CallerRef> {
+    let Kind::Text(text) = &item.node.kind else {
+        decoder.line(item)?;
+        return None;
+    };
+    let name = text.strip_prefix("caller.");
+    match name {
+        Some("tenant") => Some(CallerRef::Tenant),
+        Some("subject") => Some(CallerRef::Subject),
+        Some("actor") => Some(CallerRef::Actor),
+        Some(name) if attributes.is_none_or(|known| known.contains(name)) => {
+            Some(CallerRef::Attribute(name.to_owned()))
+        }
+        Some(_) | None => {
+            let known = attributes.into_iter().flatten().map(String::as_str).chain(OWN);
+            let known: Vec<_> = known.map(|name| format!("caller.{name}")).collect();
+            let message = format!("`{text}` is nothing that is known of a caller");
+            decoder.report(Code::UnknownCaller, item.span(), message);
+            let near = did_you_mean(text, known.iter().map(String::as_str));
+            decoder.helped(near.or_else(|| {
+                Some("name the claim under `identity.attributes` in `posture.yaml`".to_owned())
+            }));
+            None
+        }
+    }
+}
+
+/// `limits:` with any of the four keys.
+pub(crate) fn limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {
+    let Some(mut fields) = decoder.fields(item) else { return Limits::default() };
+    let mut limit = |decoder: &mut Decoder, key| {
+        fields.optional(key).and_then(|item| decode_limit(decoder, item))
+    };
+    let per_session = limit(decoder, "per_session");
+    let per_minute = limit(decoder, "per_minute");
+    let per_hour = limit(decoder, "per_hour");
+    let identical_per_minute = limit(decoder, "identical_per_minute");
+    fields.finish(decoder);
+    Limits { per_session, per_minute, per_hour, identical_per_minute }
+}
+
+fn required_limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {
+    if let Kind::Map(entries) = &item.node.kind {
+        let start = item.span().start;
+        for key in ["per_session", "per_minute", "per_hour", "identical_per_minute"] {
+            if !entries.iter().any(|entry| entry.key == key) {
+                let message = format!("the key `{key}` is missing");
+                decoder.report(Code::MissingKey, Span { start, end: start }, message);
+            }
+        }
+    }
+    limits(decoder, item)
+}
+
+fn decode_tenant_limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {
+    let Some(mut fields) = decoder.fields(item) else { return Limits::default() };
+    let mut limit = |decoder: &mut Decoder, key| {
+        fields.optional(key).and_then(|item| decode_limit(decoder, item))
+    };
+    let per_minute = limit(decoder, "per_minute");
+    let per_hour = limit(decoder, "per_hour");
+    fields.finish(decoder);
+    Limits { per_session: None, per_minute, per_hour, identical_per_minute: None }
+}
+
+fn decode_limit(decoder: &mut Decoder, item: Item<'_>) -> Option<u32> {
+    if matches!(item.node.kind, Kind::Int(0)) {
+        let message = format!("`{}` is 0: nothing would be allowed", item.name);
+        decoder.report(Code::ZeroLimit, item.span(), message);
+        decoder.help("take the grant away instead");
+        return None;
+    }
+    decoder.count(item, LIMIT_MAX)
+}
+
+/// `over`, completed key by key by `base`.
+pub(crate) fn merged(base: &Limits, over: &Limits) -> Limits {
+    Limits {
+        per_session: over.per_session.or(base.per_session),
+        per_minute: over.per_minute.or(base.per_minute),
+        per_hour: over.per_hour.or(base.per_hour),
+        identical_per_minute: over.identical_per_minute.or(base.identical_per_minute),
+    }
+}

@@ -1,0 +1,211 @@
+//! `tools/NAME.yaml`: what a model may ask for, and the statement that answers it.
+
+use crate::bound::{DESCRIPTION_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX};
+use crate::decode::{Decoder, Fields, Item, Spanned};
+use crate::finding::{Code, did_you_mean};
+use crate::input::{self, Arguments};
+use crate::node::Span;
+use crate::posture::limits;
+use crate::schema;
+use crate::scope::{self, ScopeEntry};
+use crate::sql::{Scan, scan};
+use crate::system::SystemSpec;
+use countersign_core::id::{SystemName, ToolName};
+use countersign_core::quota::Limits;
+use countersign_core::tool::{Effect, InputSchema, Plan, ResultBounds, SqlPlan, Tool};
+use serde_json::{Map, Value};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
+
+/// What a tool's file says.
+#[derive(Debug)]
+pub(crate) struct ToolFile {
+    pub(crate) name: Option<Spanned<ToolName>>,
+    pub(crate) description: Option<String>,
+    pub(crate) effect: Option<Effect>,
+    pub(crate) arguments: Arguments,
+    /// The whole of the input, as JSON Schema and compiled.
+    pub(crate) input: Option<(Map<String, Value>, Arc<dyn InputSchema>)>,
+    pub(crate) scope: Vec<ScopeEntry>,
+    pub(crate) limits: Limits,
+    pub(crate) call: Call,
+}
+
+/// What `call:` says.
+#[derive(Debug, Default)]
+pub(crate) struct Call {
+    pub(crate) system: Option<Spanned<SystemName>>,
+    pub(crate) statement: Option<Spanned<String>>,
+    pub(crate) parameters: Vec<String>,
+    pub(crate) rows: Option<u32>,
+}
+
+const EFFECTS: [(&str, Effect); 4] = [
+    (Effect::Read.as_str(), Effect::Read),
+    (Effect::Reversible.as_str(), Effect::Reversible),
+    (Effect::Persistent.as_str(), Effect::Persistent),
+    (Effect::Irreversible.as_str(), Effect::Irreversible),
+];
+
+/// Reads a tool. Without `attributes` (their file is broken) every caller reference is taken.
+pub(crate) fn decode(
+    decoder: &mut Decoder,
+    attributes: Option<&BTreeSet<String>>,
+) -> Option<ToolFile> {
+    let node = decoder.read()?;
+    let mut fields = decoder.fields(Item { name: "the tool", node: &node })?;
+    let name = fields.required(decoder, "tool").and_then(|item| decoder.name(item, ToolName::new));
+    if let Some(name) = &name {
+        decoder.named_after_file(name.value.as_str(), name.span);
+    }
+    let description = fields
+        .required(decoder, "description")
+        .and_then(|item| decoder.text(item, DESCRIPTION_BYTES_MAX))
+        .map(str::to_owned);
+    let effect = fields.required(decoder, "effect").and_then(|item| decoder.choice(item, &EFFECTS));
+    let input = fields.required(decoder, "input");
+    let arguments = input.map(|item| input::decode(decoder, item)).unwrap_or_default();
+    let schema = input.and_then(|item| compile_input(decoder, &arguments, item.span()));
+    let scope = fields.optional("scope");
+    let scope = scope.map(|item| scope::decode(decoder, item, &arguments, attributes));
+    let limits = fields.optional("limits").map(|item| limits(decoder, item));
+    let call = fields.required(decoder, "call").and_then(|item| decoder.fields(item));
+    let call = call.map(|fields| decode_call(decoder, fields));
+    fields.finish(decoder);
+    let mut tool = ToolFile {
+        name,
+        description,
+        effect,
+        arguments,
+        input: schema,
+        scope: scope.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
+        call: call.unwrap_or_default(),
+    };
+    if let Some(statement) = &tool.call.statement {
+        let scan = scan(&statement.value);
+        check_statement(decoder, &tool, statement, &scan);
+        tool.call.parameters = scan.parameters();
+    }
+    Some(tool)
+}
+
+fn compile_input(
+    decoder: &mut Decoder,
+    arguments: &Arguments,
+    span: Span,
+) -> Option<(Map<String, Value>, Arc<dyn InputSchema>)> {
+    let input = input::object(arguments)?;
+    match schema::compile(&input) {
+        Ok(compiled) => Some((input, compiled)),
+        Err(error) => {
+            decoder.report(Code::SchemaConflict, span, format!("`input` is no schema: {error}"));
+            None
+        }
+    }
+}
+
+fn decode_call(decoder: &mut Decoder, mut fields: Fields<'_>) -> Call {
+    let system =
+        fields.required(decoder, "system").and_then(|item| decoder.name(item, SystemName::new));
+    let statement = fields.required(decoder, "sql").and_then(|item| {
+        let text = decoder.text(item, STATEMENT_BYTES_MAX)?;
+        Some(Spanned { value: text.to_owned(), span: item.span() })
+    });
+    let rows = fields.optional("rows").and_then(|item| decoder.count(item, ROWS_MAX));
+    fields.finish(decoder);
+    Call { system, statement, parameters: Vec::new(), rows }
+}
+
+fn check_statement(
+    decoder: &mut Decoder,
+    tool: &ToolFile,
+    statement: &Spanned<String>,
+    scan: &Scan,
+) {
+    let whole = statement.span;
+    for (range, message) in &scan.problems {
+        let span = within(decoder, statement, range);
+        decoder.report(Code::BadSql, span, message);
+    }
+    match scan.statements {
+        0 => decoder.report(Code::BadSql, whole, "there is no statement in `sql`"),
+        1 => {}
+        count => {
+            let message = format!("`sql` holds {count} statements, and one is run");
+            decoder.report(Code::SeveralStatements, whole, message);
+        }
+    }
+    if tool.effect == Some(Effect::Read) && scan.statements > 0 && !scan.reads() {
+        decoder.report(Code::ReadStatement, whole, "a tool that reads must only select");
+        decoder.help("begin with `select`, `values` or `with … select`, or declare its effect");
+    }
+    check_placeholders(decoder, tool, statement, scan);
+}
+
+fn check_placeholders(
+    decoder: &mut Decoder,
+    tool: &ToolFile,
+    statement: &Spanned<String>,
+    scan: &Scan,
+) {
+    let bound = || tool.scope.iter().filter(|entry| entry.binds);
+    let bound = || bound().map(|entry| entry.argument.as_str());
+    let known = || tool.arguments.keys().map(String::as_str).chain(bound());
+    for (name, range) in &scan.placeholders {
+        if !known().any(|known| known == name) {
+            let span = within(decoder, statement, range);
+            let message = format!("`:{name}` is neither an argument nor bound");
+            decoder.report(Code::UnknownPlaceholder, span, message);
+            decoder.helped(did_you_mean(name, known()));
+        }
+    }
+    let used = |name: &str| scan.placeholders.iter().any(|(used, _)| used == name);
+    let mut scoped = BTreeSet::new();
+    for ScopeEntry { argument, span, .. } in &tool.scope {
+        scoped.insert(argument.as_str());
+        if !used(argument) && known().any(|known| known == argument) {
+            let message = format!("`{argument}` is scoped, and the statement does not use it");
+            decoder.report(Code::ScopeUnused, *span, message);
+            decoder.help("what the statement does not use keeps nobody's rows out");
+        }
+    }
+    let unused = tool.arguments.iter().filter(|(name, _)| !used(name));
+    for (name, argument) in unused.filter(|(name, _)| !scoped.contains(name.as_str())) {
+        let message = format!("the statement does not use the argument `{name}`");
+        decoder.report(Code::UnusedArgument, argument.span, message);
+    }
+}
+
+/// A stretch of the statement in the file; all of it where the file writes it otherwise (quoted,
+/// folded).
+fn within(decoder: &Decoder, statement: &Spanned<String>, range: &Range<usize>) -> Span {
+    let Spanned { value, span } = statement;
+    if decoder.written(*span) != value {
+        return *span;
+    }
+    let at = |offset: usize| span.start.saturating_add(offset);
+    Span { start: at(range.start), end: at(range.end) }
+}
+
+/// Puts a tool together. `None` if anything is wrong with it, which has been said.
+pub(crate) fn compile(file: &ToolFile, system: &SystemSpec) -> Option<Tool> {
+    let (input, schema) = file.input.clone()?;
+    let scope = file.scope.iter().map(|entry| entry.rule.clone()).collect::<Option<_>>()?;
+    let rows_max = file.call.rows.unwrap_or(system.bounds.rows_max);
+    Some(Tool {
+        name: file.name.as_ref()?.value.clone(),
+        description: file.description.clone()?,
+        input,
+        schema,
+        scope,
+        effect: file.effect?,
+        system: system.name.clone(),
+        plan: Plan::Sql(SqlPlan {
+            statement: file.call.statement.as_ref()?.value.clone(),
+            parameters: file.call.parameters.clone(),
+            timeout_ms: system.timeout_ms,
+            bounds: ResultBounds { rows_max, bytes_max: system.bounds.bytes_max },
+        }),
+        limits: file.limits,
+    })
+}

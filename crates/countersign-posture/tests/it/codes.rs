@@ -1,0 +1,447 @@
+//! For every code the smallest mistake that earns it, and the same company with it mended.
+
+use crate::folder::Company;
+use countersign_posture::bound::{FILE_BYTES_MAX, YAML_DEPTH_MAX};
+use countersign_posture::{Code, Severity};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink};
+
+const MAIN: &str = "posture/posture.yaml";
+const AGENT: &str = "posture/agents/support-copilot.yaml";
+const USAGE: &str = "posture/tools/get_account_usage.yaml";
+const PARCELS: &str = "posture/tools/list_parcels.yaml";
+const SYSTEM: &str = "posture/systems/freight-db.yaml";
+const DEPLOYMENT: &str = "countersign.yaml";
+
+/// Replaces `from` in a file by the mistake, or by its mended twin.
+type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
+
+/// Mistakes that are a change of text.
+const EDITS: &[Edit] = &[
+    (Code::FileName, SYSTEM, "system: freight-db", "system: freight_db", "system: freight-db"),
+    (Code::YamlSyntax, SYSTEM, "rows: 200", "rows: [200", "rows: 200 # [200"),
+    (Code::YamlFeature, SYSTEM, "rows: 200", "rows: &r 200", "rows: 201"),
+    (Code::YamlFeature, SYSTEM, "rows: 200", "rows: !!int 200", "rows: 201"),
+    (Code::YamlFeature, SYSTEM, "rows: 200", "rows: 200\n<<: {}", "rows: 201"),
+    (Code::YamlFeature, SYSTEM, "concurrency: 2", "concurrency: 2\n---\n", "concurrency: 2\n...\n"),
+    (Code::DuplicateKey, SYSTEM, "rows: 200", "rows: 200\n\"rows\": 200", "rows: 200"),
+    (Code::AmbiguousScalar, SYSTEM, "rows: 200", "rows: 0200", "rows: 200"),
+    (Code::AmbiguousScalar, AGENT, "Answers account questions.", "012", "\"012\""),
+    (Code::UnknownKey, SYSTEM, "concurrency: 2", "concurency: 2", "concurrency: 2"),
+    (Code::UnknownKey, MAIN, "agent_build: /agent_build", "build: /b", "agent_build: /b"),
+    (Code::UnknownKey, MAIN, "per_hour: 6000", "per_session: 9", "per_hour: 9"),
+    (Code::UnknownKey, USAGE, "minimum: 1,", "minimum: 1, multipleOf: 2,", "minimum: 2,"),
+    (Code::MissingKey, MAIN, "per_hour: 600,", "", "per_hour: 5,"),
+    (Code::MissingKey, MAIN, "subject: /sub, ", "", "subject: /email, "),
+    (Code::MissingKey, AGENT, "purpose: Answers account questions.", "", "purpose: x"),
+    (Code::MissingKey, AGENT, ", reason: \"Usage questions are most tickets.\"", "", ", reason: x"),
+    (Code::MissingKey, SYSTEM, "timeout: 2s", "", "timeout: 2ms"),
+    (Code::WrongType, SYSTEM, "rows: 200", "rows: \"200\"", "rows: 2"),
+    (Code::WrongType, SYSTEM, "rows: 200", "rows:", "rows: 2"),
+    (Code::WrongType, SYSTEM, "rows: 200", "rows: 2.5", "rows: 2"),
+    (Code::WrongType, AGENT, "team: customer-operations", "team: 7", "team: \"7\""),
+    (
+        Code::WrongType,
+        AGENT,
+        "{ client_id: support-copilot }",
+        "support-copilot",
+        "{ client_id: c }",
+    ),
+    (Code::WrongType, USAGE, "[acct_alpha, acct_bravo]", "[no, false]", "[no, \"false\"]"),
+    (Code::BadValue, SYSTEM, "timeout: 2s", "timeout: 2 s", "timeout: 5m"),
+    (Code::BadValue, SYSTEM, "timeout: 2s", "timeout: 6m", "timeout: 5m"),
+    (Code::BadValue, SYSTEM, "timeout: 2s", "timeout: 0s", "timeout: 1ms"),
+    (Code::BadValue, SYSTEM, "bytes: 64KiB", "bytes: 64KB", "bytes: 64B"),
+    (Code::BadValue, SYSTEM, "bytes: 64KiB", "bytes: 4095MiB", "bytes: 16MiB"),
+    (Code::BadValue, SYSTEM, "rows: 200", "rows: 0", "rows: 1"),
+    (Code::BadValue, USAGE, "effect: read", "effect: reed", "effect: read"),
+    (Code::BadValue, USAGE, "{ equals: caller.tenant }", "{}", "{ equals: caller.tenant }"),
+    (Code::BadValue, USAGE, "{ equals: ", "{ in: caller.tenant, equals: ", "{ in: "),
+    (Code::BadValue, MAIN, "tenant: /tenant,", "tenant: tenant,", "tenant: /a~1b,"),
+    (Code::BadValue, MAIN, "tenant: /tenant,", "tenant: /te~nant,", "tenant: /te~0nant,"),
+    (Code::BadValue, AGENT, "2026-11-20", "2026-02-30", "2026-02-28"),
+    (Code::BadValue, AGENT, "team: customer-operations", "team: \"a\\nb\"", "team: \"a b\""),
+    (Code::BadValue, AGENT, "team: customer-operations", "team: \" \"", "team: \"a\""),
+    (
+        Code::BadValue,
+        DEPLOYMENT,
+        "listen: 127.0.0.1:8787",
+        "listen: localhost",
+        "listen: \"[::1]:1\"",
+    ),
+    (
+        Code::BadValue,
+        DEPLOYMENT,
+        "public_url: http://127.0.0.1:8787",
+        "public_url: ftp://x",
+        "public_url: http://x",
+    ),
+    (
+        Code::BadValue,
+        DEPLOYMENT,
+        "public_url: http://127.0.0.1:8787",
+        "public_url: https://u@x",
+        "public_url: https://x",
+    ),
+    (
+        Code::BadValue,
+        DEPLOYMENT,
+        "environment: development",
+        "environment: prod",
+        "environment: development",
+    ),
+    (Code::BadValue, DEPLOYMENT, "[ES256]", "[HS256]", "[RS256]"),
+    (Code::BadValue, DEPLOYMENT, "[ES256]", "[]", "[EdDSA]"),
+    (Code::BadValue, DEPLOYMENT, "{ value: data/freight.db }", "{}", "{ env: DB }"),
+    (
+        Code::BadValue,
+        DEPLOYMENT,
+        "{ value: data/freight.db }",
+        "{ env: A, file: b }",
+        "{ file: b }",
+    ),
+    (Code::BadName, AGENT, "client_id: support-copilot", "client_id: \"\"", "client_id: \"a b\""),
+    (
+        Code::BadName,
+        MAIN,
+        "depots: /depots }",
+        "depots: /depots, tenant: /t }",
+        "depots: /d, tenants: /t }",
+    ),
+    (
+        Code::BadName,
+        MAIN,
+        "depots: /depots }",
+        "depots: /depots, a-b: /t }",
+        "depots: /d, a_b: /t }",
+    ),
+    (Code::BadName, SYSTEM, "database: freight-db", "database: freight/db", "database: freight-db"),
+    (
+        Code::HiddenCharacter,
+        AGENT,
+        "Answers account questions.",
+        "Answers\u{200b} questions.",
+        "Answers.",
+    ),
+    (Code::ZeroLimit, MAIN, "per_session: 200", "per_session: 0", "per_session: 1"),
+    (Code::ZeroLimit, MAIN, "per_hour: 6000", "per_hour: 0", "per_hour: 1"),
+    (Code::ZeroLimit, AGENT, "per_minute: 7", "per_minute: 0", "per_minute: 1"),
+    (Code::ZeroLimit, USAGE, "per_minute: 10", "per_minute: 0", "per_minute: 1"),
+    (Code::Duplicate, AGENT, "tool: list_parcels", "tool: get_account_usage", "tool: list_parcels"),
+    (Code::Duplicate, USAGE, "[acct_alpha, acct_bravo]", "[a, a]", "[a, b]"),
+    (
+        Code::Duplicate,
+        DEPLOYMENT,
+        "issuers:\n",
+        "issuers:\n  - { issuer: \"https://login.acme.example\", keys: k, algorithms: [RS256] }\n",
+        "issuers:\n  - { issuer: \"https://other.example\", keys: k, algorithms: [RS256] }\n",
+    ),
+    (Code::UnknownTool, AGENT, "tool: list_parcels", "tool: list_parcel", "tool: list_parcels"),
+    (Code::UnknownSystem, USAGE, "system: freight-db", "system: freightdb", "system: freight-db"),
+    (
+        Code::UnknownCaller,
+        PARCELS,
+        "  depot: { in: caller.depots",
+        "  depot: { in: caller.depot",
+        "  depot: { in: caller.tenant",
+    ),
+    (Code::UnknownCaller, USAGE, "bind: caller.tenant", "bind: tenant", "bind: caller.subject"),
+    (
+        Code::UnboundedInput,
+        PARCELS,
+        "depot: { type: string, maxLength: 20 }\n  p",
+        "depot: { type: string }\n  p",
+        "depot: { type: string, enum: [a] }\n  p",
+    ),
+    (Code::UnboundedInput, USAGE, "minimum: 1, ", "", "minimum: 2, "),
+    (Code::UnboundedInput, USAGE, "minimum: 1, maximum: 365", "maximum: 365", "const: 7"),
+    (Code::UnboundedInput, PARCELS, "minimum: 0, maximum: 1.5", "minimum: 0", "enum: [0, 0.5]"),
+    (Code::UnboundedInput, PARCELS, "    maxItems: 5\n", "", "    maxItems: 6\n"),
+    (Code::SchemaConflict, USAGE, "minimum: 1,", "minimum: 366,", "minimum: 365,"),
+    (Code::SchemaConflict, USAGE, "minimum: 1,", "minimum: 1, maxLength: 2,", "minimum: 2,"),
+    (Code::SchemaConflict, USAGE, "[acct_alpha, acct_bravo]", "[]", "[a]"),
+    (
+        Code::SchemaConflict,
+        PARCELS,
+        "maxItems: 5",
+        "maxItems: 5\n    minItems: 6",
+        "maxItems: 5\n    minItems: 5",
+    ),
+    (Code::BadPattern, PARCELS, "^par_[0-9]{6}$", "^(?=par_)x$", "^par_x$"),
+    (Code::BadPattern, PARCELS, "^par_[0-9]{6}$", "^([0-9]{1000}){1000}$", "^([0-9]{10}){10}$"),
+    (Code::UnanchoredPattern, PARCELS, "^par_[0-9]{6}$", "^par_[0-9]{6}", "^par_[0-9]+$"),
+    (Code::UnanchoredPattern, PARCELS, "^par_[0-9]{6}$", "^par|x$", "^(par|x)$"),
+    (
+        Code::ScopePath,
+        USAGE,
+        "  account_id: { equals",
+        "  acount_id: { equals",
+        "  account_id: { equals",
+    ),
+    (Code::ScopePath, PARCELS, "parcels[].depot", "parcels[].depo", "parcels[].depot"),
+    (Code::ScopePath, PARCELS, "parcels[].depot", "parcels.depot", "parcels[].id"),
+    (Code::ScopePath, PARCELS, "parcels[].depot", "parcels[0].depot", "parcels[].depot"),
+    (
+        Code::ScopeOptional,
+        USAGE,
+        "enum: [acct_alpha, acct_bravo]",
+        "maxLength: 9, optional: true",
+        "maxLength: 9, optional: false",
+    ),
+    (
+        Code::ScopeOptional,
+        PARCELS,
+        "type: array\n",
+        "type: array\n    optional: true\n",
+        "type: array\n    optional: false\n",
+    ),
+    (
+        Code::ScopeOptional,
+        PARCELS,
+        "        depot: { type: string, maxLength: 20",
+        "        depot: { type: string, maxLength: 20, optional: true",
+        "        depot: { type: string, maxLength: 9",
+    ),
+    (
+        Code::ScopeType,
+        USAGE,
+        "  account_id: { equals",
+        "  days: { equals",
+        "  account_id: { equals",
+    ),
+    (Code::ScopeType, PARCELS, "parcels[].depot", "parcels[]", "parcels[].depot"),
+    (
+        Code::BindDeclared,
+        USAGE,
+        "tenant: { bind",
+        "days: { bind: caller.subject }\n  tenant: { bind",
+        "tenant: { bind",
+    ),
+    (Code::ScopeUnused, USAGE, " and tenant = :tenant", "", " and tenant <> :tenant"),
+    (Code::ScopeUnused, USAGE, "= :tenant", "= ':tenant'", "= (:tenant)"),
+    (Code::BadSql, USAGE, "= :tenant", "= ?1 and :tenant", "= :tenant"),
+    (Code::BadSql, USAGE, "= :tenant", "= $x and :tenant", "= :tenant"),
+    (
+        Code::BadSql,
+        USAGE,
+        "= :tenant limit :days",
+        "= :tenant limit :days /* open",
+        "= :tenant limit :days /* closed */",
+    ),
+    (
+        Code::SeveralStatements,
+        PARCELS,
+        "json_each(:parcels));",
+        "json_each(:parcels)); drop table parcels;",
+        "json_each(:parcels));;",
+    ),
+    (Code::ReadStatement, USAGE, "sql: select", "sql: delete", "sql: SELECT"),
+    (Code::ReadStatement, USAGE, "sql: select", "sql: pragma", "sql: with t as (select 1) select"),
+    (Code::UnknownPlaceholder, USAGE, "limit :days", "limit :days + :dayz", "limit :days + :days"),
+    (Code::UnusedArgument, USAGE, " limit :days", " limit 5", " limit :days + 5"),
+    (
+        Code::ScopeUnused,
+        USAGE,
+        "account_id = :account_id",
+        "account_id > 0",
+        "account_id > :account_id",
+    ),
+    (Code::ScopeUnused, PARCELS, "json_each(:parcels)", "parcels", "json_each(:parcels) where 1"),
+    (
+        Code::UnusedReference,
+        DEPLOYMENT,
+        "references:\n",
+        "references:\n  spare: { env: SPARE }\n",
+        "references:\n",
+    ),
+    (
+        Code::UnknownReference,
+        DEPLOYMENT,
+        "references:\n  freight-db: { value: data/freight.db }",
+        "references: {}",
+        "references: { freight-db: { env: X } }",
+    ),
+    (
+        Code::DevelopmentIssuer,
+        DEPLOYMENT,
+        "environment: development",
+        "environment: production",
+        "environment: development",
+    ),
+    (
+        Code::DevelopmentIssuer,
+        DEPLOYMENT,
+        "listen: 127.0.0.1:8787",
+        "listen: 0.0.0.0:8787",
+        "listen: \"[::1]:8787\"",
+    ),
+];
+
+/// Does the rest: what takes more than one change, or no text.
+type Change = (Code, fn(&Company), fn(&Company));
+
+const CHANGES: &[Change] = &[
+    (
+        Code::Unreadable,
+        |company| fs::remove_file(company.path(MAIN)).unwrap(),
+        |company| company.edit(MAIN, "Acme Freight", "Acme"),
+    ),
+    (
+        Code::Unreadable,
+        |company| fs::remove_dir_all(company.path("posture")).unwrap(),
+        |company| company.edit(MAIN, "Acme Freight", "Acme"),
+    ),
+    (
+        Code::Unreadable,
+        |company| fs::remove_file(company.path(DEPLOYMENT)).unwrap(),
+        |company| company.edit(DEPLOYMENT, "statement_logs: logs", ""),
+    ),
+    (
+        Code::Unreadable,
+        |company| symlink("nowhere.yaml", company.path("posture/tools/x.yaml")).unwrap(),
+        |company| symlink("nowhere.yaml", company.path("posture/tools/.x.yaml")).unwrap(),
+    ),
+    (
+        Code::UnexpectedFile,
+        |company| company.write("posture/tools/notes.txt", ""),
+        |company| company.write("posture/tools/.notes.txt", ""),
+    ),
+    (
+        Code::UnexpectedFile,
+        |company| company.write("posture/tools/new.yml", "tool: new"),
+        |company| company.write("posture/tools/README.md", "About these tools."),
+    ),
+    (
+        Code::UnexpectedFile,
+        |company| fs::create_dir(company.path("posture/tools/old")).unwrap(),
+        |company| fs::create_dir(company.path("posture/.git")).unwrap(),
+    ),
+    (
+        Code::SymlinkEscape,
+        |company| {
+            fs::rename(company.path(SYSTEM), company.path("outside.yaml")).unwrap();
+            symlink(company.path("outside.yaml"), company.path(SYSTEM)).unwrap();
+        },
+        |company| {
+            fs::rename(company.path(SYSTEM), company.path("posture/.inside.yaml")).unwrap();
+            symlink("../.inside.yaml", company.path(SYSTEM)).unwrap();
+        },
+    ),
+    (
+        Code::SymlinkEscape,
+        |company| {
+            fs::rename(company.path("posture/tools"), company.path("tools")).unwrap();
+            symlink("../tools", company.path("posture/tools")).unwrap();
+        },
+        |company| company.edit(MAIN, "Acme Freight", "Acme"),
+    ),
+    (
+        Code::TooLarge,
+        |company| filled(company, FILE_BYTES_MAX + 1),
+        |company| filled(company, FILE_BYTES_MAX),
+    ),
+    (
+        Code::NotUtf8,
+        |company| company.write(SYSTEM, b"system: \xff\n"),
+        |company| company.edit(SYSTEM, "rows: 200", "rows: 200 # é"),
+    ),
+    (
+        Code::EmptyFile,
+        |company| company.write(SYSTEM, "# later\n"),
+        |company| company.edit(SYSTEM, "rows", "# later\nrows"),
+    ),
+    (
+        Code::YamlDepth,
+        |company| {
+            let deep = format!("{}{}", "[".repeat(YAML_DEPTH_MAX), "]".repeat(YAML_DEPTH_MAX));
+            company.edit(SYSTEM, "rows: 200", &format!("rows: {deep}"));
+        },
+        |company| company.edit(SYSTEM, "rows: 200", "rows: 1"),
+    ),
+    (
+        Code::Duplicate,
+        |company| company.write("posture/agents/other.yaml", other_agent("support-copilot")),
+        |company| company.write("posture/agents/other.yaml", other_agent("other")),
+    ),
+    (
+        Code::NoIssuer,
+        |company| {
+            company.edit(DEPLOYMENT, "development_issuer: true\n", "");
+            without_issuers(company);
+        },
+        without_issuers,
+    ),
+    (
+        Code::NoIssuer,
+        |company| {
+            company.edit(DEPLOYMENT, "development_issuer: true\n", "development_issuer: false\n");
+            without_issuers(company);
+            company.edit(DEPLOYMENT, "references:", "issuers: []\nreferences:");
+        },
+        |company| {
+            company.edit(DEPLOYMENT, "development_issuer: true\n", "");
+            company.edit(DEPLOYMENT, "environment: development", "environment: production");
+            company.edit(DEPLOYMENT, "127.0.0.1:8787\np", "0.0.0.0:8787\np");
+        },
+    ),
+];
+
+fn filled(company: &Company, bytes: usize) {
+    let text = fs::read_to_string(company.path(SYSTEM)).unwrap();
+    company.write(SYSTEM, format!("{text}#{}", "x".repeat(bytes - text.len() - 1)));
+}
+
+fn other_agent(client: &str) -> String {
+    format!(
+        "agent: other\npurpose: p\nowner: {{ team: t, contact: c }}\nidentity: {{ client_id: {client} }}\ngrants: []\n"
+    )
+}
+
+fn without_issuers(company: &Company) {
+    let text = fs::read_to_string(company.path(DEPLOYMENT)).unwrap();
+    let kept = text.lines().filter(|line| !line.contains("issuers:") && !line.contains("ES256"));
+    company.write(DEPLOYMENT, kept.map(|line| format!("{line}\n")).collect::<String>());
+}
+
+/// The codes that a company earns after a change, each once.
+fn codes(change: impl FnOnce(&Company)) -> Vec<Code> {
+    let company = Company::new();
+    change(&company);
+    let codes: BTreeSet<_> = company.findings().iter().map(|finding| finding.code).collect();
+    codes.into_iter().collect()
+}
+
+#[test]
+fn a_company_with_nothing_wrong_has_no_findings() {
+    assert_eq!(codes(|_| {}), []);
+}
+
+#[test]
+fn every_mistake_earns_its_code_alone_and_its_mended_twin_earns_none() {
+    for (code, path, from, broken, mended) in EDITS {
+        let what = format!("{code} in {path}: {broken}");
+        assert_eq!(codes(|company| company.edit(path, from, broken)), [*code], "{what}");
+        assert_eq!(codes(|company| company.edit(path, from, mended)), [], "{what} → {mended}");
+    }
+    for (index, (code, broken, mended)) in CHANGES.iter().enumerate() {
+        assert_eq!(codes(broken), [*code], "{code}, change {index}");
+        assert_eq!(codes(mended), [], "{code}, change {index}, mended");
+    }
+}
+
+#[test]
+fn no_code_goes_untested() {
+    let edits = EDITS.iter().map(|edit| edit.0);
+    let tested: BTreeSet<_> = edits.chain(CHANGES.iter().map(|change| change.0)).collect();
+    assert_eq!(tested, Code::ALL.iter().copied().collect());
+}
+
+#[test]
+fn an_error_leaves_nothing_to_run_and_a_warning_does_not() {
+    for (code, path, from, broken, _) in EDITS {
+        let company = Company::new();
+        company.edit(path, from, broken);
+        let stopped = company.posture().0.is_none() || company.deployment().0.is_none();
+        let linked = matches!(code, Code::UnknownReference | Code::UnusedReference);
+        assert_eq!(stopped, code.severity() == Severity::Error && !linked, "{code}: {broken}");
+    }
+}

@@ -1,0 +1,147 @@
+//! A company on disk that has nothing wrong with it, to be broken one edit at a time.
+
+use countersign_posture::{Deployment, Finding, Loaded, link, load_deployment, load_posture};
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+
+pub(crate) const POSTURE: &str = r#"organisation: Acme Freight
+identity:
+  claims: { subject: /sub, actor: /client_id, tenant: /tenant, session: /sid, agent_build: /agent_build, model: /model }
+  attributes: { depots: /depots }
+limits: { per_session: 200, per_minute: 60, per_hour: 600, identical_per_minute: 5 }
+tenant_limits: { per_minute: 600, per_hour: 6000 }
+"#;
+
+pub(crate) const AGENT: &str = r#"agent: support-copilot
+purpose: Answers account questions.
+owner: { team: customer-operations, contact: custops-oncall@acme.example }
+identity: { client_id: support-copilot }
+grants:
+  - { tool: get_account_usage, reason: "Usage questions are most tickets." }
+  - tool: list_parcels
+    reason: Tickets ask where parcels are.
+    reviewed_by: security@acme.example
+    reviewed_on: 2026-11-20
+    limits: { per_minute: 7 }
+limits: { per_session: 40 }
+"#;
+
+pub(crate) const USAGE: &str = r#"tool: get_account_usage
+description: Daily usage of one account.
+effect: read
+input:
+  account_id: { type: string, enum: [acct_alpha, acct_bravo] }
+  days: { type: integer, minimum: 1, maximum: 365, description: "How many days back." }
+scope:
+  account_id: { equals: caller.tenant }
+  tenant: { bind: caller.tenant }
+limits: { per_minute: 10 }
+call:
+  system: freight-db
+  sql: select day, units from usage where account_id = :account_id and tenant = :tenant limit :days
+  rows: 100
+"#;
+
+pub(crate) const PARCELS: &str = r#"tool: list_parcels
+description: Where parcels are.
+effect: read
+input:
+  depot: { type: string, maxLength: 20 }
+  parcels:
+    type: array
+    maxItems: 5
+    items:
+      type: object
+      properties:
+        id: { type: string, pattern: "^par_[0-9]{6}$" }
+        depot: { type: string, maxLength: 20 }
+        weight: { type: number, minimum: 0, maximum: 1.5, optional: true }
+  express: { type: boolean, optional: true }
+scope:
+  depot: { in: caller.depots }
+  parcels[].depot: { in: caller.depots }
+call:
+  system: freight-db
+  sql: |
+    -- where they are: :nobody
+    select id, place from parcels
+    where depot = :depot and express = :express and id in (select value from json_each(:parcels));
+"#;
+
+pub(crate) const SYSTEM: &str = "system: freight-db
+sqlite: { database: freight-db }
+timeout: 2s
+rows: 200
+bytes: 64KiB
+concurrency: 2
+";
+
+pub(crate) const DEPLOYMENT: &str = r#"posture: posture
+environment: development
+listen: 127.0.0.1:8787
+public_url: http://127.0.0.1:8787
+allowed_hosts: [gateway.acme.example]
+allowed_origins: []
+issuers:
+  - { issuer: "https://login.acme.example", audience: "https://countersign.acme.example", keys: issuer-keys.json, algorithms: [ES256] }
+development_issuer: true
+store: { sqlite: state/journal.db, signing_key: state/journal.key }
+references:
+  freight-db: { value: data/freight.db }
+statement_logs: logs
+"#;
+
+/// A temporary folder with `posture/` and `countersign.yaml`.
+#[derive(Debug)]
+pub(crate) struct Company(TempDir);
+
+impl Company {
+    pub(crate) fn new() -> Self {
+        let company = Self(TempDir::new().unwrap());
+        for folder in ["agents", "tools", "systems"] {
+            fs::create_dir_all(company.path(&format!("posture/{folder}"))).unwrap();
+        }
+        company.write("posture/posture.yaml", POSTURE);
+        company.write("posture/agents/support-copilot.yaml", AGENT);
+        company.write("posture/tools/get_account_usage.yaml", USAGE);
+        company.write("posture/tools/list_parcels.yaml", PARCELS);
+        company.write("posture/systems/freight-db.yaml", SYSTEM);
+        company.write("posture/README.md", "For people.\n");
+        company.write("posture/tools/.draft.yaml.swp", "an editor's");
+        company.write("countersign.yaml", DEPLOYMENT);
+        company
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(path), text).unwrap();
+    }
+
+    pub(crate) fn edit(&self, path: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(path)).unwrap();
+        assert_eq!(text.matches(from).count(), 1, "`{from}` in {path}");
+        self.write(path, text.replace(from, to));
+    }
+
+    pub(crate) fn posture(&self) -> (Option<Loaded>, Vec<Finding>) {
+        load_posture(&self.path("posture"))
+    }
+
+    pub(crate) fn deployment(&self) -> (Option<Deployment>, Vec<Finding>) {
+        load_deployment(&self.path("countersign.yaml"))
+    }
+
+    /// All that is wrong, with posture, deployment and both together.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let (loaded, mut findings) = self.posture();
+        let (deployment, more) = self.deployment();
+        findings.extend(more);
+        if let (Some(deployment), Some(loaded)) = (deployment, loaded) {
+            findings.extend(link(&deployment, &loaded));
+        }
+        findings
+    }
+}

@@ -1,0 +1,299 @@
+//! What comes out of a posture that has nothing wrong with it.
+
+use crate::folder::Company;
+use countersign_core::id::{ActorId, Digest, SystemName, ToolName};
+use countersign_core::principal::CallerRef;
+use countersign_core::quota::Limits;
+use countersign_core::scope::ScopeRule;
+use countersign_core::tool::{Effect, Plan, ResultBounds};
+use countersign_posture::bound::FILES_MAX;
+use countersign_posture::{Algorithm, Backend, Code, Environment, Loaded, Reference, link};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+
+fn loaded(company: &Company) -> Loaded {
+    let (loaded, findings) = company.posture();
+    assert!(findings.is_empty(), "{findings:?}");
+    loaded.unwrap()
+}
+
+/// The decision digests of the one agent, by tool.
+fn decisions(company: &Company) -> BTreeMap<String, Digest> {
+    let posture = loaded(company).posture;
+    let agent = &posture.agents[&ActorId::new("support-copilot").unwrap()];
+    agent.grants.iter().map(|(tool, grant)| (tool.to_string(), grant.decision_digest)).collect()
+}
+
+#[test]
+fn a_tool_arrives_closed_bound_and_bounded() {
+    let loaded = loaded(&Company::new());
+    let agent = &loaded.posture.agents[&ActorId::new("support-copilot").unwrap()];
+    let tool = &agent.grants[&ToolName::new("get_account_usage").unwrap()].tool;
+    assert_eq!(
+        json!(tool.input),
+        json!({
+            "type": "object",
+            "properties": {
+                "account_id": { "type": "string", "enum": ["acct_alpha", "acct_bravo"] },
+                "days": {
+                    "type": "integer", "minimum": 1, "maximum": 365,
+                    "description": "How many days back.",
+                },
+            },
+            "required": ["account_id", "days"],
+            "additionalProperties": false,
+        })
+    );
+    assert_eq!(tool.effect, Effect::Read);
+    let Plan::Sql(plan) = &tool.plan;
+    assert_eq!(plan.parameters, ["account_id", "tenant", "days"]);
+    assert_eq!(plan.timeout_ms, 2_000);
+    assert_eq!(plan.bounds, ResultBounds { rows_max: 100, bytes_max: 65_536 });
+    let [ScopeRule::Equals { path, caller }, ScopeRule::Bind { name, caller: bound }] =
+        tool.scope.as_slice()
+    else {
+        panic!("{:?}", tool.scope)
+    };
+    assert_eq!((path.to_string().as_str(), name.as_str()), ("account_id", "tenant"));
+    assert_eq!((caller, bound), (&CallerRef::Tenant, &CallerRef::Tenant));
+    assert!(tool.schema.issues(&json!({"account_id": "acct_alpha", "days": 3})).is_empty());
+}
+
+#[test]
+fn a_nested_input_is_closed_at_every_level() {
+    let loaded = loaded(&Company::new());
+    let agent = &loaded.posture.agents[&ActorId::new("support-copilot").unwrap()];
+    let tool = &agent.grants[&ToolName::new("list_parcels").unwrap()].tool;
+    assert_eq!(
+        tool.input["properties"]["parcels"],
+        json!({
+            "type": "array",
+            "maxItems": 5,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": { "type": "string", "pattern": "^par_[0-9]{6}$" },
+                    "depot": { "type": "string", "maxLength": 20 },
+                    "weight": { "type": "number", "minimum": 0, "maximum": 1.5 },
+                },
+                "required": ["depot", "id"],
+                "additionalProperties": false,
+            },
+        })
+    );
+    assert_eq!(tool.input["required"], json!(["depot", "parcels"]));
+    let Plan::Sql(plan) = &tool.plan;
+    assert_eq!(plan.parameters, ["depot", "express", "parcels"]);
+    assert_eq!(plan.bounds.rows_max, 200);
+}
+
+#[test]
+fn an_agents_limits_are_the_postures_where_it_says_nothing() {
+    let loaded = loaded(&Company::new());
+    let agent = &loaded.posture.agents[&ActorId::new("support-copilot").unwrap()];
+    let limits = |per_session, per_minute, per_hour, identical_per_minute| Limits {
+        per_session,
+        per_minute,
+        per_hour,
+        identical_per_minute,
+    };
+    assert_eq!(agent.limits, limits(Some(40), Some(60), Some(600), Some(5)));
+    assert_eq!(loaded.posture.tenant_limits, limits(None, Some(600), Some(6_000), None));
+    let grant = |tool| &agent.grants[&ToolName::new(tool).unwrap()];
+    assert_eq!(grant("get_account_usage").limits, Limits::default());
+    assert_eq!(grant("get_account_usage").tool.limits, limits(None, Some(10), None, None));
+    assert_eq!(grant("list_parcels").limits, limits(None, Some(7), None, None));
+}
+
+#[test]
+fn systems_claims_and_the_register_come_along() {
+    let loaded = loaded(&Company::new());
+    assert_eq!(loaded.organisation, "Acme Freight");
+    let system = &loaded.systems[&SystemName::new("freight-db").unwrap()];
+    assert_eq!(system.backend, Backend::Sqlite { database: "freight-db".to_owned() });
+    assert_eq!((system.timeout_ms, system.concurrency), (2_000, 2));
+    assert_eq!(loaded.claims.tenant, "/tenant");
+    assert_eq!(loaded.claims.session.as_deref(), Some("/sid"));
+    assert_eq!(loaded.claims.attributes["depots"], "/depots");
+    let [entry] = loaded.register.as_slice() else { panic!("one agent") };
+    assert_eq!(entry.agent.as_str(), "support-copilot");
+    assert_eq!(entry.contact, "custops-oncall@acme.example");
+}
+
+#[test]
+fn the_postures_digest_covers_every_file_and_nothing_beside() {
+    let digest = |change: &dyn Fn(&Company)| {
+        let company = Company::new();
+        change(&company);
+        loaded(&company).posture.digest
+    };
+    let before = digest(&|_| {});
+    assert_eq!(before, digest(&|_| {}));
+    assert_eq!(before, digest(&|c| c.write("posture/README.md", "Other words.")));
+    assert_eq!(before, digest(&|c| c.edit("countersign.yaml", "statement_logs: logs", "")));
+    let files = [
+        "posture.yaml",
+        "agents/support-copilot.yaml",
+        "tools/get_account_usage.yaml",
+        "tools/list_parcels.yaml",
+        "systems/freight-db.yaml",
+    ];
+    for file in files {
+        let changed = digest(&|company| {
+            let path = company.path(&format!("posture/{file}"));
+            fs::write(&path, fs::read_to_string(&path).unwrap() + "# a remark\n").unwrap();
+        });
+        assert_ne!(before, changed, "{file}");
+    }
+}
+
+#[test]
+fn a_decision_digest_changes_with_what_governs_it_and_with_nothing_else() {
+    let company = Company::new();
+    let before = decisions(&company);
+    let changed = |path: &str, from: &str, to: &str| {
+        let company = Company::new();
+        company.edit(path, from, to);
+        let after = decisions(&company);
+        before.keys().filter(|&tool| before[tool] != after[tool]).cloned().collect::<Vec<_>>()
+    };
+    let (agent, tools) = ("posture/agents/support-copilot.yaml", "posture/tools");
+    let (usage, parcels) = ("get_account_usage", "list_parcels");
+    assert_eq!(changed(agent, "Answers account questions.", "Other."), [""; 0]);
+    assert_eq!(changed(agent, "per_session: 40", "per_session: 41"), [""; 0]);
+    assert_eq!(changed(agent, "Usage questions are most tickets.", "Because."), [usage]);
+    assert_eq!(changed(agent, "per_minute: 7", "per_minute: 8"), [parcels]);
+    assert_eq!(changed(&format!("{tools}/{usage}.yaml"), "365", "366"), [usage]);
+    assert_eq!(
+        changed(&format!("{tools}/{parcels}.yaml"), "maxItems: 5", "maxItems: 6"),
+        [parcels]
+    );
+    let both = [usage, parcels];
+    assert_eq!(changed("posture/systems/freight-db.yaml", "timeout: 2s", "timeout: 3s"), both);
+    assert_eq!(changed("posture/posture.yaml", "Acme Freight", "Acme"), both);
+}
+
+#[test]
+fn a_deployment_arrives_as_written() {
+    let company = Company::new();
+    let (deployment, findings) = company.deployment();
+    assert!(findings.is_empty());
+    let deployment = deployment.unwrap();
+    assert_eq!(deployment.base, company.path(""));
+    assert_eq!(deployment.posture, Path::new("posture"));
+    assert_eq!(deployment.environment, Environment::Development);
+    assert!(deployment.listen.ip().is_loopback());
+    assert_eq!(deployment.allowed_hosts, ["gateway.acme.example"]);
+    let [issuer] = deployment.issuers.as_slice() else { panic!("one issuer") };
+    assert_eq!(issuer.audience, "https://countersign.acme.example");
+    assert_eq!(issuer.algorithms, [Algorithm::Es256]);
+    assert!(deployment.development_issuer);
+    assert_eq!(deployment.store.signing_key, Path::new("state/journal.key"));
+    assert_eq!(deployment.statement_logs.as_deref(), Some(Path::new("logs")));
+}
+
+#[test]
+fn an_issuers_audience_is_the_public_url_unless_it_says_otherwise() {
+    let company = Company::new();
+    let audience = r#" audience: "https://countersign.acme.example","#;
+    company.edit("countersign.yaml", audience, "");
+    let (deployment, _) = company.deployment();
+    assert_eq!(deployment.unwrap().issuers[0].audience, "http://127.0.0.1:8787");
+}
+
+#[test]
+fn references_resolve_from_where_they_say_and_never_show_their_value() {
+    let company = Company::new();
+    company.write("secret", "line\r\n");
+    company.write("blank", "\n");
+    company.edit(
+        "countersign.yaml",
+        "references:",
+        "references:\n  e: { env: HELD }\n  u: { env: UNSET }\n  f: { file: secret }\n  m: { file: missing }\n  b: { file: blank }",
+    );
+    let (deployment, _) = company.deployment();
+    let deployment = deployment.unwrap();
+    let env = |name: &str| (name == "HELD").then(|| "held".to_owned());
+    let resolved = |name: &str| {
+        let value = deployment.references[name].resolve(&deployment.base, &env);
+        value.map(|value| value.expose_secret().to_owned()).map_err(|error| error.to_string())
+    };
+    assert_eq!(resolved("freight-db").as_deref(), Ok("data/freight.db"));
+    assert_eq!(resolved("e").as_deref(), Ok("held"));
+    assert_eq!(resolved("f").as_deref(), Ok("line"));
+    assert_eq!(resolved("u").unwrap_err(), "the environment variable `UNSET` is not set");
+    assert!(resolved("m").unwrap_err().contains("cannot be read"));
+    assert_eq!(resolved("b").unwrap_err(), "the value is empty");
+    assert!(matches!(deployment.references["freight-db"], Reference::Value(_)));
+    assert!(!format!("{deployment:?}").contains("data/freight.db"));
+}
+
+#[test]
+fn a_reference_that_nobody_resolves_is_shown_where_the_system_asks_for_it() {
+    let company = Company::new();
+    company.edit("countersign.yaml", "freight-db: {", "freight_db: {");
+    let (deployment, _) = company.deployment();
+    let findings = link(&deployment.unwrap(), &loaded(&company));
+    let [unused, unknown] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((unused.code, unknown.code), (Code::UnusedReference, Code::UnknownReference));
+    assert_eq!(unused.place.source.path(), "countersign.yaml");
+    assert_eq!(unknown.place.source.path(), "systems/freight-db.yaml");
+    assert_eq!(unknown.position(), (2, 21));
+    assert_eq!(unknown.help.as_deref(), Some("did you mean `freight_db`?"));
+}
+
+#[test]
+fn a_mistake_in_a_statement_is_shown_at_its_place() {
+    let company = Company::new();
+    company.edit("posture/tools/get_account_usage.yaml", "limit :days", "limit :days + :dayz");
+    let (_, findings) = company.posture();
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!(finding.place.text(), ":dayz");
+    assert_eq!(finding.help.as_deref(), Some("did you mean `days`?"));
+}
+
+#[test]
+fn a_file_that_is_no_file_is_not_waited_for() {
+    let company = Company::new();
+    let pipe = company.path("posture/tools/pipe.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (loaded, findings) = company.posture();
+    assert!(loaded.is_none());
+    assert_eq!(findings[0].code, Code::Unreadable);
+}
+
+#[test]
+fn a_posture_of_too_many_files_is_refused() {
+    let company = Company::new();
+    for number in 0..=FILES_MAX {
+        fs::File::create(company.path(&format!("posture/tools/.{number}"))).unwrap();
+    }
+    let (loaded, findings) = company.posture();
+    assert!(loaded.is_none());
+    assert!(findings.iter().any(|finding| finding.code == Code::TooLarge));
+}
+
+#[test]
+fn two_thousand_tools_for_two_hundred_agents_load() {
+    let company = Company::new();
+    let tool = fs::read_to_string(company.path("posture/tools/get_account_usage.yaml")).unwrap();
+    let agent = fs::read_to_string(company.path("posture/agents/support-copilot.yaml")).unwrap();
+    for number in 0..2_000 {
+        let text = tool.replace("get_account_usage", &format!("tool_{number}"));
+        company.write(&format!("posture/tools/tool_{number}.yaml"), text);
+    }
+    for number in 0..200 {
+        let mut text = agent.replace("support-copilot", &format!("agent_{number}"));
+        text.truncate(text.find("limits: { per_session").unwrap());
+        for grant in 0..100 {
+            let tool = (number * 10 + grant) % 2_000;
+            writeln!(text, "  - {{ tool: tool_{tool}, reason: Number {grant}. }}").unwrap();
+        }
+        company.write(&format!("posture/agents/agent_{number}.yaml"), text);
+    }
+    let loaded = loaded(&company);
+    assert_eq!(loaded.posture.agents.len(), 201);
+    let agent = &loaded.posture.agents[&ActorId::new("agent_7").unwrap()];
+    assert_eq!(agent.grants.len(), 102);
+}

@@ -1,0 +1,10 @@
+//! The loader against folders on disk.
+
+#[cfg(test)]
+mod codes;
+#[cfg(test)]
+mod folder;
+#[cfg(test)]
+mod loaded;
+#[cfg(test)]
+mod mistakes;
