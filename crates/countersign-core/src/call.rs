@@ -241,7 +241,7 @@ impl Monitor {
     }
 
     fn new_call_id(&self) -> CallId {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; 12];
         self.entropy.fill(&mut bytes);
         CallId::random(bytes)
     }

@@ -121,9 +121,9 @@ id!(
 );
 
 impl CallId {
-    /// A name that nobody can guess, from 16 random bytes.
+    /// A name that nobody can guess, from 12 random bytes.
     #[must_use]
-    pub fn random(bytes: [u8; 16]) -> Self {
+    pub fn random(bytes: [u8; 12]) -> Self {
         Self(format!("call_{}", hex::encode(bytes)))
     }
 }

@@ -1,2 +1,31 @@
-//! Placeholder.
-fn main() {}
+//! `countersign`: the one place that names every back end, reads the environment, renders what
+//! went wrong and sets exit codes.
+
+mod assemble;
+mod command;
+mod machine;
+mod render;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// A gateway between AI agents that call tools and the production systems those tools reach.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 fine, 1 findings, 2 could not run.")]
+struct Cli {
+    #[command(subcommand)]
+    command: command::Command,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    machine::start_logging();
+    match cli.command.run() {
+        Ok(end) => end.into(),
+        Err(failure) => {
+            render::failure(&failure);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The commands. Each returns how it ended; a failure to run at all is an error.
+
+mod audit;
+mod check;
+mod demo;
+mod init;
+mod serve;
+mod token;
+
+use crate::render::Failure;
+use clap::Subcommand;
+use std::{path::PathBuf, process::ExitCode};
+
+/// How a command that ran has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing to report.
+    Fine,
+    /// It found something: exit code 1.
+    Findings,
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        match end {
+            End::Fine => Self::SUCCESS,
+            End::Findings => Self::from(1),
+        }
+    }
+}
+
+/// Where the deployment is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct At {
+    /// The deployment file, or the folder it is in
+    #[arg(default_value = "countersign.yaml")]
+    config: PathBuf,
+}
+
+impl At {
+    fn file(&self) -> PathBuf {
+        if self.config.is_dir() {
+            self.config.join("countersign.yaml")
+        } else {
+            self.config.clone()
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start an example company and watch an agent's calls allowed, refused, limited and recorded
+    #[command(after_help = "Example: countersign demo --dir /tmp/acme")]
+    Demo(demo::Demo),
+    /// Write a commented posture and deployment, and make the journal
+    #[command(after_help = "Example: countersign init my-gateway && countersign check my-gateway")]
+    Init(init::Init),
+    /// Read posture and deployment and say everything that is wrong with them
+    #[command(after_help = "Example: countersign check examples/acme")]
+    Check(At),
+    /// Run the gateway: MCP on /mcp, HTTP on /v1
+    #[command(after_help = "Example: countersign serve my-gateway")]
+    Serve(At),
+    /// Get a token from the development issuer of a running gateway
+    #[command(
+        after_help = "Example: countersign token --agent support-copilot --tenant acct_alpha --user ann"
+    )]
+    Token(token::Token),
+    /// Read and verify the journal
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> Result<End, Failure> {
+        match self {
+            Self::Demo(demo) => demo.run(),
+            Self::Init(init) => init.run(),
+            Self::Check(at) => check::run(&at.file()),
+            Self::Serve(at) => serve::run(&at.file()),
+            Self::Token(token) => token.run(),
+            Self::Audit(audit) => audit.run(),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! `countersign audit`: the journal, read and verified. Works while a gateway writes it.
+
+use super::{At, End};
+use crate::render::{self, Doing, Failure};
+use clap::ValueEnum;
+use countersign_core::id::Timestamp;
+use countersign_core::record::Kind;
+use countersign_posture::load_deployment;
+use countersign_store::PublicKey;
+use countersign_store::audit::{Cursor, Filter, Reader, Record, verify};
+use std::{path::PathBuf, time::Duration};
+
+/// How often a followed journal is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Audit {
+    /// The last records, and with --follow those that come
+    #[command(after_help = "Example: countersign audit tail my-gateway --follow")]
+    Tail(Tail),
+    /// The records that fit all the filters given, oldest first
+    #[command(
+        after_help = "Example: countersign audit query my-gateway --tenant acct_alpha --kind refusal --since 2026-11-23T00:00:00Z"
+    )]
+    Query(Query),
+    /// Whether the journal is as the gateway wrote it: exit code 1 if not
+    #[command(after_help = "Example: countersign audit verify --journal copy.db --key journal.pub")]
+    Verify(Verify),
+}
+
+impl Audit {
+    pub(super) fn run(&self) -> Result<End, Failure> {
+        match self {
+            Self::Tail(tail) => tail.run(),
+            Self::Query(query) => query.run(),
+            Self::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+/// Which journal.
+#[derive(Debug, clap::Args)]
+struct Which {
+    #[command(flatten)]
+    at: At,
+    /// The journal's file, instead of the deployment's
+    #[arg(long)]
+    journal: Option<PathBuf>,
+}
+
+impl Which {
+    /// The journal's file and, if the deployment is known, its public key's.
+    fn files(&self) -> Result<(PathBuf, Option<PathBuf>), Failure> {
+        if let Some(journal) = &self.journal {
+            return Ok((journal.clone(), None));
+        }
+        let file = self.at.file();
+        if !file.exists() {
+            return Err(Failure::new(format!("there is no {}", file.display()))
+                .help("name the deployment's folder, or the journal's file with `--journal`"));
+        }
+        let (deployment, findings) = load_deployment(&file);
+        let Some(deployment) = deployment else {
+            render::findings(&findings);
+            return Err(Failure::new(format!("{} has errors", file.display())));
+        };
+        let mut key = deployment.base.join(&deployment.store.signing_key).into_os_string();
+        key.push(".pub");
+        Ok((deployment.base.join(&deployment.store.sqlite), Some(key.into())))
+    }
+
+    fn reader(&self) -> Result<Reader, Failure> {
+        Reader::open(&self.files()?.0).doing("the journal cannot be read")
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// A table
+    Text,
+    /// One object a line: the header's members, and `bodies`
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct Filters {
+    /// Records of this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// Records of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Records of this tool
+    #[arg(long)]
+    tool: Option<String>,
+    /// Records with this code, e.g. out_of_scope
+    #[arg(long)]
+    code: Option<String>,
+    /// Outcomes with this status: ok, fault, unknown
+    #[arg(long)]
+    status: Option<String>,
+    /// Records of this kind: intent, outcome, refusal, stream_opened, stream_closed
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
+    /// Records of one call
+    #[arg(long)]
+    call: Option<String>,
+    /// Not earlier than this, e.g. 2026-11-23T09:00:00Z
+    #[arg(long, value_parser = time)]
+    since: Option<Timestamp>,
+    /// Earlier than this
+    #[arg(long, value_parser = time)]
+    until: Option<Timestamp>,
+    /// How they are written
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::parse(text)
+        .ok_or_else(|| "one of intent, outcome, refusal, stream_opened, stream_closed".to_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let time: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Ok(Timestamp::from_micros(time.as_microsecond()))
+}
+
+impl Filters {
+    fn filter(&self, limit: u32) -> Filter {
+        let Self { agent, tenant, tool, code, status, kind, call, since, until, format: _ } = self;
+        Filter {
+            since: *since,
+            until: *until,
+            kind: *kind,
+            agent: agent.clone(),
+            tenant: tenant.clone(),
+            tool: tool.clone(),
+            code: code.clone(),
+            status: status.clone(),
+            call: call.clone(),
+            limit: Some(limit),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tail {
+    #[command(flatten)]
+    which: Which,
+    /// How many
+    #[arg(short = 'n', long, default_value_t = 20)]
+    lines: u32,
+    /// Go on with those that come, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+impl Tail {
+    fn run(&self) -> Result<End, Failure> {
+        let reader = self.which.reader()?;
+        let (records, mut cursor) =
+            reader.tail(&self.filters.filter(self.lines)).doing("the journal cannot be read")?;
+        show(records, self.filters.format);
+        while self.follow {
+            std::thread::sleep(FOLLOW_EVERY);
+            show(self.next(&reader, &mut cursor)?, self.filters.format);
+        }
+        Ok(End::Fine)
+    }
+
+    fn next(&self, reader: &Reader, cursor: &mut Cursor) -> Result<Vec<Record>, Failure> {
+        reader.follow(cursor, &self.filters.filter(1_000)).doing("the journal cannot be read")
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Query {
+    #[command(flatten)]
+    which: Which,
+    /// At most so many, the newest of those that fit
+    #[arg(long, default_value_t = 1_000)]
+    limit: u32,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+impl Query {
+    fn run(&self) -> Result<End, Failure> {
+        let records = self.which.reader()?.query(&self.filters.filter(self.limit));
+        show(records.doing("the journal cannot be read")?, self.filters.format);
+        Ok(End::Fine)
+    }
+}
+
+fn show(records: Vec<Record>, format: Format) {
+    if records.is_empty() {
+        return;
+    }
+    match format {
+        Format::Json => records.into_iter().for_each(|record| render::line(record.into_json())),
+        Format::Text => {
+            let header = ["time (UTC)", "record", "agent", "tenant", "tool", "what", "call"];
+            render::line(render::table(&header, records.iter().map(row)));
+        }
+    }
+}
+
+fn row(record: &Record) -> Vec<String> {
+    let text = |name: &str| record.text(name).unwrap_or_default().to_owned();
+    let number = |name: &str| record.header.get(name).and_then(serde_json::Value::as_u64);
+    let at = jiff::Timestamp::from_microsecond(record.at().micros())
+        .map_or_else(|_beyond| record.at().micros().to_string(), |at| format!("{at:.3}"));
+    let mut what = [text("status"), text("code")].join(" ").trim().to_owned();
+    if let Some(rows) = number("rows") {
+        what.push_str(&format!(", {rows} rows"));
+    }
+    if let Some(micros) = number("duration_us") {
+        what.push_str(&format!(", {}.{:03} ms", micros / 1_000, micros % 1_000));
+    }
+    if let Some(count @ 2..) = number("count") {
+        what.push_str(&format!(", {count} times"));
+    }
+    vec![at, text("kind"), text("agent"), text("tenant"), text("tool"), what, text("call")]
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    which: Which,
+    /// The public key's file, instead of the one beside the deployment's signing key
+    #[arg(long)]
+    key: Option<PathBuf>,
+}
+
+impl Verify {
+    fn run(&self) -> Result<End, Failure> {
+        let (journal, beside) = self.which.files()?;
+        let key = match self.key.clone().or(beside) {
+            Some(file) => {
+                let text = std::fs::read_to_string(&file).doing(file.display())?;
+                Some(PublicKey::parse(&text).doing(file.display())?)
+            }
+            None => None,
+        };
+        let known = key.is_some();
+        let found = verify(&journal, key).doing("the journal cannot be read")?;
+        for finding in &found.findings {
+            render::line(format_args!("finding: {finding}"));
+        }
+        for head in &found.streams {
+            let state = if head.closed { "closed" } else { "open" };
+            render::line(format_args!(
+                "stream {} ends at {} {} ({state})",
+                head.stream, head.seq, head.hash
+            ));
+        }
+        if !known {
+            render::line(
+                "no key was given: the signatures were checked with the one in the file itself",
+            );
+        }
+        let (streams, findings) = (found.streams.len(), found.findings.len());
+        render::line(format_args!(
+            "{findings} findings in {} records of {streams} streams; {} calls are under way or not yet recovered",
+            found.entries, found.waiting
+        ));
+        Ok(if found.findings.is_empty() { End::Fine } else { End::Findings })
+    }
+}

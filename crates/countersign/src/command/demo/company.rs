@@ -1,0 +1,154 @@
+//! The example company on disk: the posture and the deployment as in `examples/acme`, databases made
+//! from its SQL, a journal.
+
+use crate::machine::SystemEntropy;
+use crate::render::{self, Doing, Failure};
+use countersign_store::SqliteStore;
+use include_dir::{Dir, include_dir};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+static ACME: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/acme");
+
+/// The address written in the example; replaced by the one the demo listens on.
+const EXAMPLE_ADDRESS: &str = "127.0.0.1:8787";
+/// A file that says that the folder is the demo's, so that `--fresh` removes nobody's work.
+const MARKER: &str = ".countersign-demo";
+
+/// The example company.
+#[derive(Debug)]
+pub(super) struct Company {
+    dir: PathBuf,
+}
+
+impl Company {
+    /// Opens the company in `dir`, or makes it there, and says which.
+    pub(super) fn open(dir: &Path, listen: SocketAddr, fresh: bool) -> Result<Self, Failure> {
+        let company = Self { dir: dir.to_owned() };
+        let ours = dir.join(MARKER).exists();
+        let empty = !dir.exists() || fs::read_dir(dir).doing(dir.display())?.next().is_none();
+        if !ours && !empty {
+            return Err(Failure::new(format!("{} is not a demo's folder", dir.display()))
+                .help("name another with `--dir`"));
+        }
+        if ours && fresh {
+            for part in ["posture", "data", "state", "logs"] {
+                let path = dir.join(part);
+                if path.exists() {
+                    fs::remove_dir_all(&path).doing(path.display())?;
+                }
+            }
+        }
+        let goes_on = company.journal().exists();
+        company.write(listen)?;
+        company.seed()?;
+        if goes_on {
+            render::line(format_args!(
+                "Going on with the company and the journal of an earlier demo in {}.\n\
+                 `countersign demo --fresh` starts afresh.\n",
+                dir.display()
+            ));
+        } else {
+            SqliteStore::create(&company.journal(), &dir.join("state/journal.key"), &SystemEntropy)
+                .doing("the journal could not be made")?;
+            render::line(format_args!(
+                "Made Acme Freight and a new journal in {}.\n",
+                dir.display()
+            ));
+        }
+        Ok(company)
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.dir.join("countersign.yaml")
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.dir.join("state/journal.db")
+    }
+
+    pub(super) fn database(&self, name: &str) -> PathBuf {
+        self.dir.join("data").join(name).with_extension("db")
+    }
+
+    /// How many statements each system has run so far, by its own log.
+    pub(super) fn statements(&self) -> Result<Vec<(String, usize)>, Failure> {
+        let logs = self.dir.join("logs");
+        if !logs.exists() {
+            return Ok(Vec::new());
+        }
+        let mut counts = Vec::new();
+        for log in fs::read_dir(&logs).doing(logs.display())? {
+            let path = log.doing(logs.display())?.path();
+            let text = fs::read_to_string(&path).doing(path.display())?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            counts.push((name, text.lines().count()));
+        }
+        counts.sort();
+        Ok(counts)
+    }
+
+    /// Writes what is not there yet; the deployment file always, for it names the address.
+    fn write(&self, listen: SocketAddr) -> Result<(), Failure> {
+        for part in ["data", "state", "logs"] {
+            let path = self.dir.join(part);
+            fs::create_dir_all(&path).doing(path.display())?;
+        }
+        let posture = self.dir.join("posture");
+        if !posture.exists() {
+            let example = ACME.get_dir("posture").ok_or_else(|| incomplete("posture"))?;
+            write_dir(example, &self.dir)?;
+        }
+        let deployment = text_of("countersign.yaml")?.replace(EXAMPLE_ADDRESS, &listen.to_string());
+        for (name, text) in
+            [(MARKER, "made by `countersign demo`\n"), ("countersign.yaml", &deployment)]
+        {
+            let path = self.dir.join(name);
+            fs::write(&path, text).doing(path.display())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the databases that are not there yet.
+    fn seed(&self) -> Result<(), Failure> {
+        let data = ACME.get_dir("data").ok_or_else(|| incomplete("data"))?;
+        for file in data.files() {
+            let path = self.dir.join(file.path()).with_extension("db");
+            if path.exists() {
+                continue;
+            }
+            let sql = file.contents_utf8().ok_or_else(|| incomplete("data"))?;
+            // Under another name until it is whole: an interrupted first start leaves no half of it.
+            let half = path.with_extension("half");
+            if half.exists() {
+                fs::remove_file(&half).doing(half.display())?;
+            }
+            let database = rusqlite::Connection::open(&half).doing(half.display())?;
+            database.execute_batch(sql).doing(file.path().display())?;
+            database.close().map_err(|(_still_open, error)| error).doing(half.display())?;
+            fs::rename(&half, &path).doing(path.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn incomplete(part: &str) -> Failure {
+    Failure::new(format!("this program was built without the example's `{part}`"))
+}
+
+fn text_of(name: &str) -> Result<&'static str, Failure> {
+    ACME.get_file(name).and_then(include_dir::File::contents_utf8).ok_or_else(|| incomplete(name))
+}
+
+fn write_dir(dir: &Dir<'_>, below: &Path) -> Result<(), Failure> {
+    let path = below.join(dir.path());
+    fs::create_dir_all(&path).doing(path.display())?;
+    for file in dir.files() {
+        let path = below.join(file.path());
+        fs::write(&path, file.contents()).doing(path.display())?;
+    }
+    dir.dirs().try_for_each(|dir| write_dir(dir, below))
+}

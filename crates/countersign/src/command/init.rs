@@ -1,0 +1,52 @@
+//! `countersign init`: a commented posture and deployment that pass `check`, a small database to
+//! try them on, and the journal.
+
+use super::End;
+use crate::machine::SystemEntropy;
+use crate::render::{self, Doing, Failure};
+use countersign_store::SqliteStore;
+use include_dir::{Dir, include_dir};
+use std::{fs, path::PathBuf};
+
+static TEMPLATE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/src/command/init/template");
+const SHOP: &str = include_str!("init/shop.sql");
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The folder to write to; made where there is none
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+}
+
+impl Init {
+    pub(crate) fn run(&self) -> Result<End, Failure> {
+        // No surprise writes: all or nothing of ours may be there.
+        for name in ["countersign.yaml", "posture", "state", "data", "logs"] {
+            let path = self.dir.join(name);
+            if path.exists() {
+                return Err(Failure::new(format!("{} is already there", path.display()))
+                    .help("name an empty folder: `countersign init my-gateway`"));
+            }
+        }
+        for folder in ["", "data", "state", "logs"] {
+            let path = self.dir.join(folder);
+            fs::create_dir_all(&path).doing(path.display())?;
+        }
+        TEMPLATE.extract(&self.dir).doing(self.dir.display())?;
+        let database = self.dir.join("data/shop.db");
+        rusqlite::Connection::open(&database)
+            .and_then(|shop| shop.execute_batch(SHOP))
+            .doing(database.display())?;
+        let state = self.dir.join("state");
+        SqliteStore::create(&state.join("journal.db"), &state.join("journal.key"), &SystemEntropy)
+            .doing("the journal could not be made")?;
+        let dir = self.dir.display();
+        render::line(format_args!(
+            "Wrote a posture, a deployment, an example database and a journal to {dir}.\n\n\
+             countersign check {dir}\n\
+             countersign serve {dir}\n\
+             countersign token --agent shop-assistant --tenant ann --user ann     # in another terminal"
+        ));
+        Ok(End::Fine)
+    }
+}

@@ -1,0 +1,39 @@
+//! `countersign serve`: the gateway.
+
+use super::End;
+use crate::assemble::{self, Assembled};
+use crate::machine;
+use crate::render::{self, Doing, Failure};
+use std::path::Path;
+use tokio::net::TcpListener;
+
+/// A runtime for everything that waits.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().doing("no runtime")
+}
+
+pub(super) fn run(config: &Path) -> Result<End, Failure> {
+    let Some(Assembled { gateway, store, listen, .. }) = assemble::assemble(config)? else {
+        return Ok(End::Findings);
+    };
+    let served = runtime()?.block_on(async {
+        let listener =
+            TcpListener::bind(listen).await.doing(format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr().doing("the listener")?;
+        render::note(format_args!(
+            "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1"
+        ));
+        gateway.serve(listener, stopping()).await.doing("serving ended")
+    });
+    // Also after a failure: what is queued must reach the disk, and the stream end in good order.
+    let closed = store.close().doing("the journal could not be closed in good order");
+    served.and(closed).map(|()| End::Fine)
+}
+
+/// Waits for the signal; without signals the gateway runs until it is killed.
+pub(super) async fn stopping() {
+    if let Err(error) = machine::asked_to_stop().await {
+        render::note(format_args!("warning: signals are not heard ({error}): stop with kill"));
+        std::future::pending::<()>().await;
+    }
+}

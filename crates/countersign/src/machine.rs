@@ -1,0 +1,67 @@
+//! The machine: clock, randomness, environment, signals. Nothing else in the project reads them.
+
+use countersign_core::id::Timestamp;
+use countersign_core::port::{Clock, Entropy};
+use std::io::IsTerminal;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tracing_subscriber::EnvFilter;
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the `Clock` that others take")]
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        #[expect(clippy::disallowed_methods, reason = "this is the `Entropy` that others take")]
+        let filled = getrandom::fill(bytes);
+        if filled.is_err() {
+            // Going on would mean salts and ids that can be guessed.
+            std::process::abort();
+        }
+    }
+}
+
+/// A variable of the environment.
+pub(crate) fn env(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok()
+}
+
+/// Operational logs go to standard error: ids and digests, never arguments or results.
+/// `COUNTERSIGN_LOG` sets what is shown (`info`, `countersign_store=debug`, …).
+pub(crate) fn start_logging() {
+    // rmcp warns of every protocol error that it answers with; the journal has those.
+    let usual = || EnvFilter::new("warn,rmcp=error");
+    let filter = env("COUNTERSIGN_LOG")
+        .and_then(|wanted| EnvFilter::try_new(wanted).ok())
+        .unwrap_or_else(usual);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+/// Ends when the process is asked to: Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// The runtime's, if signals cannot be listened for.
+pub(crate) async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

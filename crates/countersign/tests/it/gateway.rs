@@ -1,0 +1,235 @@
+//! The real binary serving a copy of the example company, and what a test needs to look at it from
+//! all sides: as an agent, as an auditor, as the systems themselves.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The example company in a folder of its own, made by the program itself.
+pub(crate) struct Company {
+    dir: TempDir,
+}
+
+impl Company {
+    /// A fresh company: posture, databases, an empty journal.
+    pub(crate) fn new() -> Self {
+        let company = Self { dir: tempfile::tempdir().unwrap() };
+        let made = company.run(&["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--only-make"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        company
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Changes one file of the company, e.g. a limit in its posture.
+    pub(crate) fn edit(&self, file: &str, change: impl FnOnce(String) -> String) {
+        let path = self.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let changed = change(text.clone());
+        assert_ne!(text, changed, "the edit of {file} changes nothing");
+        std::fs::write(&path, changed).unwrap();
+    }
+
+    /// Makes every limit so high that a test of something else does not meet it.
+    pub(crate) fn lift_limits(&self) {
+        const MANY: &str = "1000000";
+        self.edit("posture/posture.yaml", |text| {
+            text.lines()
+                .map(|line| match line.split_once(": {") {
+                    Some(("limits", _)) => format!(
+                        "limits: {{ per_session: {MANY}, per_minute: {MANY}, per_hour: {MANY}, identical_per_minute: {MANY} }}\n"
+                    ),
+                    Some(("tenant_limits", _)) => String::new(),
+                    _ => format!("{line}\n"),
+                })
+                .collect()
+        });
+        let without = |text: String| {
+            text.lines()
+                .filter(|line| !line.starts_with("limits:"))
+                .map(|line| format!("{line}\n"))
+                .collect()
+        };
+        self.edit("posture/agents/support-copilot.yaml", |text: String| {
+            let text: String = without(text);
+            text.replace(", limits: { per_minute: 20 }", "")
+        });
+        self.edit("posture/agents/dispatch-planner.yaml", without);
+        self.edit("posture/tools/search_tickets.yaml", without);
+    }
+
+    /// Runs the program in the company's folder to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(arguments)
+            .current_dir(self.path())
+            .output()
+            .unwrap()
+    }
+
+    /// The same, with its standard output as text; it must succeed.
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    }
+
+    /// Starts `serve` on a free port and waits until it listens.
+    pub(crate) fn serve(&self) -> Gateway {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["serve", "."])
+            .current_dir(self.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+                match address {
+                    Some(address) if line.contains("serves MCP") => {
+                        said.send(format!("http://{address}")).unwrap();
+                    }
+                    _ => eprintln!("gateway: {line}"),
+                }
+            }
+        });
+        let url = heard.recv_timeout(Duration::from_secs(30)).expect("the gateway did not start");
+        Gateway { child, url, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+    }
+
+    /// The records that `audit query` shows, oldest first. Refusals reach the disk a moment after
+    /// their answer, so this is asked until `enough` are there.
+    pub(crate) fn records(&self, filter: &[&str], enough: usize) -> Vec<Value> {
+        for _ in 0..100 {
+            let mut arguments = vec!["audit", "query", ".", "--format", "json"];
+            arguments.extend(filter);
+            let records: Vec<Value> = self
+                .says(&arguments)
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            if records.len() >= enough {
+                return records;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("fewer than {enough} records for {filter:?}");
+    }
+
+    /// The statements that the systems have run, by their own logs: `system` → lines.
+    pub(crate) fn statements(&self) -> BTreeMap<String, Vec<String>> {
+        let logs = self.path().join("logs");
+        let Ok(files) = std::fs::read_dir(logs) else { return BTreeMap::new() };
+        files
+            .map(|file| {
+                let path: PathBuf = file.unwrap().path();
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                let text = std::fs::read_to_string(&path).unwrap();
+                (name, text.lines().map(str::to_owned).collect())
+            })
+            .collect()
+    }
+
+    /// How many statements the systems have run.
+    pub(crate) fn touched(&self) -> usize {
+        self.statements().values().map(Vec::len).sum()
+    }
+}
+
+/// Whom a development token is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who<'a> {
+    pub(crate) agent: &'a str,
+    pub(crate) tenant: &'a str,
+    pub(crate) session: &'a str,
+    pub(crate) depots: &'a [&'a str],
+}
+
+/// A running gateway. Dropping it kills it, like a power cut.
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Gateway {
+    /// A token of the development issuer.
+    pub(crate) async fn token(&self, who: Who<'_>) -> String {
+        let Who { agent, tenant, session, depots } = who;
+        let body = json!({
+            "agent": agent, "tenant": tenant, "user": "ann", "session": session,
+            "attributes": if depots.is_empty() { json!({}) } else { json!({ "depots": depots }) },
+        });
+        let sent = self.http.post(format!("{}/dev/token", self.url)).json(&body).send();
+        let answer: Value = sent.await.unwrap().json().await.unwrap();
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+
+    /// One call over the HTTP door: the answer's body.
+    pub(crate) async fn call(&self, token: &str, tool: &str, arguments: Value) -> Value {
+        let body = json!({ "tool": tool, "arguments": arguments });
+        let sent = self.http.post(format!("{}/v1/calls", self.url)).bearer_auth(token).json(&body);
+        sent.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// One `tools/call` over the MCP door, of the newest era: the JSON-RPC answer.
+    pub(crate) async fn mcp_call(&self, token: &str, tool: &str, arguments: Value) -> Value {
+        let message = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": { "name": tool, "arguments": arguments, "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+            } },
+        });
+        let sent = self
+            .http
+            .post(format!("{}/mcp", self.url))
+            .bearer_auth(token)
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", tool)
+            .json(&message);
+        sent.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end in good order.
+    pub(crate) fn stop(mut self) {
+        let killed = Command::new("kill").arg(self.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        assert!(self.child.wait().unwrap().success(), "the gateway did not end in good order");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,18 @@
+//! One integration binary: the real program, real clients, real databases.
+
+#[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
+mod clients;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod gateway;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod walls;

@@ -1,0 +1,223 @@
+//! Every tool × every argument, nested and in arrays × every other tenant's identifiers: no row of
+//! another tenant, no statement that could find one; and the own tenant's twins succeed.
+
+use crate::gateway::{Company, Gateway, Who};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TENANTS: [&str; 3] = ["acct_alpha", "acct_bravo", "acct_charlie"];
+const DEPOTS: [&str; 2] = ["HAM", "BER"];
+const FOREIGN_DEPOT: &str = "MUC";
+
+/// What the databases hold, asked directly: whose each identifier is.
+struct Truth {
+    owner: BTreeMap<String, String>,
+    own: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+}
+
+impl Truth {
+    fn ask(company: &Company) -> Self {
+        let mut owner = BTreeMap::new();
+        let mut own: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+        for (database, table, query) in [
+            ("freight", "shipments", "select id, account_id from shipments order by id"),
+            ("freight", "invoices", "select id, account_id from invoices order by id"),
+            ("freight", "parcels", "select id, account_id from parcels order by id"),
+            ("support", "tickets", "select id, account_id from tickets order by id"),
+            ("telematics", "vehicles", "select id, account_id from vehicles order by id"),
+            (
+                "telematics",
+                "readings",
+                "select distinct shipment_id, account_id from readings order by 1",
+            ),
+        ] {
+            let path = company.path().join("data").join(database).with_extension("db");
+            let connection = Connection::open(path).unwrap();
+            let mut statement = connection.prepare(query).unwrap();
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            for (id, tenant) in rows.map(|row: Result<(String, String), _>| row.unwrap()) {
+                let name = TENANTS.into_iter().find(|name| *name == tenant).unwrap();
+                own.entry(name).or_default().entry(table).or_insert_with(|| id.clone());
+                owner.insert(id, tenant);
+            }
+        }
+        Self { owner, own }
+    }
+
+    /// For each tool, arguments of `tenant`'s own that find something.
+    fn twins(&self, tenant: &'static str) -> BTreeMap<&'static str, Value> {
+        let own = |table: &str| self.own[tenant][table].as_str();
+        BTreeMap::from([
+            ("get_account_usage", json!({"account_id": tenant, "days": 3})),
+            ("list_invoices", json!({"account_id": tenant, "status": "paid", "limit": 3})),
+            ("get_shipment", json!({"shipment_id": own("shipments")})),
+            (
+                "find_shipments",
+                json!({"filter": {"account_id": tenant, "from": "2020-01-01", "to": "2029-12-31", "status": "delivered"}, "limit": 3}),
+            ),
+            (
+                "track_parcels",
+                json!({"parcels": [
+                    {"account_id": tenant, "parcel_id": own("parcels")}, {"account_id": tenant, "parcel_id": own("parcels")},
+                ]}),
+            ),
+            ("search_tickets", json!({"text": "invoice", "status": "closed", "limit": 3})),
+            ("read_ticket", json!({"ticket_id": own("tickets")})),
+            ("get_temperature_log", json!({"shipment_id": own("readings"), "readings": 3})),
+            ("list_departures", json!({"depot": "HAM", "day": "2026-11-24"})),
+            ("list_vehicles", json!({"depots": ["HAM", "BER"]})),
+        ])
+    }
+
+    /// Every identifier that is not `tenant`'s: tenants, one object of each kind, a depot.
+    fn foreign(&self, tenant: &str) -> Vec<String> {
+        let others = self.own.iter().filter(|(other, _)| **other != tenant);
+        let ids = others.flat_map(|(other, ids)| {
+            std::iter::once((*other).to_owned()).chain(ids.values().cloned())
+        });
+        let foreign: BTreeSet<String> = ids.chain([FOREIGN_DEPOT.to_owned()]).collect();
+        foreign.into_iter().collect()
+    }
+
+    /// Every known identifier in `value` that is not `tenant`'s.
+    fn leaked(&self, tenant: &str, value: &Value) -> Vec<String> {
+        match value {
+            Value::String(text) => {
+                let theirs = self.owner.get(text).is_some_and(|owner| owner != tenant);
+                let named = TENANTS.iter().any(|other| *other != tenant && text == other);
+                if theirs || named { vec![text.clone()] } else { Vec::new() }
+            }
+            Value::Array(items) => {
+                items.iter().flat_map(|item| self.leaked(tenant, item)).collect()
+            }
+            Value::Object(map) => map.values().flat_map(|item| self.leaked(tenant, item)).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+        }
+    }
+}
+
+/// JSON pointers to every text in `value`.
+fn texts(value: &Value, at: &str) -> Vec<String> {
+    match value {
+        Value::String(_) => vec![at.to_owned()],
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .flat_map(|(n, item)| texts(item, &format!("{at}/{n}")))
+            .collect(),
+        Value::Object(map) => {
+            map.iter().flat_map(|(name, item)| texts(item, &format!("{at}/{name}"))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+/// Whether an argument says whose data is meant, so that its scope rule decides before any statement.
+fn scoped(pointer: &str) -> bool {
+    pointer.ends_with("/account_id") || pointer.starts_with("/depot")
+}
+
+async fn granted(gateway: &Gateway, token: &str) -> BTreeSet<String> {
+    let sent = gateway.http.get(format!("{}/v1/tools", gateway.url)).bearer_auth(token).send();
+    let listed: Value = sent.await.unwrap().json().await.unwrap();
+    listed["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn no_identifier_of_another_tenant_finds_a_row_anywhere() {
+    let company = Company::new();
+    company.lift_limits(); // They have tests of their own.
+    let truth = Truth::ask(&company);
+    let gateway = company.serve();
+    let mut refused = 0;
+    let mut tools_tried = BTreeSet::new();
+    for tenant in TENANTS {
+        let twins = truth.twins(tenant);
+        for agent in ["support-copilot", "dispatch-planner"] {
+            let token =
+                gateway.token(Who { agent, tenant, session: "matrix", depots: &DEPOTS }).await;
+            for tool in granted(&gateway, &token).await {
+                if tool == "refund_invoice" {
+                    continue; // Not a read: the story shows that it is not executed.
+                }
+                let twin = twins
+                    .get(tool.as_str())
+                    .unwrap_or_else(|| panic!("{tool} is not in the matrix"));
+                tools_tried.insert(tool.clone());
+                own_twin(&company, &gateway, &truth, (tenant, &token), (&tool, twin)).await;
+                refused +=
+                    foreign(&company, &gateway, &truth, (tenant, &token), (&tool, twin)).await;
+            }
+        }
+    }
+    assert_eq!(tools_tried.len(), 10);
+    assert!(refused > 500, "only {refused} refusals: the matrix is too small to mean anything");
+    gateway.stop();
+    company.says(&["audit", "verify", "."]);
+}
+
+async fn own_twin(
+    company: &Company,
+    gateway: &Gateway,
+    truth: &Truth,
+    (tenant, token): (&str, &str),
+    (tool, twin): (&str, &Value),
+) {
+    let before = company.touched();
+    let answer = gateway.call(token, tool, twin.clone()).await;
+    assert_eq!(answer["status"], "completed", "{tenant} {tool} {twin}: {answer}");
+    // One depot may have no departure on the day for one of the tenants; everything else finds rows.
+    if tool != "list_departures" {
+        assert!(
+            answer["result"]["row_count"].as_u64().unwrap() > 0,
+            "{tenant} {tool} {twin}: {answer}"
+        );
+    }
+    assert_eq!(truth.leaked(tenant, &answer["result"]), Vec::<String>::new());
+    assert_eq!(company.touched(), before + 1);
+}
+
+/// Every text of `twin` replaced by every foreign identifier, one at a time; returns how many calls
+/// were refused.
+async fn foreign(
+    company: &Company,
+    gateway: &Gateway,
+    truth: &Truth,
+    (tenant, token): (&str, &str),
+    (tool, twin): (&str, &Value),
+) -> usize {
+    let mut refused = 0;
+    for pointer in texts(twin, "") {
+        for identifier in truth.foreign(tenant) {
+            let mut arguments = twin.clone();
+            *arguments.pointer_mut(&pointer).unwrap() = json!(identifier);
+            let before = company.touched();
+            let answer = gateway.call(token, tool, arguments.clone()).await;
+            let case = format!("{tenant} {tool} {arguments}: {answer}");
+            if answer["status"] == "refused" {
+                refused += 1;
+                assert_eq!(company.touched(), before, "{case}");
+                let echoed = !scoped(&pointer) || !answer.to_string().contains(&identifier);
+                assert!(echoed, "the refusal repeats another tenant's identifier: {case}");
+                continue;
+            }
+            // An identifier that carries no tenant is looked for among the caller's own rows.
+            assert!(!scoped(&pointer), "{case}");
+            assert_eq!(answer["status"], "completed", "{case}");
+            let rows = &answer["result"]["rows"];
+            assert_eq!(truth.leaked(tenant, rows), Vec::<String>::new(), "{case}");
+            assert_eq!(company.touched(), before + 1, "{case}");
+            let ran = company.statements();
+            let last =
+                ran.values().filter_map(|lines| lines.last()).any(|line| line.contains(tenant));
+            assert!(last, "a statement without the caller's tenant: {case}");
+        }
+    }
+    refused
+}

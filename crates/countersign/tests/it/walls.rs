@@ -1,0 +1,75 @@
+//! The walls between crates, and what no stage of the pipeline may derive.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+const LEAVES: [&str; 5] = ["posture", "policy", "store", "connectors", "gateway"];
+
+fn source(path: &str) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::fs::read_to_string(root.join(path)).unwrap()
+}
+
+/// The names under `[dependencies]` of a crate; what its tests alone need does not count.
+fn dependencies(name: &str) -> BTreeSet<String> {
+    source(&format!("crates/{name}/Cargo.toml"))
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn core_depends_on_nothing_that_does_anything() {
+    let allowed = ["hex", "serde", "serde_json", "serde_json_canonicalizer", "sha2", "thiserror"];
+    assert_eq!(dependencies("countersign-core"), allowed.map(str::to_owned).into());
+}
+
+#[test]
+fn no_leaf_knows_another_and_each_heavy_library_has_one_home() {
+    for leaf in LEAVES {
+        let depends = dependencies(&format!("countersign-{leaf}"));
+        assert!(depends.contains("countersign-core"), "{leaf}: {depends:?}");
+        let ours: Vec<_> = depends.iter().filter(|name| name.starts_with("countersign-")).collect();
+        assert_eq!(ours, ["countersign-core"], "{leaf}");
+    }
+    for (library, home) in [
+        ("cedar-policy", &["policy"][..]),
+        ("saphyr-parser", &["posture"]),
+        ("jsonschema", &["posture"]),
+        ("axum", &["gateway"]),
+        ("rusqlite", &["connectors", "store"]),
+    ] {
+        let homes: Vec<_> = ["connectors", "gateway", "policy", "posture", "store"]
+            .into_iter()
+            .filter(|leaf| dependencies(&format!("countersign-{leaf}")).contains(library))
+            .collect();
+        assert_eq!(homes, home, "{library}");
+    }
+}
+
+#[test]
+fn no_stage_of_the_pipeline_derives_a_hidden_constructor() {
+    let call = source("crates/countersign-core/src/call.rs");
+    let structs: Vec<&str> = call.split("#[derive(").skip(1).collect();
+    assert!(structs.len() > 20, "{}", structs.len());
+    for after in structs {
+        let derived = after.split(')').next().unwrap();
+        let name = after
+            .split("pub ")
+            .nth(1)
+            .unwrap_or_default()
+            .split([' ', '('])
+            .nth(1)
+            .unwrap_or_default();
+        let plain = name == "Door"; // A word, not a stage.
+        assert!(plain || derived == "Debug", "`{name}` derives {derived}");
+    }
+    for hidden in ["impl Clone", "impl Default", "impl<'de> Deserialize", "impl From<"] {
+        assert!(!call.contains(hidden), "{hidden}");
+    }
+}
