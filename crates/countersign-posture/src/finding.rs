@@ -262,14 +262,14 @@ pub(crate) fn did_you_mean<'a>(
     let near = written.chars().count().checked_div(3).unwrap_or(0).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| (distance(written, candidate), candidate))
-        .filter(|&(distance, _)| distance <= near)
+        .filter_map(|candidate| Some((distance(written, candidate, near)?, candidate)))
         .min()
         .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
 }
 
-/// Levenshtein's, over at most the first 64 characters of each.
-fn distance(a: &str, b: &str) -> usize {
+/// Levenshtein's, over at most the first 64 characters of each; `None` beyond `max`, which most
+/// pairs pass within a few rows.
+fn distance(a: &str, b: &str, max: usize) -> Option<usize> {
     let mut row: Vec<usize> = (0..=b.chars().take(64).count()).collect();
     for (index, from) in a.chars().take(64).enumerate() {
         let mut diagonal = index;
@@ -284,8 +284,11 @@ fn distance(a: &str, b: &str) -> usize {
             left = substituted.min(diagonal.saturating_add(1)).min(left.saturating_add(1));
             *cell = left;
         }
+        if row.iter().all(|&cell| cell > max) {
+            return None;
+        }
     }
-    row.last().copied().unwrap_or(usize::MAX)
+    row.last().copied().filter(|&distance| distance <= max)
 }
 
 #[cfg(test)]
@@ -307,9 +310,10 @@ mod tests {
         assert_eq!(did_you_mean("per_minut", names).as_deref(), Some("did you mean `per_minute`?"));
         assert_eq!(did_you_mean("perhour", names).as_deref(), Some("did you mean `per_hour`?"));
         assert_eq!(did_you_mean("limit", names), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("kitten", "sitting", 3), Some(3));
+        assert_eq!(distance("kitten", "sitting", 2), None);
+        assert_eq!(distance("", "abc", 3), Some(3));
+        assert_eq!(distance("abc", "", 3), Some(3));
     }
 
     #[test]

@@ -155,8 +155,8 @@ impl Folder {
         match folder.canonicalize() {
             Ok(root) => found.root = root,
             Err(error) => {
-                let message = format!("the folder `{}` cannot be read: {error}", folder.display());
-                found.report("", Code::Unreadable, message);
+                let message = format!("the folder cannot be read: {error}");
+                found.report(&folder.display().to_string(), Code::Unreadable, message);
                 return found;
             }
         }

@@ -97,6 +97,11 @@ struct Key {
 impl Reader<'_> {
     fn run(mut self) -> Option<Node> {
         let source = Arc::clone(self.source);
+        if let Some(at) = invisible(source.text()) {
+            let message = "the file holds a character that people cannot see";
+            self.report(Code::HiddenCharacter, at, message);
+            return None;
+        }
         let mut parser = Parser::new_from_str(source.text());
         while let Some(step) = parser.next_event() {
             let (event, span) = match step {
@@ -148,6 +153,10 @@ impl Reader<'_> {
 
     fn document(&mut self, span: Span) -> bool {
         self.documents = self.documents.saturating_add(1);
+        let before = self.source.text().get(..span.start).unwrap_or_default();
+        if self.documents == 1 && before.lines().any(|line| line.starts_with('%')) {
+            self.feature(span, "a directive is not allowed: files are YAML 1.2 without tags");
+        }
         if self.documents > 1 {
             self.feature(span, "a second document is not allowed: one file, one document");
         }
@@ -297,6 +306,18 @@ impl Reader<'_> {
     }
 }
 
+/// The first character that a reader of the file does not see, comments included: it could make the
+/// file look other than it is. A carriage return is one unless it ends a line.
+fn invisible(text: &str) -> Option<Span> {
+    let hides = |text: &str| screen::strip_hidden(&mut serde_json::Value::from(text)) > 0;
+    let mut hidden = text.char_indices().filter(|&(at, c)| {
+        let after = || text.get(at.saturating_add(1)..).unwrap_or_default();
+        (c == '\r' && !after().starts_with('\n'))
+            || (!matches!(c, ' '..='~' | '\n' | '\t' | '\r') && hides(c.encode_utf8(&mut [0; 4])))
+    });
+    hidden.next().map(|(at, c)| Span { start: at, end: at.saturating_add(c.len_utf8()) })
+}
+
 /// Where each character begins, since the scanner counts characters. `None` while that is the same.
 struct Offsets(Option<Vec<usize>>, usize);
 
@@ -441,7 +462,12 @@ mod tests {
             ("a: [1\n", Code::YamlSyntax),
             ("a: *x\n", Code::YamlSyntax),
             ("a: 1\n b: 2\n", Code::YamlSyntax),
+            ("%YAML 1.1\n---\na: 1\n", Code::YamlFeature),
             ("a: \"\\u200b\"\n", Code::HiddenCharacter),
+            ("a: b\u{202e}\n", Code::HiddenCharacter),
+            ("a: 1 # x\u{2066}\n", Code::HiddenCharacter),
+            ("a: 1 # x\rb: 2\n", Code::HiddenCharacter),
+            ("\u{feff}a: 1\n", Code::HiddenCharacter),
             ("", Code::EmptyFile),
             ("# nothing\n", Code::EmptyFile),
             ("---\n", Code::EmptyFile),

@@ -4,7 +4,7 @@ use crate::bound::LIMIT_MAX;
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::{Code, did_you_mean};
 use crate::input::identifier;
-use crate::node::{Kind, Span};
+use crate::node::Kind;
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,47 +159,40 @@ pub(crate) fn caller(
     }
 }
 
+/// The four keys of a `limits:`.
+const LIMITS: [&str; 4] = ["per_session", "per_minute", "per_hour", "identical_per_minute"];
+
 /// `limits:` with any of the four keys.
 pub(crate) fn limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {
     let Some(mut fields) = decoder.fields(item) else { return Limits::default() };
-    let mut limit = |decoder: &mut Decoder, key| {
-        fields.optional(key).and_then(|item| decode_limit(decoder, item))
-    };
-    let per_session = limit(decoder, "per_session");
-    let per_minute = limit(decoder, "per_minute");
-    let per_hour = limit(decoder, "per_hour");
-    let identical_per_minute = limit(decoder, "identical_per_minute");
+    let found = LIMITS.map(|key| limit(decoder, &mut fields, key));
     fields.finish(decoder);
+    let [per_session, per_minute, per_hour, identical_per_minute] = found;
     Limits { per_session, per_minute, per_hour, identical_per_minute }
 }
 
 fn required_limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {
-    if let Kind::Map(entries) = &item.node.kind {
-        let start = item.span().start;
-        for key in ["per_session", "per_minute", "per_hour", "identical_per_minute"] {
-            if !entries.iter().any(|entry| entry.key == key) {
-                let message = format!("the key `{key}` is missing");
-                decoder.report(Code::MissingKey, Span { start, end: start }, message);
-            }
+    if let Some(mut fields) = decoder.fields(item) {
+        for key in LIMITS {
+            fields.required(decoder, key);
         }
+        return limits(decoder, item);
     }
-    limits(decoder, item)
+    Limits::default()
 }
 
 fn decode_tenant_limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {
     let Some(mut fields) = decoder.fields(item) else { return Limits::default() };
-    let mut limit = |decoder: &mut Decoder, key| {
-        fields.optional(key).and_then(|item| decode_limit(decoder, item))
-    };
-    let per_minute = limit(decoder, "per_minute");
-    let per_hour = limit(decoder, "per_hour");
+    let per_minute = limit(decoder, &mut fields, "per_minute");
+    let per_hour = limit(decoder, &mut fields, "per_hour");
     fields.finish(decoder);
     Limits { per_session: None, per_minute, per_hour, identical_per_minute: None }
 }
 
-fn decode_limit(decoder: &mut Decoder, item: Item<'_>) -> Option<u32> {
+fn limit(decoder: &mut Decoder, fields: &mut Fields<'_>, key: &'static str) -> Option<u32> {
+    let item = fields.optional(key)?;
     if matches!(item.node.kind, Kind::Int(0)) {
-        let message = format!("`{}` is 0: nothing would be allowed", item.name);
+        let message = format!("`{key}` is 0: nothing would be allowed");
         decoder.report(Code::ZeroLimit, item.span(), message);
         decoder.help("take the grant away instead");
         return None;
