@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The journal: what happened, kept so that nobody can change it unnoticed.
+//!
+//! [`SqliteStore`] writes it, [`audit`] reads it and verifies it, [`MemoryJournal`] is the
+//! reference that both the tests of other crates and the conformance suite measure against. The
+//! bytes are a published format: `docs/audit-format.md`.
+
+pub mod audit;
+mod counters;
+mod key;
+mod memory;
+mod place;
+mod refusals;
+mod sqlite;
+
+pub use key::{KeyError, PublicKey};
+pub use memory::MemoryJournal;
+pub use sqlite::{Config, SqliteStore, StoreError};

@@ -1,0 +1,299 @@
+//! Reading the journal, while a gateway may be writing it.
+//!
+//! What is shown comes from the headers, which the chain covers, and from the bodies that a header
+//! commits to; from nothing else in the file. Whether they are genuine, [`verify`] says.
+
+mod verify;
+
+use crate::sqlite::{StoreError, schema};
+use countersign_core::id::Timestamp;
+use countersign_core::record::Kind;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use verify::{Finding, StreamHead, Verification, verify};
+
+/// Why the journal cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database failed.
+    #[error("the journal's database failed")]
+    Database(#[from] rusqlite::Error),
+    /// A header is not what a header is.
+    #[error(
+        "entry {seq} of stream `{stream}` cannot be read; look at it with `countersign audit verify`"
+    )]
+    Unreadable {
+        /// Of which stream, as the row says.
+        stream: String,
+        /// Where in it, as the row says.
+        seq: i64,
+    },
+}
+
+/// One record, as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The header's members.
+    pub header: Map<String, Value>,
+    /// Its bodies by field, `arguments`, `result` and `principal` as JSON, the others as text.
+    /// One that was erased is absent here and still named in the header's `fields`.
+    pub bodies: BTreeMap<String, Value>,
+}
+
+impl Record {
+    /// A member of the header that is a text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.header.get(name).and_then(Value::as_str)
+    }
+
+    /// What it says; `None` for a kind that this program does not know.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        self.text("kind").and_then(Kind::parse)
+    }
+
+    /// When: microseconds since the epoch, by the writer's clock.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_micros(self.header.get("at").and_then(Value::as_i64).unwrap_or(i64::MIN))
+    }
+
+    /// Its stream.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        self.text("stream").unwrap_or_default()
+    }
+
+    /// Its place there, from 0.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.header.get("seq").and_then(Value::as_u64).unwrap_or(u64::MAX)
+    }
+
+    /// One object for a line of output: the header's members, and `bodies`.
+    #[must_use]
+    pub fn into_json(self) -> Value {
+        let Self { mut header, bodies } = self;
+        header.insert("bodies".to_owned(), Value::Object(bodies.into_iter().collect()));
+        Value::Object(header)
+    }
+
+    /// From a parsed header and the bodies found beside it, of which only those count that the
+    /// header commits to.
+    pub(crate) fn new(
+        header: Map<String, Value>,
+        found: impl IntoIterator<Item = (String, Vec<u8>)>,
+    ) -> Self {
+        let committed = |field: &str| header.get("fields").is_some_and(|f| f.get(field).is_some());
+        let bodies = found
+            .into_iter()
+            .filter(|(field, _)| committed(field))
+            .map(|(field, bytes)| {
+                let json = matches!(field.as_str(), "arguments" | "result" | "principal");
+                let parsed = json.then(|| serde_json::from_slice(&bytes).ok()).flatten();
+                let text = || String::from_utf8_lossy(&bytes).into_owned().into();
+                let value = parsed.unwrap_or_else(text);
+                (field, value)
+            })
+            .collect();
+        Self { header, bodies }
+    }
+}
+
+/// Which records are asked for: those that fit every member that is set.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// What they say.
+    pub kind: Option<Kind>,
+    /// The header's `agent`.
+    pub agent: Option<String>,
+    /// The header's `tenant`.
+    pub tenant: Option<String>,
+    /// The header's `tool`.
+    pub tool: Option<String>,
+    /// The header's `code`, of a refusal or a fault.
+    pub code: Option<String>,
+    /// The header's `status`, of an outcome.
+    pub status: Option<String>,
+    /// The header's `call`.
+    pub call: Option<String>,
+    /// The newest so many of them.
+    pub limit: Option<u32>,
+}
+
+impl Filter {
+    /// The conditions that are set, as SQL, and their values in order.
+    fn conditions(&self) -> (String, Vec<Sql>) {
+        let Self { since, until, kind, agent, tenant, tool, code, status, call, limit: _ } = self;
+        let time = |time: &Option<Timestamp>| time.map(|time| Sql::Integer(time.micros()));
+        let text = |text: &Option<String>| text.clone().map(Sql::Text);
+        let set = [
+            ("at >= ?", time(since)),
+            ("at < ?", time(until)),
+            ("kind = ?", kind.map(|kind| Sql::Text(kind.as_str().to_owned()))),
+            ("json_extract(header, '$.agent') = ?", text(agent)),
+            ("json_extract(header, '$.tenant') = ?", text(tenant)),
+            ("json_extract(header, '$.tool') = ?", text(tool)),
+            ("json_extract(header, '$.code') = ?", text(code)),
+            ("json_extract(header, '$.status') = ?", text(status)),
+            ("call = ?", text(call)),
+        ];
+        let mut sql = "1".to_owned();
+        let mut values = Vec::new();
+        for (condition, value) in set {
+            if let Some(value) = value {
+                sql.push_str(" AND ");
+                sql.push_str(condition);
+                values.push(value);
+            }
+        }
+        (sql, values)
+    }
+}
+
+/// How far a reader has come: for each stream, the next sequence.
+#[derive(Debug, Clone, Default)]
+pub struct Cursor(BTreeMap<String, i64>);
+
+/// A journal, open for reading.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens a journal, read-only. The gateway may be writing it; the folder must be writable,
+    /// because readers of SQLite's log take part in its bookkeeping.
+    ///
+    /// # Errors
+    /// [`AuditError::Store`] if it is not there, not a journal or newer than this program.
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()).into());
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        schema::recognise(&connection, path)?;
+        Ok(Self { connection })
+    }
+
+    /// The records that fit, in order of time, then stream, then sequence.
+    ///
+    /// # Errors
+    /// [`AuditError::Unreadable`] if one of them is no record; nothing is left out in silence.
+    pub fn query(&self, filter: &Filter) -> Result<Vec<Record>, AuditError> {
+        newest(&self.connection, filter)
+    }
+
+    /// The records that fit, and a cursor behind the last record of the journal, with which
+    /// [`Reader::follow`] goes on without a gap.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn tail(&self, filter: &Filter) -> Result<(Vec<Record>, Cursor), AuditError> {
+        // One transaction, so that the cursor stands behind what is shown and nothing else.
+        let transaction = self.connection.unchecked_transaction()?;
+        let heads = heads(&transaction)?;
+        let cursor = heads.into_iter().map(|(stream, head)| (stream, head.saturating_add(1)));
+        Ok((newest(&transaction, filter)?, Cursor(cursor.collect())))
+    }
+
+    /// The records that fit and were written since, in the order in which their streams have
+    /// them; moves the cursor behind them. Its limit is the filter's, and what it leaves comes
+    /// next time.
+    ///
+    /// # Errors
+    /// As [`Reader::query`]; the cursor then stays where it was.
+    pub fn follow(&self, cursor: &mut Cursor, filter: &Filter) -> Result<Vec<Record>, AuditError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let (conditions, values) = filter.conditions();
+        let sql = format!(
+            "SELECT stream, seq, header FROM entries
+             WHERE {conditions} AND stream = ? AND seq >= ? AND seq <= ? ORDER BY seq LIMIT ?"
+        );
+        let mut moved = cursor.clone();
+        let mut records = Vec::new();
+        for (stream, head) in heads(&transaction)? {
+            let next = moved.0.get(&stream).copied().unwrap_or(0);
+            let room = filter
+                .limit
+                .map_or(i64::MAX, i64::from)
+                .saturating_sub(i64::try_from(records.len()).unwrap_or(i64::MAX));
+            if head < next || room == 0 {
+                continue;
+            }
+            let place = [
+                Sql::Text(stream.clone()),
+                Sql::Integer(next),
+                Sql::Integer(head),
+                Sql::Integer(room),
+            ];
+            let found = read(&transaction, &sql, values.iter().cloned().chain(place).collect())?;
+            let full = i64::try_from(found.len()).is_ok_and(|found| found >= room);
+            let last = found.last().and_then(|record| i64::try_from(record.sequence()).ok());
+            let seen = last.filter(|_| full).unwrap_or(head);
+            moved.0.insert(stream, seen.saturating_add(1));
+            records.extend(found);
+        }
+        *cursor = moved;
+        Ok(records)
+    }
+}
+
+fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Record>, AuditError> {
+    let (conditions, mut values) = filter.conditions();
+    values.push(Sql::Integer(filter.limit.map_or(-1, i64::from)));
+    let sql = format!(
+        "SELECT stream, seq, header FROM entries WHERE {conditions}
+         ORDER BY at DESC, stream DESC, seq DESC LIMIT ?"
+    );
+    // The bodies come from the same state of the file, because `rows` keeps it open.
+    let mut records = read(connection, &sql, values)?;
+    records.reverse();
+    Ok(records)
+}
+
+/// The streams and their last sequences. This column is not protected, and not shown: it only
+/// bounds how far a reader looks.
+fn heads(connection: &Connection) -> rusqlite::Result<Vec<(String, i64)>> {
+    connection
+        .prepare_cached("SELECT stream, head_seq FROM streams ORDER BY epoch")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+fn read(connection: &Connection, sql: &str, values: Vec<Sql>) -> Result<Vec<Record>, AuditError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(record(connection, row)?);
+    }
+    Ok(records)
+}
+
+fn record(connection: &Connection, row: &Row<'_>) -> Result<Record, AuditError> {
+    let (stream, seq): (String, i64) = (row.get(0)?, row.get(1)?);
+    let bytes = row.get_ref(2)?.as_bytes().unwrap_or_default();
+    let Ok(Value::Object(header)) = serde_json::from_slice(bytes) else {
+        return Err(AuditError::Unreadable { stream, seq });
+    };
+    let bodies = connection
+        .prepare_cached("SELECT field, body FROM bodies WHERE stream = ?1 AND seq = ?2")?
+        .query_map(params![stream, seq], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(String, Vec<u8>)>>>()?;
+    Ok(Record::new(header, bodies))
+}

@@ -1,0 +1,174 @@
+//! One entry: its header, its bodies, and what it says of other entries.
+
+use crate::audit::verify::{StreamRow, Verifier, bytes, digest, text};
+use crate::place::intent_of;
+use countersign_core::chain;
+use countersign_core::id::Digest;
+use countersign_core::record::{FORMAT, Kind};
+use rusqlite::{OptionalExtension as _, params};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// An entry as it is in its row.
+pub(super) struct EntryRow {
+    pub(super) seq: i64,
+    pub(super) header: Vec<u8>,
+    pub(super) hash: Digest,
+}
+
+impl Verifier<'_> {
+    /// Checks an entry, and says what kind it is if that can be told.
+    pub(super) fn entry(
+        &mut self,
+        stream: &StreamRow,
+        entry: &EntryRow,
+    ) -> rusqlite::Result<Option<Kind>> {
+        let (name, seq) = (stream.stream.as_str(), entry.seq);
+        let Ok(Value::Object(header)) = serde_json::from_slice(&entry.header) else {
+            self.find(Some(name), Some(seq), "its header is not a JSON object");
+            return Ok(None);
+        };
+        if serde_json_canonicalizer::to_vec(&header).ok().as_ref() != Some(&entry.header) {
+            self.find(Some(name), Some(seq), "its header is not in canonical form");
+        }
+        if header.get("v").and_then(Value::as_u64) != Some(FORMAT) {
+            self.find(Some(name), Some(seq), format!("its format is not {FORMAT}"));
+        }
+        if header.get("stream").and_then(Value::as_str) != Some(name)
+            || header.get("seq").and_then(Value::as_i64) != Some(seq)
+        {
+            self.find(Some(name), Some(seq), "its header gives it another place");
+        }
+        if header.get("at").and_then(Value::as_i64).is_none() {
+            self.find(Some(name), Some(seq), "its header has no time");
+        }
+        self.bodies(name, seq, &header)?;
+        let kind = header.get("kind").and_then(Value::as_str).and_then(Kind::parse);
+        if (kind == Some(Kind::StreamOpened)) != (seq == 0) {
+            self.find(Some(name), Some(seq), "a stream begins with `stream_opened`, once");
+        }
+        match kind {
+            None => self.find(Some(name), Some(seq), "its kind is not known"),
+            Some(Kind::StreamOpened) => self.opened(stream, seq, &header)?,
+            Some(Kind::Intent) => self.intent(name, seq, &header),
+            Some(Kind::Outcome) => self.outcome(name, seq, &header),
+            Some(Kind::StreamClosed | Kind::Refusal) => {}
+        }
+        Ok(kind)
+    }
+
+    /// Each body that the header commits to is there and is that one, and there is no other.
+    fn bodies(
+        &mut self,
+        name: &str,
+        seq: i64,
+        header: &Map<String, Value>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT field, salt, body FROM bodies WHERE stream = ?1 AND seq = ?2",
+        )?;
+        let mut found: BTreeMap<String, Digest> = BTreeMap::new();
+        let mut rows = statement.query(params![name, seq])?;
+        while let Some(row) = rows.next()? {
+            let (field, salt, body) = (text(row, 0)?, bytes(row, 1)?, bytes(row, 2)?);
+            match salt.as_slice().try_into() {
+                Ok(salt) => drop(found.insert(field.clone(), chain::commit(&field, salt, &body))),
+                Err(_other_length) => {
+                    let what = format!("the salt of its body `{field}` has another length");
+                    self.find(Some(name), Some(seq), what);
+                }
+            }
+        }
+        let Some(fields) = header.get("fields").and_then(Value::as_object) else {
+            self.find(Some(name), Some(seq), "its header does not say which bodies it has");
+            return Ok(());
+        };
+        for (field, committed) in fields {
+            let what = match found.remove(field) {
+                Some(digest) if committed.as_str() == Some(&digest.to_string()) => continue,
+                Some(_) => format!("its body `{field}` is not the one its header commits to"),
+                None => format!("its body `{field}` is missing"),
+            };
+            self.find(Some(name), Some(seq), what);
+        }
+        for field in found.keys() {
+            let what = format!("its header does not commit to the body `{field}`");
+            self.find(Some(name), Some(seq), what);
+        }
+        Ok(())
+    }
+
+    /// The heads that it names are the ends of those streams, so that a later cut is seen here.
+    fn opened(
+        &mut self,
+        stream: &StreamRow,
+        seq: i64,
+        header: &Map<String, Value>,
+    ) -> rusqlite::Result<()> {
+        let name = stream.stream.as_str();
+        if header.get("epoch").and_then(Value::as_i64) != Some(stream.epoch) {
+            self.find(Some(name), Some(seq), "its epoch is another than its stream's");
+        }
+        let Some(earlier) = header.get("earlier").and_then(Value::as_array) else {
+            self.find(Some(name), Some(seq), "it does not name the earlier streams");
+            return Ok(());
+        };
+        for head in earlier {
+            let other = head.get("stream").and_then(Value::as_str).unwrap_or_default();
+            let at = head.get("seq").and_then(Value::as_i64);
+            let hash = head.get("hash").and_then(Value::as_str).unwrap_or_default();
+            let last: Option<(i64, Digest)> = self
+                .connection
+                .prepare_cached(
+                    "SELECT seq, hash FROM entries WHERE stream = ?1 ORDER BY seq DESC LIMIT 1",
+                )?
+                .query_row([other], |row| Ok((row.get(0)?, digest(&bytes(row, 1)?))))
+                .optional()?;
+            self.named.insert(other.to_owned());
+            if last.is_none_or(|(seq, found)| Some(seq) != at || found.to_string() != hash) {
+                let what = format!("it names an end of stream {other} that is not there any more");
+                self.find(Some(name), Some(seq), what);
+            }
+        }
+        Ok(())
+    }
+
+    fn intent(&mut self, name: &str, seq: i64, header: &Map<String, Value>) {
+        match (header.get("call").and_then(Value::as_str), u64::try_from(seq)) {
+            (Some(call), Ok(seq)) => {
+                self.waiting.insert((name.to_owned(), seq), call.to_owned());
+            }
+            _ => self.find(Some(name), Some(seq), "it names no call"),
+        }
+    }
+
+    /// An outcome belongs to an intent of the same call that has none yet; after one that recovery
+    /// wrote, the real one may still follow.
+    fn outcome(&mut self, name: &str, seq: i64, header: &Map<String, Value>) {
+        let Some((stream, intent)) = intent_of(header) else {
+            return self.find(Some(name), Some(seq), "it names no intent");
+        };
+        let place = (stream.to_owned(), intent);
+        let recovered = header.get("recovered").and_then(Value::as_bool) == Some(true);
+        let call = match (self.waiting.remove(&place), recovered) {
+            (Some(call), true) => {
+                self.unknown.insert(place, call.clone());
+                Some(call)
+            }
+            (Some(call), false) => Some(call),
+            (None, true) => None,
+            (None, false) => self.unknown.remove(&place),
+        };
+        match call {
+            None => self.find(
+                Some(name),
+                Some(seq),
+                format!("entry {intent} of stream {stream} is no intent that waits for an outcome"),
+            ),
+            Some(call) if header.get("call").and_then(Value::as_str) != Some(&call) => {
+                self.find(Some(name), Some(seq), "it is of another call than its intent");
+            }
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The journal without a disk: the reference for what the port promises while a process lives,
+//! and what the tests of other crates write into.
+
+use crate::audit::Record;
+use crate::place::{Head, Placed, Placer};
+use crate::refusals::{Noted, Refusals};
+use countersign_core::id::Timestamp;
+use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
+use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
+use countersign_core::record::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Its stream's name.
+const STREAM: &str = "memory";
+
+/// A journal in memory. Nothing in it survives; what is read from it is what was appended.
+#[derive(Debug)]
+pub struct MemoryJournal {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    refusals: Refusals,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    meter: Meter,
+    head: Option<Head>,
+    records: Vec<Record>,
+    /// Why nothing can be written, if a test said so.
+    broken: Option<String>,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let (refusals, state) = (Refusals::default(), Mutex::default());
+        Self { clock, entropy, refusals, state }
+    }
+
+    /// From now on nothing can be written, because of `why`; with `None`, it can again.
+    pub fn break_with(&self, why: Option<&str>) {
+        self.state().broken = why.map(str::to_owned);
+    }
+
+    /// What has been written so far, in order. Repeated refusals appear when their minute is over.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let (due, _owed) = self.refusals.due(self.clock.now());
+        self.write_refusals(due);
+        self.state().records.clone()
+    }
+
+    /// Writes the refusals that are waiting for repeats, as closing does.
+    pub fn close(&self) {
+        let (all, _owed) = self.refusals.all(self.clock.now());
+        self.write_refusals(all);
+    }
+
+    fn write_refusals(&self, refusals: Vec<Noted>) {
+        for noted in refusals {
+            let (entry, _, _) = noted.into_entry();
+            if let Err(error) = self.write(entry) {
+                tracing::error!(%error, "a refusal could not be recorded");
+            }
+        }
+    }
+
+    fn write(&self, entry: Entry) -> Result<Receipt, Unrecorded> {
+        let state = &mut *self.state();
+        if let Some(why) = &state.broken {
+            return Err(Unrecorded(why.clone()));
+        }
+        let mut placer = Placer { stream: STREAM, head: state.head, entropy: &*self.entropy };
+        let Placed { head, members, bodies, .. } = placer.place(entry).map_err(Unrecorded)?;
+        state.head = Some(head);
+        let bodies = bodies.into_iter().map(|body| (body.field.to_owned(), body.bytes));
+        state.records.push(Record::new(members, bodies));
+        Ok(Receipt { stream: STREAM.into(), sequence: head.sequence, hash: head.hash })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
+        self.state().meter.reserve(counters, now)
+    }
+
+    fn append(&self, entry: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>> {
+        let verdict = self.write(entry);
+        Box::pin(std::future::ready(verdict))
+    }
+
+    fn note(&self, refused: Refused) {
+        self.refusals.note(refused);
+    }
+}

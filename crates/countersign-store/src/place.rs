@@ -1,0 +1,85 @@
+//! Gives records their places in a stream.
+
+use countersign_core::chain::{self, GENESIS};
+use countersign_core::id::Digest;
+use countersign_core::port::Entropy;
+use countersign_core::record::{Body, Entry, Kind, Sealed};
+use serde_json::{Map, Value};
+
+/// Longest header that is stored, in bytes.
+pub(crate) const HEADER_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of all bodies of one record.
+pub(crate) const BODIES_BYTES_MAX: usize = 1024 * 1024;
+
+/// The last record of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) sequence: u64,
+    pub(crate) hash: Digest,
+}
+
+/// A record in its place, ready to be stored byte for byte.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) kind: Kind,
+    pub(crate) head: Head,
+    /// The header as stored: canonical JSON.
+    pub(crate) header: Vec<u8>,
+    /// The same, parsed.
+    pub(crate) members: Map<String, Value>,
+    pub(crate) bodies: Vec<Body>,
+}
+
+impl Placed {
+    /// The place of the intent that this outcome is of, if it is one.
+    pub(crate) fn intent(&self) -> Option<(&str, u64)> {
+        intent_of(&self.members).filter(|_| self.kind == Kind::Outcome)
+    }
+}
+
+/// The member `intent` of an outcome's header: `{stream, seq}`.
+pub(crate) fn intent_of(header: &Map<String, Value>) -> Option<(&str, u64)> {
+    let intent = header.get("intent")?;
+    Some((intent.get("stream")?.as_str()?, intent.get("seq")?.as_u64()?))
+}
+
+/// A stream in the making: places records one after the other, and touches no storage.
+#[derive(Debug)]
+pub(crate) struct Placer<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) head: Option<Head>,
+    pub(crate) entropy: &'a dyn Entropy,
+}
+
+impl Placer<'_> {
+    /// Places a record after the head. On an error nothing has moved: the next record gets the
+    /// place, so that the sequence has no gap.
+    pub(crate) fn place(&mut self, entry: Entry) -> Result<Placed, String> {
+        let kind = entry.kind();
+        let (sequence, previous) = match self.head {
+            Some(head) => (head.sequence.saturating_add(1), head.hash),
+            None => (0, GENESIS),
+        };
+        let Sealed { header, hash: _, bodies } =
+            entry.seal(self.stream, sequence, &previous, || {
+                let mut salt = [0; chain::SALT_BYTES];
+                self.entropy.fill(&mut salt);
+                salt
+            });
+        let members: Map<String, Value> = serde_json::from_slice(&header)
+            .map_err(|error| format!("the header is not a JSON object: {error}"))?;
+        // Not the bytes that `seal` made: with serde_json's feature `preserve_order`, which any
+        // crate of the program can turn on for all, those are in order of insertion.
+        let header = serde_json_canonicalizer::to_vec(&members)
+            .map_err(|error| format!("the header has no canonical form: {error}"))?;
+        if header.len() > HEADER_BYTES_MAX {
+            return Err(format!("the header is longer than {HEADER_BYTES_MAX} bytes"));
+        }
+        if bodies.iter().map(|body| body.bytes.len()).sum::<usize>() > BODIES_BYTES_MAX {
+            return Err(format!("the bodies are longer than {BODIES_BYTES_MAX} bytes"));
+        }
+        let head = Head { sequence, hash: chain::link(&previous, &header) };
+        self.head = Some(head);
+        Ok(Placed { kind, head, header, members, bodies })
+    }
+}

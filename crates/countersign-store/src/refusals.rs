@@ -1,0 +1,259 @@
+//! Refusals on their way to the journal: repeats become one record, and noting one never waits.
+
+use crate::counters::Owed;
+use countersign_core::id::{Digest, Timestamp};
+use countersign_core::port::{Refused, Repeat};
+use countersign_core::record::{Body, Entry, Kind, Sealed};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Repeats within this span become one record, in microseconds.
+const SPAN_US: u64 = 60 * 1_000_000;
+/// Most repeats told apart at one time; those beyond are merged by code.
+const KEYS_MAX: usize = 1_024;
+/// Makes what is held due at once.
+const LONG_AGO: Timestamp = Timestamp::from_micros(i64::MIN);
+
+/// A record of one refusal, or of several alike.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    pub(crate) repeat: Repeat,
+    entry: Entry,
+    tally: Repeats,
+}
+
+/// How often a refusal was repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repeats {
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Repeats {
+    const fn once(at: Timestamp) -> Self {
+        Self { count: 1, first: at, last: at }
+    }
+    fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
+impl Noted {
+    /// The record to be written, and what is needed should that fail.
+    pub(crate) fn into_entry(self) -> (Entry, Repeat, Repeats) {
+        let Self { repeat, entry, tally } = self;
+        let Repeats { count, first, last } = tally;
+        let entry =
+            entry.with("count", count).with("first", first.micros()).with("last", last.micros());
+        (entry, repeat, tally)
+    }
+}
+
+/// What one key holds.
+#[derive(Debug)]
+struct Kept {
+    /// When its last record was handed over.
+    opened: Timestamp,
+    /// What has come since.
+    held: Option<(Entry, Repeats)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    due: Vec<Noted>,
+    kept: BTreeMap<Repeat, Kept>,
+    owed: Owed,
+}
+
+/// The refusals not yet written. Bounded: at most twice [`KEYS_MAX`] records
+/// and one for each code.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<State>);
+
+impl Refusals {
+    /// Takes a refusal: the first of its kind is due at once, repeats when the minute is over.
+    /// What it was charged is owed whether or not it gets a record of its own.
+    pub(crate) fn note(&self, refused: Refused) {
+        let Refused { entry, repeat } = refused;
+        let state = &mut *self.lock();
+        state.owed.charge(entry.charges());
+        let tally = Repeats::once(entry.at());
+        if state.kept.contains_key(&repeat) || state.kept.len() < KEYS_MAX {
+            state.take(repeat, entry, tally);
+        } else {
+            let (repeat, entry) = merged(entry);
+            state.take(repeat, entry, tally);
+        }
+    }
+
+    /// What is to be written at `now`, and the charges of all refusals since the last time.
+    pub(crate) fn due(&self, now: Timestamp) -> (Vec<Noted>, Owed) {
+        let state = &mut *self.lock();
+        let mut due = std::mem::take(&mut state.due);
+        state.kept.retain(|repeat, kept| {
+            if now.micros_since(kept.opened) < SPAN_US {
+                return true;
+            }
+            kept.opened = now;
+            let Some((entry, tally)) = kept.held.take() else { return false };
+            due.push(Noted { repeat: *repeat, entry, tally });
+            true
+        });
+        (due, std::mem::take(&mut state.owed))
+    }
+
+    /// Everything, whatever its age: the store is being closed.
+    pub(crate) fn all(&self, now: Timestamp) -> (Vec<Noted>, Owed) {
+        let (mut due, owed) = self.due(now);
+        let kept = std::mem::take(&mut self.lock().kept);
+        due.extend(kept.into_iter().filter_map(|(repeat, kept)| {
+            kept.held.map(|(entry, tally)| Noted { repeat, entry, tally })
+        }));
+        (due, owed)
+    }
+
+    /// Takes back records whose transaction was rolled back, to be tried again soon. They go under
+    /// their keys, so that a store that stays full does not make them pile up.
+    pub(crate) fn put_back(&self, records: Vec<(Sealed, Repeat, Repeats)>, owed: Owed) {
+        let state = &mut *self.lock();
+        state.owed.absorb(owed);
+        for (sealed, repeat, tally) in records {
+            let kept = state.kept.entry(repeat).or_insert(Kept { opened: LONG_AGO, held: None });
+            kept.opened = LONG_AGO;
+            match &mut kept.held {
+                Some((_, held)) => *held = held.and(tally),
+                None => kept.held = Some((unsealed(sealed, tally.first), tally)),
+            }
+        }
+    }
+
+    /// Forgets charges in windows that are over.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.lock().owed.sweep(now);
+    }
+
+    /// A thread that panicked here left nothing half done that matters more than going on.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, repeat: Repeat, entry: Entry, tally: Repeats) {
+        match self.kept.get_mut(&repeat) {
+            None => {
+                self.kept.insert(repeat, Kept { opened: entry.at(), held: None });
+                self.due.push(Noted { repeat, entry, tally });
+            }
+            Some(Kept { held: Some((_, held)), .. }) => *held = held.and(tally),
+            Some(kept) => kept.held = Some((entry, tally)),
+        }
+    }
+}
+
+/// The record under which refusals that cannot be told apart for want of room are merged: of a
+/// refusal it keeps the code alone.
+fn merged(entry: Entry) -> (Repeat, Entry) {
+    let at = entry.at();
+    let code = members(&seal_for_reading(entry)).remove("code").unwrap_or_default();
+    let repeat = Digest::of("countersign/merged/1", &[code.to_string().as_bytes()]);
+    (repeat, Entry::new(Kind::Refusal, at).with("code", code).with("merged", true))
+}
+
+/// An entry does not show its members; sealed in no place at all, it does.
+fn seal_for_reading(entry: Entry) -> Sealed {
+    entry.seal("", 0, &countersign_core::chain::GENESIS, Default::default)
+}
+
+fn members(sealed: &Sealed) -> Map<String, Value> {
+    serde_json::from_slice(&sealed.header).unwrap_or_default()
+}
+
+/// The entry that a sealed record was made from; its members of place are given again.
+fn unsealed(sealed: Sealed, at: Timestamp) -> Entry {
+    let at = members(&sealed).get("at").and_then(Value::as_i64).map_or(at, Timestamp::from_micros);
+    let mut entry = Entry::new(Kind::Refusal, at);
+    for (name, value) in members(&sealed) {
+        entry = entry.with(&name, value);
+    }
+    for Body { field, salt: _, bytes } in sealed.bodies {
+        entry = entry.body(field, bytes);
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_core::quota::{Charge, Window};
+
+    fn refused(key: u64, at: i64, code: &str) -> Refused {
+        let at = Timestamp::from_secs(at);
+        let charge = Charge { key: "k".to_owned(), window: Window::Hour, started: at, at };
+        let charge = Charge { started: Timestamp::from_secs(0), ..charge };
+        Refused {
+            entry: Entry::new(Kind::Refusal, at).with("code", code).charged(vec![charge]),
+            repeat: Digest::of("test", &[&key.to_be_bytes()]),
+        }
+    }
+
+    fn counts(noted: Vec<Noted>) -> Vec<(u64, i64, i64)> {
+        noted.iter().map(|n| (n.tally.count, n.tally.first.secs(), n.tally.last.secs())).collect()
+    }
+
+    #[test]
+    fn the_first_is_due_at_once_and_repeats_when_the_minute_is_over() {
+        let refusals = Refusals::default();
+        let at = Timestamp::from_secs;
+        for second in [0, 1, 2, 59] {
+            refusals.note(refused(1, second, "forbidden"));
+        }
+        assert_eq!(counts(refusals.due(at(59)).0), [(1, 0, 0)]);
+        assert_eq!(counts(refusals.due(at(60)).0), [(3, 1, 59)]);
+        refusals.note(refused(1, 61, "forbidden"));
+        assert_eq!(counts(refusals.due(at(119)).0), []);
+        assert_eq!(counts(refusals.due(at(120)).0), [(1, 61, 61)]);
+        assert_eq!(counts(refusals.due(at(180)).0), []);
+        refusals.note(refused(1, 181, "forbidden"));
+        assert_eq!(counts(refusals.due(at(181)).0), [(1, 181, 181)], "a first one again");
+    }
+
+    #[test]
+    fn a_flood_of_different_refusals_is_bounded_and_loses_no_count() {
+        let refusals = Refusals::default();
+        let flood = KEYS_MAX as u64 * 3;
+        for key in 0..flood {
+            refusals.note(refused(key, 1, if key % 2 == 0 { "forbidden" } else { "out_of_scope" }));
+        }
+        assert!(refusals.lock().kept.len() <= KEYS_MAX + 2);
+        let (noted, owed) = refusals.all(Timestamp::from_secs(1));
+        assert!(noted.len() <= KEYS_MAX + 4);
+        assert_eq!(noted.iter().map(|n| n.tally.count).sum::<u64>(), flood);
+        let counted: u32 = owed.iter().map(|(_, _, tally)| tally.count).sum();
+        assert_eq!(u64::from(counted), flood, "every one is charged");
+    }
+
+    #[test]
+    fn a_record_that_was_rolled_back_comes_again_as_it_was() {
+        let refusals = Refusals::default();
+        let mut first = refused(1, 0, "forbidden");
+        first.entry = first.entry.body("detail", "why");
+        refusals.note(first);
+        let (mut due, owed) = refusals.due(Timestamp::from_secs(0));
+        let (entry, repeat, tally) = due.pop().unwrap().into_entry();
+        refusals.put_back(vec![(seal_for_reading(entry), repeat, tally)], owed);
+        let (mut due, owed) = refusals.due(Timestamp::from_secs(1));
+        let (entry, _, again) = due.pop().unwrap().into_entry();
+        assert_eq!(again, tally);
+        let sealed = seal_for_reading(entry);
+        assert_eq!(members(&sealed).get("code"), Some(&"forbidden".into()));
+        assert_eq!(sealed.bodies[0].bytes, b"why");
+        assert_eq!(owed.iter().count(), 1);
+    }
+}

@@ -1,0 +1,406 @@
+//! The journal in one SQLite file: one writer thread, one sync for all that has queued.
+//!
+//! ```text
+//! append ──► bounded queue ──┐                                        ┌──► replies
+//!                            ├─► writer: place ─► one transaction ─► COMMIT
+//! note ────► refusals ───────┘   (owns the connection and the lock)
+//! reserve ─► meter, in memory; its charges come along with the entry
+//! ```
+
+mod counters;
+pub(crate) mod schema;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use crate::key::{KeyError, PublicKey, SigningKey, latest};
+use crate::refusals::Refusals;
+use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
+use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
+use countersign_core::{id::Timestamp, record::Entry};
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use stream::Pen;
+use tokio::sync::oneshot;
+use writer::{Message, Stop, Writer};
+
+/// Most entries that wait to be written; one more is [`Unrecorded`] at once.
+const QUEUE_MAX: usize = 4_096;
+
+/// Why the journal cannot be made, opened or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is not there. It is never made in passing.
+    #[error("there is no journal at `{}`; `countersign init` makes one", .0.display())]
+    Missing(PathBuf),
+    /// It is there already, or its key is.
+    #[error("`{}` is there already and is not overwritten", .0.display())]
+    Exists(PathBuf),
+    /// Another process has it.
+    #[error("the journal `{}` is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// A newer program has written it.
+    #[error(
+        "the journal is of version {found} and this program knows no later one than {known}; \
+         use the program that wrote it"
+    )]
+    Newer {
+        /// Its version.
+        found: i32,
+        /// This program's.
+        known: i32,
+    },
+    /// Something else, or one whose making was cut off.
+    #[error("`{}` is not a journal", .0.display())]
+    NotAJournal(PathBuf),
+    /// The file of the signing key holds none.
+    #[error("the signing key `{}` cannot be used", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// The key is one, and not this journal's.
+    #[error("the signing key `{}` is not the one that this journal was made with", .0.display())]
+    OtherKey(PathBuf),
+    /// A stream's head is not what this journal's key signed. Nothing is written to such a file.
+    #[error(
+        "the head of stream `{0}` is not signed by this journal's key; \
+         look at it with `countersign audit verify`"
+    )]
+    Tampered(String),
+    /// A file failed.
+    #[error("`{}` cannot be used", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database failed.
+    #[error("the journal's database failed")]
+    Database(#[from] rusqlite::Error),
+    /// The writer could not go on.
+    #[error("the journal was not closed in good order: {0}")]
+    Writer(String),
+}
+
+impl StoreError {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        |source| match source.kind() {
+            ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),
+            _ => Self::File { path: path.to_owned(), source },
+        }
+    }
+    fn key(path: &Path) -> impl FnOnce(KeyError) -> Self {
+        |source| Self::Key { path: path.to_owned(), source }
+    }
+}
+
+/// Where a journal lies.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The database. Beside it lie `-wal` and `-shm`, which are part of it, and `.lock`.
+    pub path: PathBuf,
+    /// The private half of its signing key.
+    pub key: PathBuf,
+}
+
+/// The journal, open for writing. One process at a time.
+#[derive(Debug)]
+pub struct SqliteStore {
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    stream: Arc<str>,
+    recovered: u64,
+}
+
+/// What the callers' threads and the writer's have in common. Every lock is held for the length
+/// of a few map operations, never across an await or a write.
+#[derive(Debug, Default)]
+struct Shared {
+    meter: Mutex<Meter>,
+    refusals: Refusals,
+    health: Mutex<Health>,
+    /// Whether the writer has been told of new refusals.
+    woken: AtomicBool,
+}
+
+/// Whether entries are being made durable.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Health {
+    #[default]
+    Well,
+    /// The last transaction was rolled back; the next one may succeed.
+    Failing(String),
+    /// It is not known what the disk holds. Nothing is admitted any more.
+    Lost(String),
+}
+
+impl Shared {
+    /// A thread that panicked under a lock left nothing half done there.
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+}
+
+impl SqliteStore {
+    /// Makes an empty journal and its signing key, both readable by this user alone, and writes
+    /// the public half beside the key, with `.pub` added to its name. Overwrites nothing. A crash
+    /// here leaves files that [`SqliteStore::open`] refuses, to be removed by hand.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if one of the three files is there; others if one cannot be written.
+    pub fn create(path: &Path, key: &Path, entropy: &dyn Entropy) -> Result<PublicKey, StoreError> {
+        let public_path = beside(key, ".pub");
+        if let Some(taken) = [path, key, &public_path].into_iter().find(|path| path.exists()) {
+            return Err(StoreError::Exists(taken.to_owned()));
+        }
+        let (signing, seed) = SigningKey::generate(entropy).map_err(StoreError::key(key))?;
+        let public = signing.public().map_err(StoreError::key(key))?;
+        write_new(key, &format!("{seed}\n"))?;
+        write_new(&public_path, &format!("{public}\n"))?;
+        // SQLite gives its other files the mode of this one.
+        write_new(path, "")?;
+        let mut connection = connect(path)?;
+        schema::migrate(&mut connection)?;
+        let signature = hex::encode(signing.sign(&latest(0, "")));
+        connection.execute(
+            "INSERT INTO meta VALUES
+               ('public_key', ?1), ('latest_stream', ''), ('latest_signature', ?2)",
+            (public.to_string(), signature),
+        )?;
+        drop(connection);
+        // A file whose folder was not synced may be gone after a power failure.
+        for path in [path, key] {
+            sync_folder(path)?;
+        }
+        Ok(public)
+    }
+
+    /// Opens the journal, begins a stream, and closes as `unknown` what an earlier process left
+    /// open ([`SqliteStore::recovered`] says how many). Never creates.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing has been written then, or the whole of it.
+    pub fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
+        let Config { path, key: key_path } = config;
+        if !path.exists() {
+            return Err(StoreError::Missing(path.clone()));
+        }
+        let lock = lock(path)?;
+        let mut connection = connect(path)?;
+        schema::recognise(&connection, path)?;
+        schema::migrate(&mut connection)?;
+        let key = read_key(key_path, &connection)?;
+        let shared = Arc::new(Shared::default());
+        counters::restore(&connection, &mut shared.meter(), clock.now())?;
+        let pen = Pen { key, clock, entropy };
+        let (stream, recovered) = stream::begin(&mut connection, &pen)?;
+        if recovered > 0 {
+            tracing::warn!(recovered, "calls were cut off by a crash: closed as unknown");
+        }
+        let name = Arc::clone(&stream.name);
+        let (queue, entries) = sync_channel(QUEUE_MAX);
+        let writer = Writer::new(connection, lock, Arc::clone(&shared), (pen, stream));
+        let writer = spawn(writer, entries).map_err(StoreError::file(path))?;
+        Ok(Self { queue, shared, writer: Mutex::new(Some(writer)), stream: name, recovered })
+    }
+
+    /// The stream that this process writes.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// How many calls of earlier processes were found without an outcome, and closed as unknown.
+    #[must_use]
+    pub const fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    /// Whether entries are being made durable.
+    ///
+    /// # Errors
+    /// [`Unrecorded`], with why they are not.
+    pub fn health(&self) -> Result<(), Unrecorded> {
+        match self.shared.health() {
+            Health::Well => Ok(()),
+            Health::Failing(why) | Health::Lost(why) => Err(Unrecorded(why)),
+        }
+    }
+
+    /// Writes what is waiting, ends the stream, and gives up the file. Blocks until that is done.
+    /// Entries that come later are [`Unrecorded`]. Without it, as after a crash, the next process
+    /// finds the stream cut off.
+    ///
+    /// # Errors
+    /// [`StoreError::Writer`] if the stream could not be ended, or was already.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let (reply, closed) = oneshot::channel();
+        let gone = || StoreError::Writer("its writer has ended".to_owned());
+        if self.queue.send(Message::Stop(Stop::Close(reply))).is_err() {
+            return Err(gone());
+        }
+        let result = closed.blocking_recv().unwrap_or_else(|_| Err("the writer ended".to_owned()));
+        self.join();
+        result.map_err(StoreError::Writer)
+    }
+
+    fn join(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+
+    fn enqueue(&self, entry: Entry) -> Result<oneshot::Receiver<writer::Verdict>, Unrecorded> {
+        if let Health::Lost(why) = self.shared.health() {
+            return Err(Unrecorded(why));
+        }
+        let (reply, verdict) = oneshot::channel();
+        match self.queue.try_send(Message::Append(entry, reply)) {
+            Ok(()) => Ok(verdict),
+            Err(TrySendError::Full(_)) => {
+                Err(Unrecorded(format!("{QUEUE_MAX} entries are waiting to be written")))
+            }
+            Err(TrySendError::Disconnected(_)) => Err(ended()),
+        }
+    }
+}
+
+fn ended() -> Unrecorded {
+    Unrecorded("the journal is closed".to_owned())
+}
+
+impl Journal for SqliteStore {
+    fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
+        self.shared.meter().reserve(counters, now)
+    }
+
+    fn append(&self, entry: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>> {
+        // Queued now, not when first polled: dropping the future does not withdraw it.
+        let queued = self.enqueue(entry);
+        Box::pin(async move { queued?.await.unwrap_or_else(|_closed| Err(ended())) })
+    }
+
+    fn note(&self, refused: Refused) {
+        self.shared.refusals.note(refused);
+        // One word is enough until the writer has looked. If the queue is full it is about to.
+        if !self.shared.woken.swap(true, Ordering::AcqRel) {
+            drop(self.queue.try_send(Message::Wake));
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    /// What has queued is still written; the stream stays open, as after a crash.
+    fn drop(&mut self) {
+        if self.queue.send(Message::Stop(Stop::Abandon)).is_ok() {
+            self.join();
+        }
+    }
+}
+
+fn spawn(writer: Writer, entries: Receiver<Message>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&entries))
+}
+
+/// Opens the database with everything that durability rests on.
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(StoreError::NotAJournal(path.to_owned()));
+    }
+    // FULL syncs the log at every commit; fullfsync has macOS mean it.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    // SQLite's own checkpoints keep their errors to themselves: the writer makes them instead.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// Held for the life of the writer; the system gives it back when the process dies, however.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock_path = beside(path, ".lock");
+    let file = private(OpenOptions::new().write(true).create(true).truncate(false))
+        .open(&lock_path)
+        .map_err(StoreError::file(&lock_path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(StoreError::File { path: lock_path, source }),
+    }
+}
+
+fn read_key(path: &Path, connection: &Connection) -> Result<SigningKey, StoreError> {
+    let text = std::fs::read_to_string(path).map_err(StoreError::file(path))?;
+    let key = SigningKey::parse(&text).map_err(StoreError::key(path))?;
+    let public = key.public().map_err(StoreError::key(path))?;
+    let expected: String =
+        connection
+            .query_row("SELECT value FROM meta WHERE name = 'public_key'", [], |row| row.get(0))?;
+    if expected != public.to_string() {
+        return Err(StoreError::OtherKey(path.to_owned()));
+    }
+    Ok(key)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Writes a file that was not there, for this user alone, and syncs it.
+fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
+    }
+    let write = || {
+        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(StoreError::file(path))
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
+}

@@ -1,0 +1,291 @@
+//! The life of a stream: begun, written, ended or cut off, and settled by a later one.
+
+use crate::key::{PublicKey, SigningKey, latest};
+use crate::place::{Head, Placed, Placer};
+use crate::sqlite::StoreError;
+use countersign_core::chain;
+use countersign_core::id::{Digest, Timestamp};
+use countersign_core::port::{Clock, Entropy};
+use countersign_core::record::{Entry, Kind};
+use countersign_core::refusal::Applied;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How long a stream counts as alive after its last sign of life, in microseconds.
+const LEASE_US: i64 = 15 * 1_000_000;
+
+/// What a writer writes with.
+#[derive(Debug)]
+pub(super) struct Pen {
+    pub(super) key: SigningKey,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+}
+
+/// The stream of this process, as far as it is durable.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) name: Arc<str>,
+    pub(super) head: Head,
+    /// Intents whose outcome is not recorded.
+    waiting: BTreeSet<u64>,
+}
+
+impl Stream {
+    /// Takes note of records that have become durable.
+    pub(super) fn wrote(&mut self, placed: &Placed) {
+        self.head = placed.head;
+        if placed.kind == Kind::Intent {
+            self.waiting.insert(placed.head.sequence);
+        }
+        if let Some((stream, sequence)) = placed.intent()
+            && stream == &*self.name
+        {
+            self.waiting.remove(&sequence);
+        }
+    }
+
+    /// No intent before this sequence waits for its outcome. Of records not yet noted by
+    /// [`Stream::wrote`] it knows nothing, which errs on the side of looking again.
+    fn settled(&self) -> u64 {
+        self.waiting.first().copied().unwrap_or_else(|| self.head.sequence.saturating_add(1))
+    }
+}
+
+/// Inserts records, byte for byte.
+pub(super) fn store<'a>(
+    connection: &Connection,
+    stream: &str,
+    placed: impl IntoIterator<Item = &'a Placed>,
+) -> rusqlite::Result<()> {
+    let mut entries = connection.prepare_cached(
+        "INSERT INTO entries (stream, seq, header, hash) VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)",
+    )?;
+    let mut bodies = connection.prepare_cached("INSERT INTO bodies VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for Placed { head, header, bodies: fields, .. } in placed {
+        let sequence = number(head.sequence);
+        entries.execute(params![stream, sequence, header, head.hash.as_bytes()])?;
+        for body in fields {
+            bodies.execute(params![stream, sequence, body.field, body.salt, body.bytes])?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves the signed head along, and with it the lease: every commit is a sign of life.
+pub(super) fn advance(
+    connection: &Connection,
+    pen: &Pen,
+    (stream, head): (&Stream, Head),
+    state: &str,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE streams SET state = ?2, lease_until = ?3, settled = ?4,
+               head_seq = ?5, head_hash = ?6, signature = ?7 WHERE stream = ?1",
+        )?
+        .execute(params![
+            stream.name,
+            state,
+            lease(pen.clock.now()),
+            number(stream.settled()),
+            number(head.sequence),
+            head.hash.as_bytes(),
+            pen.key.sign(&chain::checkpoint(&stream.name, head.sequence, &head.hash)),
+        ])?;
+    Ok(())
+}
+
+/// Begins a stream: its first entry names the heads of those that ended before it, and the calls
+/// that they left open are closed as unknown, all in one transaction. A crash here leaves things
+/// as they were, for the next process to begin again.
+pub(super) fn begin(connection: &mut Connection, pen: &Pen) -> Result<(Stream, u64), StoreError> {
+    let now = pen.clock.now();
+    let mut name = [0; 16];
+    pen.entropy.fill(&mut name);
+    let name: Arc<str> = hex::encode(name).into();
+    let public = pen.key.public().map_err(|error| StoreError::Writer(error.to_string()))?;
+
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let dead = dead(&transaction, &public)?;
+    let epoch: i64 =
+        transaction
+            .query_row("SELECT coalesce(max(epoch), 0) + 1 FROM streams", [], |row| row.get(0))?;
+    let mut placer = Placer { stream: &name, head: None, entropy: &*pen.entropy };
+    let mut place = |entry| placer.place(entry).map_err(StoreError::Writer);
+    let opened = place(opened(epoch, &dead, now))?;
+    let mut stream =
+        Stream { name: Arc::clone(&name), head: opened.head, waiting: BTreeSet::new() };
+    let mut placed = vec![opened];
+    for cut_off in dead.iter().filter(|dead| dead.cut_off) {
+        for (sequence, intent) in unanswered(&transaction, cut_off)? {
+            placed.push(place(unknown(&cut_off.stream, sequence, &intent, now))?);
+        }
+    }
+    placed.iter().for_each(|placed| stream.wrote(placed));
+    transaction.execute(
+        "INSERT INTO streams VALUES (?1, ?2, 'open', 0, 0, -1, x'', x'')",
+        params![name, epoch],
+    )?;
+    store(&transaction, &name, &placed)?;
+    advance(&transaction, pen, (&stream, stream.head), "open")?;
+    settle(&transaction, pen, &dead, (epoch, &name))?;
+    transaction.commit()?;
+    let recovered = placed.len().saturating_sub(1);
+    Ok((stream, u64::try_from(recovered).unwrap_or(u64::MAX)))
+}
+
+/// Ends a stream in good order. Calls still under way are closed as unknown: whatever they do,
+/// their results can no longer be recorded, so they reach nobody.
+pub(super) fn end(
+    connection: &mut Connection,
+    pen: &Pen,
+    stream: &mut Stream,
+) -> Result<(), StoreError> {
+    let now = pen.clock.now();
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut placer =
+        Placer { stream: &stream.name, head: Some(stream.head), entropy: &*pen.entropy };
+    let mut place = |entry| placer.place(entry).map_err(StoreError::Writer);
+    let mut placed = Vec::new();
+    for sequence in &stream.waiting {
+        let intent = header(&transaction, &stream.name, *sequence)?;
+        placed.push(place(unknown(&stream.name, *sequence, &intent, now))?);
+    }
+    placed.push(place(Entry::new(Kind::StreamClosed, now))?);
+    placed.iter().for_each(|placed| stream.wrote(placed));
+    store(&transaction, &stream.name, &placed)?;
+    advance(&transaction, pen, (stream, stream.head), "closed")?;
+    // A crash before this returns leaves the stream open: the next process ends it.
+    transaction.commit()?;
+    Ok(())
+}
+
+/// A stream that nobody writes any more and that no later one has named.
+struct Dead {
+    stream: String,
+    head: Head,
+    /// It was not ended in good order.
+    cut_off: bool,
+    settled: i64,
+}
+
+/// An intent's sequence, and its header.
+type Intent = (u64, Map<String, Value>);
+
+/// The one place where it is decided which streams are dead. Whoever asks holds the store's lock,
+/// so all but its own are; with several writers it would be those whose lease is over.
+fn dead(connection: &Connection, public: &PublicKey) -> Result<Vec<Dead>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT stream, head_seq, head_hash, signature, state, settled FROM streams
+         WHERE state <> 'settled' ORDER BY epoch",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut dead = Vec::new();
+    while let Some(row) = rows.next()? {
+        let stream: String = row.get(0)?;
+        let sequence = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(u64::MAX);
+        let head = Head { sequence, hash: Digest::from_bytes(row.get(2)?) };
+        // INVARIANT: no head is named in a new stream unless this journal's key signed it.
+        let text = chain::checkpoint(&stream, sequence, &head.hash);
+        if !public.signed(&text, row.get_ref(3)?.as_blob().unwrap_or_default()) {
+            return Err(StoreError::Tampered(stream));
+        }
+        let cut_off = row.get::<_, String>(4)? == "open";
+        dead.push(Dead { stream, head, cut_off, settled: row.get(5)? });
+    }
+    Ok(dead)
+}
+
+/// Marks streams as done with, and the new one as the newest.
+fn settle(
+    connection: &Connection,
+    pen: &Pen,
+    dead: &[Dead],
+    (epoch, name): (i64, &str),
+) -> rusqlite::Result<()> {
+    let mut settle =
+        connection.prepare("UPDATE streams SET state = 'settled' WHERE stream = ?1")?;
+    for Dead { stream, .. } in dead {
+        settle.execute([stream])?;
+    }
+    let mut set = connection.prepare("UPDATE meta SET value = ?2 WHERE name = ?1")?;
+    set.execute(["latest_stream", name])?;
+    set.execute(["latest_signature", &hex::encode(pen.key.sign(&latest(epoch, name)))])?;
+    Ok(())
+}
+
+fn opened(epoch: i64, earlier: &[Dead], now: Timestamp) -> Entry {
+    let earlier: Vec<Value> = earlier
+        .iter()
+        .map(|Dead { stream, head, .. }| {
+            json!({ "stream": stream, "seq": head.sequence, "hash": head.hash.to_string() })
+        })
+        .collect();
+    Entry::new(Kind::StreamOpened, now)
+        .with("epoch", epoch)
+        .with("earlier", earlier)
+        .with("program", concat!("countersign ", env!("CARGO_PKG_VERSION")))
+}
+
+/// The outcome of a call that was cut off. Never "failed", and never a reason to try again.
+fn unknown(stream: &str, sequence: u64, intent: &Map<String, Value>, now: Timestamp) -> Entry {
+    let read = intent.get("effect").and_then(Value::as_str) == Some("read");
+    let applied = if read { Applied::NotApplied } else { Applied::Unknown };
+    let mut entry = Entry::new(Kind::Outcome, now)
+        .with("intent", json!({ "stream": stream, "seq": sequence }))
+        .with("status", "unknown")
+        .with("applied", applied.as_str())
+        .with("recovered", true);
+    for name in ["call", "agent", "tenant", "tool", "system", "effect"] {
+        if let Some(value) = intent.get(name) {
+            entry = entry.with(name, value.clone());
+        }
+    }
+    entry
+}
+
+/// The intents of a stream that was cut off to which no outcome refers, with their headers.
+fn unanswered(connection: &Connection, dead: &Dead) -> Result<Vec<Intent>, StoreError> {
+    let sequences: Vec<i64> = connection
+        .prepare(
+            "SELECT seq FROM entries AS intent
+             WHERE stream = ?1 AND seq >= ?2 AND kind = 'intent' AND NOT EXISTS (
+               SELECT 1 FROM entries AS outcome
+               WHERE outcome.call = intent.call AND outcome.kind = 'outcome'
+                 AND json_extract(outcome.header, '$.intent.stream') = intent.stream
+                 AND json_extract(outcome.header, '$.intent.seq') = intent.seq)
+             ORDER BY seq",
+        )?
+        .query_map(params![dead.stream, dead.settled], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    sequences
+        .into_iter()
+        .filter_map(|sequence| u64::try_from(sequence).ok())
+        .map(|sequence| Ok((sequence, header(connection, &dead.stream, sequence)?)))
+        .collect()
+}
+
+fn header(
+    connection: &Connection,
+    stream: &str,
+    sequence: u64,
+) -> Result<Map<String, Value>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT header FROM entries WHERE stream = ?1 AND seq = ?2")?
+        .query_row(params![stream, number(sequence)], |row| row.get(0))
+        .optional()?;
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .ok_or_else(|| StoreError::Tampered(stream.to_owned()))
+}
+
+fn lease(now: Timestamp) -> i64 {
+    now.micros().saturating_add(LEASE_US)
+}
+
+/// SQLite counts to 2^63 − 1; a stream does not get there.
+fn number(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,233 @@
+//! What only a test inside can bring about: a disk that fails, a writer that stands still.
+
+use super::*;
+use countersign_core::record::Kind;
+use rusqlite::Connection;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::mpsc;
+
+#[derive(Debug, Default)]
+struct TestClock(AtomicI64);
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counting(AtomicU64);
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let next = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+            chunk.copy_from_slice(&next[8 - chunk.len()..]);
+        }
+    }
+}
+
+struct Place {
+    _folder: tempfile::TempDir,
+    config: Config,
+    entropy: Arc<Counting>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            path: folder.path().join("journal.db"),
+            key: folder.path().join("journal.key"),
+        };
+        let entropy = Arc::new(Counting::default());
+        SqliteStore::create(&config.path, &config.key, &*entropy).unwrap();
+        Self { _folder: folder, config, entropy }
+    }
+    fn open(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open(&self.config, Arc::new(TestClock::default()), self.entropy.clone())
+    }
+    fn findings(&self) -> Vec<crate::audit::Finding> {
+        crate::audit::verify(&self.config.path, None).unwrap().findings
+    }
+}
+
+fn entry(call: &str) -> Entry {
+    Entry::new(Kind::Refusal, Timestamp::from_micros(0))
+        .with("call", call)
+        .body("detail", vec![b'x'; 2_000])
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Runs `change` on the writer's connection, and returns when it has.
+fn on_writer(store: &SqliteStore, change: impl FnOnce(&mut Connection) + Send + 'static) {
+    let (done, changed) = mpsc::channel();
+    let run = Box::new(move |connection: &mut Connection| {
+        change(connection);
+        done.send(()).unwrap();
+    });
+    assert!(store.queue.send(Message::Run(run)).is_ok());
+    changed.recv().unwrap();
+}
+
+#[test]
+fn a_full_disk_records_nothing_and_service_returns_with_room() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    wait(store.append(entry("before"))).unwrap();
+    on_writer(&store, |connection| {
+        let pages: i64 =
+            connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    });
+    let failed =
+        (0..50).filter(|i| wait(store.append(entry(&format!("full{i}")))).is_err()).count();
+    assert!(failed > 40, "{failed} of 50 failed");
+    assert!(store.health().is_err());
+    let noted = Refused {
+        entry: entry("noted while full"),
+        repeat: countersign_core::id::Digest::of("test", &[]),
+    };
+    store.note(noted);
+    assert!(wait(store.append(entry("full"))).is_err());
+    on_writer(&store, |connection| {
+        connection.pragma_update_and_check(None, "max_page_count", 1_000_000, |_| Ok(())).unwrap();
+    });
+    let receipt = wait(store.append(entry("after"))).unwrap();
+    assert_eq!(receipt.sequence, u64::try_from(2 + 50 - failed).unwrap(), "no gap");
+    assert_eq!(store.health(), Ok(()));
+    store.close().unwrap();
+    let reader = crate::audit::Reader::open(&place.config.path).unwrap();
+    let calls: Vec<_> = reader.query(&Default::default()).unwrap();
+    let call = |name: &str| calls.iter().filter(|record| record.text("call") == Some(name)).count();
+    assert_eq!((call("after"), call("noted while full"), call("full")), (1, 1, 0));
+    assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn an_error_at_commit_ends_all_service() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    on_writer(&store, |connection| connection.commit_hook(Some(|| true)).unwrap());
+    assert!(wait(store.append(entry("a"))).is_err());
+    on_writer(&store, |connection| connection.commit_hook(None::<fn() -> bool>).unwrap());
+    let why = wait(store.append(entry("b"))).unwrap_err();
+    assert_eq!(store.health(), Err(why), "no second try");
+    assert!(store.close().is_err());
+    drop(store);
+    let store = place.open().unwrap();
+    wait(store.append(entry("c"))).unwrap();
+    store.close().unwrap();
+    assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn a_full_queue_is_an_error_at_once_and_noting_goes_on() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    let (stopped, stands) = mpsc::channel();
+    let run = Box::new(move |_: &mut Connection| {
+        stopped.send(()).unwrap();
+        held.recv().unwrap();
+    });
+    assert!(store.queue.send(Message::Run(run)).is_ok());
+    stands.recv().unwrap();
+    let waiting: Vec<_> = (0..QUEUE_MAX).map(|_| store.append(entry("queued"))).collect();
+    let error = wait(store.append(entry("too many"))).unwrap_err();
+    assert!(error.0.contains("waiting"), "{error}");
+    store.note(Refused {
+        entry: entry("noted"),
+        repeat: countersign_core::id::Digest::of("test", &[]),
+    });
+    release.send(()).unwrap();
+    for verdict in waiting {
+        wait(verdict).unwrap();
+    }
+    store.close().unwrap();
+    assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn an_entry_that_is_too_long_harms_no_neighbour() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let long = Entry::new(Kind::Refusal, Timestamp::from_micros(0))
+        .body("detail", vec![b'x'; crate::place::BODIES_BYTES_MAX + 1]);
+    let (before, long, after) =
+        (store.append(entry("a")), store.append(long), store.append(entry("b")));
+    assert_eq!(wait(before).unwrap().sequence, 1);
+    assert!(wait(long).is_err());
+    assert_eq!(wait(after).unwrap().sequence, 2);
+    store.close().unwrap();
+    assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn a_dropped_future_does_not_withdraw_its_entry() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    drop(store.append(entry("dropped")));
+    assert_eq!(wait(store.append(entry("next"))).unwrap().sequence, 2);
+}
+
+#[test]
+fn a_second_process_a_newer_store_another_key_and_no_store_are_refused() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    assert!(matches!(place.open(), Err(StoreError::InUse(_))));
+    store.close().unwrap();
+    assert!(matches!(store.close(), Err(StoreError::Writer(_))), "closed once");
+    assert!(wait(store.append(entry("late"))).is_err());
+
+    let again = SqliteStore::create(&place.config.path, &place.config.key, &*place.entropy);
+    assert!(matches!(again, Err(StoreError::Exists(_))));
+
+    let other = Place::new();
+    let other = Config { key: other.config.key.clone(), ..place.config.clone() };
+    std::fs::write(&other.key, "07".repeat(32)).unwrap();
+    let clock = Arc::new(TestClock::default());
+    let opened = SqliteStore::open(&other, clock.clone(), place.entropy.clone());
+    assert!(matches!(opened, Err(StoreError::OtherKey(_))));
+
+    let connection = Connection::open(&place.config.path).unwrap();
+    connection.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+    assert!(matches!(place.open(), Err(StoreError::Newer { found: 2, known: 1 })));
+    connection.pragma_update(None, "application_id", 0).unwrap();
+    assert!(matches!(place.open(), Err(StoreError::NotAJournal(_))));
+
+    let nowhere = Config { path: place.config.path.with_extension("no"), ..place.config.clone() };
+    let missing = SqliteStore::open(&nowhere, clock, place.entropy.clone()).unwrap_err();
+    assert!(missing.to_string().contains("countersign init"), "{missing}");
+    assert!(!nowhere.path.exists(), "never made in passing");
+}
+
+#[cfg(unix)]
+#[test]
+fn journal_and_key_are_this_users_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let store = place.open().unwrap();
+    wait(store.append(entry("a"))).unwrap();
+    for path in [
+        place.config.path.clone(),
+        place.config.key.clone(),
+        beside(&place.config.path, "-wal"),
+        beside(&place.config.path, "-shm"),
+    ] {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn the_log_is_copied_into_the_database_now_and_then() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    for _ in 0..300 {
+        wait(store.append(entry("a"))).unwrap();
+    }
+    let database = std::fs::metadata(&place.config.path).unwrap().len();
+    assert!(database > 300_000, "{database} bytes");
+}

@@ -1,0 +1,326 @@
+//! The one thread that writes: gathers what has queued, places it, commits it, and only then
+//! answers.
+
+use crate::counters::Owed;
+use crate::place::{Placed, Placer};
+use crate::refusals::{Noted, Repeats};
+use crate::sqlite::stream::{self, Pen, Stream};
+use crate::sqlite::{Health, Shared, counters};
+use countersign_core::id::Timestamp;
+use countersign_core::port::{Receipt, Repeat, Unrecorded};
+use countersign_core::record::{Entry, Sealed};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Most appended entries in one transaction.
+const BATCH_MAX: usize = 512;
+/// How long the writer waits for work before it looks after what is due.
+const TICK: Duration = Duration::from_millis(250);
+/// How often an idle writer renews its lease, in microseconds.
+const RENEW_US: u64 = 5 * 1_000_000;
+/// How often counters of windows that are over are forgotten, in microseconds.
+const SWEEP_US: u64 = 600 * 1_000_000;
+/// After so many entries and commits the log is copied into the database.
+const CHECKPOINT_WRITES: usize = 256;
+
+pub(super) type Verdict = Result<Receipt, Unrecorded>;
+
+/// What the writer is sent.
+pub(super) enum Message {
+    /// Write this and answer.
+    Append(Entry, oneshot::Sender<Verdict>),
+    /// There are refusals to write.
+    Wake,
+    /// Write what has queued and stop.
+    Stop(Stop),
+    /// Tests put the disk into the state they need.
+    #[cfg(test)]
+    Run(Box<dyn FnOnce(&mut Connection) + Send>),
+}
+
+/// How to stop.
+pub(super) enum Stop {
+    /// Write all refusals too, end the stream, and answer.
+    Close(oneshot::Sender<Result<(), String>>),
+    /// Leave the stream open, as after a crash.
+    Abandon,
+}
+
+/// An entry, and who is waiting for it.
+type Appended = (Entry, oneshot::Sender<Verdict>);
+
+/// What becomes of an entry once it is known whether it is durable.
+enum Then {
+    Answer(oneshot::Sender<Verdict>),
+    Noted(Repeat, Repeats),
+}
+
+/// How a transaction ended that did not succeed.
+enum Failure {
+    /// Nothing of it is in the journal.
+    RolledBack(String),
+    /// All of it may be, or nothing.
+    Unknown(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: Connection,
+    shared: Arc<Shared>,
+    pen: Pen,
+    stream: Stream,
+    renewed: Timestamp,
+    swept: Timestamp,
+    writes: usize,
+    /// After `connection`, so that it is given up last.
+    _lock: File,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        lock: File,
+        shared: Arc<Shared>,
+        (pen, stream): (Pen, Stream),
+    ) -> Self {
+        let now = pen.clock.now();
+        let (renewed, swept) = (now, now);
+        Self { connection, shared, pen, stream, renewed, swept, writes: 0, _lock: lock }
+    }
+
+    pub(super) fn run(mut self, queue: &Receiver<Message>) {
+        loop {
+            let (entries, stop) = self.gather(queue);
+            // Before the refusals are taken: one that is noted from here on wakes the writer again.
+            self.shared.woken.store(false, Ordering::Release);
+            let now = self.pen.clock.now();
+            let refusals = match stop {
+                Some(Stop::Close(_)) => self.shared.refusals.all(now),
+                Some(Stop::Abandon) | None => self.shared.refusals.due(now),
+            };
+            let written = self.write(entries, refusals, now);
+            match stop {
+                None => {}
+                Some(Stop::Abandon) => return,
+                Some(Stop::Close(reply)) => {
+                    let ended = written.and_then(|()| self.end());
+                    // The caller may have gone; the stream is ended all the same.
+                    return drop(reply.send(ended));
+                }
+            }
+        }
+    }
+
+    /// Waits a little for a first message, then takes what else has queued: all of it shares one
+    /// sync. The second value says that it is time to stop.
+    fn gather(&mut self, queue: &Receiver<Message>) -> (Vec<Appended>, Option<Stop>) {
+        let mut entries = Vec::new();
+        let mut next = match queue.recv_timeout(TICK) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return (entries, Some(Stop::Abandon)),
+        };
+        while let Some(message) = next {
+            match message {
+                Message::Append(entry, reply) => entries.push((entry, reply)),
+                Message::Wake => {}
+                #[cfg(test)]
+                Message::Run(run) => run(&mut self.connection),
+                Message::Stop(stop) => return (entries, Some(stop)),
+            }
+            next = if entries.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
+        }
+        (entries, None)
+    }
+
+    /// One group commit. What one entry does wrong is told to that one alone; what the disk does
+    /// wrong, to all.
+    fn write(
+        &mut self,
+        entries: Vec<Appended>,
+        (noted, mut owed): (Vec<Noted>, Owed),
+        now: Timestamp,
+    ) -> Result<(), String> {
+        if let Health::Lost(why) = self.shared.health() {
+            for (_, reply) in entries {
+                drop(reply.send(Err(Unrecorded(why.clone()))));
+            }
+            return Err(why);
+        }
+        for (entry, _) in &entries {
+            owed.charge(entry.charges());
+        }
+        let batch = self.place(entries, noted);
+        let idle = now.micros_since(self.renewed) < RENEW_US;
+        if batch.is_empty() && owed.is_empty() && idle {
+            return Ok(());
+        }
+        match self.commit(&batch, &owed, now) {
+            Ok(()) => {
+                self.committed(batch, now);
+                Ok(())
+            }
+            Err(Failure::RolledBack(why)) => {
+                tracing::error!(why, entries = batch.len(), "the journal could not be written");
+                self.shared.set_health(Health::Failing(why.clone()));
+                rolled_back(batch, owed, &why, &self.shared);
+                Err(why)
+            }
+            Err(Failure::Unknown(why)) => {
+                tracing::error!(why, "the journal is lost to this process: restart it");
+                self.shared.set_health(Health::Lost(why.clone()));
+                rolled_back(batch, Owed::default(), &why, &self.shared);
+                Err(why)
+            }
+        }
+    }
+
+    /// Gives every entry its place. One that cannot have one is told so, and the next one gets it.
+    fn place(&self, entries: Vec<Appended>, noted: Vec<Noted>) -> Vec<(Placed, Then)> {
+        let mut placer = Placer {
+            stream: &self.stream.name,
+            head: Some(self.stream.head),
+            entropy: &*self.pen.entropy,
+        };
+        let entries = entries.into_iter().map(|(entry, reply)| (entry, Then::Answer(reply)));
+        let noted = noted.into_iter().map(|noted| {
+            let (entry, repeat, repeats) = noted.into_entry();
+            (entry, Then::Noted(repeat, repeats))
+        });
+        let mut batch = Vec::new();
+        for (entry, then) in entries.chain(noted) {
+            match (placer.place(entry), then) {
+                (Ok(placed), then) => batch.push((placed, then)),
+                (Err(why), Then::Answer(reply)) => drop(reply.send(Err(Unrecorded(why)))),
+                (Err(why), Then::Noted(..)) => {
+                    tracing::error!(why, "a refusal could not be recorded");
+                }
+            }
+        }
+        batch
+    }
+
+    fn commit(
+        &mut self,
+        batch: &[(Placed, Then)],
+        owed: &Owed,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let sweep = now.micros_since(self.swept) >= SWEEP_US;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| Failure::RolledBack(error.to_string()))?;
+        let head = batch.last().map_or(self.stream.head, |(placed, _)| placed.head);
+        let fill = || {
+            stream::store(&transaction, &self.stream.name, batch.iter().map(|(placed, _)| placed))?;
+            counters::add(&transaction, owed)?;
+            if sweep {
+                counters::sweep(&transaction, now)?;
+            }
+            stream::advance(&transaction, &self.pen, (&self.stream, head), "open")
+        };
+        // Until COMMIT is sent a crash, or an error, leaves the journal as it was.
+        let filled = fill();
+        let result = match filled {
+            Ok(()) => transaction.commit().map_err(after_commit),
+            Err(error) => {
+                drop(transaction);
+                Err(Failure::RolledBack(error.to_string()))
+            }
+        };
+        match result {
+            Err(Failure::RolledBack(why)) if !self.connection.is_autocommit() => {
+                Err(Failure::Unknown(format!("{why}, and it could not be rolled back")))
+            }
+            Ok(()) if sweep => {
+                self.swept = now;
+                self.shared.meter().sweep(now);
+                self.shared.refusals.sweep(now);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// COMMIT has returned: the log is synced. A crash from here on loses nothing of the batch, so
+    /// this is the first moment at which anybody may be told.
+    fn committed(&mut self, batch: Vec<(Placed, Then)>, now: Timestamp) {
+        self.shared.set_health(Health::Well);
+        self.renewed = now;
+        self.writes = self.writes.saturating_add(batch.len()).saturating_add(1);
+        for (placed, then) in batch {
+            self.stream.wrote(&placed);
+            if let Then::Answer(reply) = then {
+                let head = placed.head;
+                let stream = Arc::clone(&self.stream.name);
+                let receipt = Receipt { stream, sequence: head.sequence, hash: head.hash };
+                // A caller that has gone is no matter: the entry stands.
+                drop(reply.send(Ok(receipt)));
+            }
+        }
+        if self.writes >= CHECKPOINT_WRITES {
+            self.writes = 0;
+            self.checkpoint();
+        }
+    }
+
+    /// Copies the log into the database. A crash in the middle is made good from the log. An error
+    /// of the sync is not: the kernel may have dropped pages it could not write, and a second sync
+    /// would say that all is well.
+    fn checkpoint(&self) {
+        let result = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_row| Ok(()));
+        match result {
+            Ok(()) => {}
+            Err(error) if full(&error) => {
+                tracing::warn!(%error, "no room to copy the journal's log; it goes on growing");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal is lost to this process: restart it");
+                self.shared.set_health(Health::Lost(error.to_string()));
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        if let Health::Lost(why) = self.shared.health() {
+            return Err(why);
+        }
+        stream::end(&mut self.connection, &self.pen, &mut self.stream)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// What an error of COMMIT says of the transaction. A full disk is met when the log's frames are
+/// written, before the sync: the last frame, which makes the others count, is not there. Of every
+/// other error, a failed sync above all, nobody knows what reached the disk.
+fn after_commit(error: rusqlite::Error) -> Failure {
+    if full(&error) {
+        Failure::RolledBack(error.to_string())
+    } else {
+        Failure::Unknown(error.to_string())
+    }
+}
+
+fn full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+fn rolled_back(batch: Vec<(Placed, Then)>, owed: Owed, why: &str, shared: &Shared) {
+    let mut refusals = Vec::new();
+    for (placed, then) in batch {
+        match then {
+            Then::Answer(reply) => drop(reply.send(Err(Unrecorded(why.to_owned())))),
+            Then::Noted(repeat, repeats) => {
+                let Placed { header, head, bodies, .. } = placed;
+                refusals.push((Sealed { header, hash: head.hash, bodies }, repeat, repeats));
+            }
+        }
+    }
+    shared.refusals.put_back(refusals, owed);
+}

@@ -1,0 +1,14 @@
+//! The stores as their users meet them.
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tampering;
+#[cfg(test)]
+mod verifier;

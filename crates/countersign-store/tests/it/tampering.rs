@@ -1,0 +1,373 @@
+//! Whatever is done to the file without the key, `verify` says so.
+
+use crate::support::{Place, append, at, call, intent, refused};
+use countersign_core::chain::{self, GENESIS};
+use countersign_core::id::Digest;
+use countersign_core::port::Journal as _;
+use countersign_store::PublicKey;
+use countersign_store::audit::{Filter, Reader, verify};
+use proptest::prelude::*;
+use rusqlite::{Connection, params};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// Three streams: one ended, one cut off in the middle of a call, one that recovered that call.
+static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
+    let place = Place::new();
+    for process in 0..3 {
+        let store = place.open();
+        call(&store, &format!("call_{process}_a"));
+        store.note(refused(&format!("call_{process}_r"), "forbidden", at(12)));
+        call(&store, &format!("call_{process}_b"));
+        if process == 1 {
+            append(&store, intent("call_cut_off", "reversible")).unwrap();
+        } else {
+            store.close().unwrap();
+        }
+    }
+    place
+});
+
+/// A copy to tamper with.
+fn copy() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    std::fs::copy(&ORIGINAL.config.path, &path).unwrap();
+    (folder, path)
+}
+
+/// What the whole journal shows, or that it cannot be read.
+fn shown(path: &Path) -> Option<Vec<countersign_store::audit::Record>> {
+    Reader::open(path).ok()?.query(&Filter::default()).ok()
+}
+
+/// Runs `tamper` with every guard out of the way, and puts the guards back, so that their absence
+/// is not what is found.
+fn unguarded(path: &Path, tamper: impl FnOnce(&Connection) -> bool) -> bool {
+    let connection = Connection::open(path).unwrap();
+    // Hundreds of copies are tampered with; none need survive a power failure.
+    connection.pragma_update(None, "synchronous", false).unwrap();
+    let guards: Vec<(String, String, String)> = connection
+        .prepare("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'index') AND sql IS NOT NULL")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    for (kind, name, _) in &guards {
+        connection.execute_batch(&format!("DROP {kind} {name}")).unwrap();
+    }
+    let changed = tamper(&connection);
+    for (_, _, sql) in &guards {
+        // An index over a header that is no JSON any more cannot be made; so be it.
+        drop(connection.execute_batch(sql));
+    }
+    changed
+}
+
+/// What `verify` finds in the streams themselves, given this key.
+fn found(path: &Path, key: Option<PublicKey>) -> Vec<String> {
+    let findings = verify(path, key).unwrap().findings;
+    findings.iter().filter(|f| f.stream.is_some()).map(ToString::to_string).collect()
+}
+
+fn assert_found(tamper: impl FnOnce(&Connection)) {
+    let (_folder, path) = copy();
+    unguarded(&path, |connection| {
+        tamper(connection);
+        true
+    });
+    // With the key of whoever verifies, and with nothing but the file.
+    assert_ne!(found(&path, Some(ORIGINAL.key)), [""; 0]);
+    assert_ne!(found(&path, None), [""; 0]);
+}
+
+#[test]
+fn an_untouched_journal_verifies_clean() {
+    let (_folder, path) = copy();
+    assert!(unguarded(&path, |_| true));
+    for key in [Some(ORIGINAL.key), None] {
+        let verified = verify(&path, key).unwrap();
+        assert_eq!((verified.findings, verified.waiting), (vec![], 0));
+        assert_eq!((verified.streams.len(), verified.key), (3, Some(ORIGINAL.key)));
+    }
+    assert!(shown(&path).unwrap().len() > 20);
+}
+
+#[test]
+fn another_key_is_found() {
+    let other = PublicKey::parse(&"07".repeat(32)).unwrap();
+    assert!(found(&ORIGINAL.config.path, Some(other)).len() >= 3);
+}
+
+/// The columns that `query` shows or `verify` rests on, with what tells their rows apart.
+const CELLS: [(&str, &str, &str); 8] = [
+    ("entries", "header", "stream || '/' || seq"),
+    ("entries", "hash", "stream || '/' || seq"),
+    ("bodies", "field", "stream || '/' || seq || '/' || field"),
+    ("bodies", "salt", "stream || '/' || seq || '/' || field"),
+    ("bodies", "body", "stream || '/' || seq || '/' || field"),
+    ("streams", "head_hash", "stream"),
+    ("streams", "signature", "stream"),
+    ("streams", "stream", "stream"),
+];
+
+#[derive(Debug, Clone)]
+enum Mutation {
+    /// One bit of one cell.
+    Flip { cell: usize, row: usize, bit: usize },
+    /// One row.
+    Delete { cell: usize, row: usize },
+    /// A copy of a row under another key.
+    Duplicate { cell: usize, row: usize },
+    /// The contents of one column of two rows.
+    Swap { cell: usize, row: usize, other: usize },
+    /// The head, one up or down.
+    Head { row: usize, up: bool },
+}
+
+fn mutations() -> impl Strategy<Value = Mutation> {
+    let cell = 0..CELLS.len();
+    let row = any::<prop::sample::Index>().prop_map(|i| i.index(10_000));
+    prop_oneof![
+        4 => (cell.clone(), row.clone(), any::<usize>()).prop_map(|(cell, row, bit)| Mutation::Flip { cell, row, bit }),
+        2 => (cell.clone(), row.clone()).prop_map(|(cell, row)| Mutation::Delete { cell, row }),
+        2 => (cell.clone(), row.clone()).prop_map(|(cell, row)| Mutation::Duplicate { cell, row }),
+        3 => (cell, row.clone(), row.clone()).prop_map(|(cell, row, other)| Mutation::Swap { cell, row, other }),
+        1 => (row, any::<bool>()).prop_map(|(row, up)| Mutation::Head { row, up }),
+    ]
+}
+
+fn keys(connection: &Connection, (table, _, key): (&str, &str, &str)) -> Vec<String> {
+    connection
+        .prepare(&format!("SELECT {key} FROM {table} ORDER BY 1"))
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
+}
+
+fn read(connection: &Connection, (table, column, key): (&str, &str, &str), row: &str) -> Vec<u8> {
+    connection
+        .query_row(
+            &format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE {key} = ?1"),
+            [row],
+            |row| row.get(0),
+        )
+        .unwrap()
+}
+
+/// Whether it went through: a text that is no UTF-8, or a key that is taken, may be refused.
+fn write(
+    connection: &Connection,
+    (table, column, key): (&str, &str, &str),
+    row: &str,
+    bytes: &[u8],
+) -> bool {
+    let kind = if matches!(column, "header" | "field" | "stream") { "TEXT" } else { "BLOB" };
+    connection
+        .execute(
+            &format!("UPDATE {table} SET {column} = CAST(?2 AS {kind}) WHERE {key} = ?1"),
+            params![row, bytes],
+        )
+        .is_ok_and(|changed| changed == 1)
+}
+
+fn apply(connection: &Connection, mutation: &Mutation) -> bool {
+    let pick = |cell: usize, row: usize| {
+        let keys = keys(connection, CELLS[cell]);
+        keys[row % keys.len()].clone()
+    };
+    match *mutation {
+        Mutation::Flip { cell, row, bit } => {
+            let row = pick(cell, row);
+            let mut bytes = read(connection, CELLS[cell], &row);
+            let bit = bit % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            write(connection, CELLS[cell], &row, &bytes)
+        }
+        Mutation::Delete { cell, row } => {
+            let (table, _, key) = CELLS[cell];
+            let row = pick(cell, row);
+            connection.execute(&format!("DELETE FROM {table} WHERE {key} = ?1"), [row]).unwrap()
+                == 1
+        }
+        Mutation::Duplicate { cell, row } => {
+            let (table, _, key) = CELLS[cell];
+            let row = pick(cell, row);
+            let columns = match table {
+                "entries" => {
+                    "(stream, seq, header, hash) SELECT stream, (SELECT max(seq) + 1 FROM entries), header, hash"
+                }
+                "bodies" => "SELECT stream, seq, 'forged', salt, body",
+                _ => {
+                    "SELECT 'forged', epoch + 100, state, lease_until, settled, head_seq, head_hash, signature"
+                }
+            };
+            connection
+                .execute(
+                    &format!("INSERT INTO {table} {columns} FROM {table} WHERE {key} = ?1"),
+                    [row],
+                )
+                .unwrap()
+                == 1
+        }
+        Mutation::Swap { cell, row, other } => {
+            let (row, other) = (pick(cell, row), pick(cell, other));
+            let (a, b) =
+                (read(connection, CELLS[cell], &row), read(connection, CELLS[cell], &other));
+            let key_itself = matches!(CELLS[cell].1, "field" | "stream");
+            a != b
+                && !key_itself
+                && write(connection, CELLS[cell], &row, &b)
+                && write(connection, CELLS[cell], &other, &a)
+        }
+        Mutation::Head { row, up } => {
+            let row = pick(CELLS.len() - 1, row);
+            let step = if up { 1 } else { -1 };
+            connection
+                .execute(
+                    "UPDATE streams SET head_seq = head_seq + ?2 WHERE stream = ?1",
+                    params![row, step],
+                )
+                .unwrap()
+                == 1
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_single_change_by_sql_is_found(mutation in mutations()) {
+        let (_folder, path) = copy();
+        let changed = unguarded(&path, |connection| apply(connection, &mutation));
+        prop_assume!(changed);
+        prop_assert!(!found(&path, Some(ORIGINAL.key)).is_empty());
+        prop_assert!(!found(&path, None).is_empty());
+    }
+
+    /// Below SQL, where there are no guards: what `query` shows is either as it was, or `verify`
+    /// does not call the journal good.
+    #[test]
+    fn a_flipped_bit_of_the_file_that_changes_what_is_shown_is_found(at in any::<prop::sample::Index>(), bit in 0..8) {
+        let (_folder, path) = copy();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1u8 << bit;
+        std::fs::write(&path, bytes).unwrap();
+        if shown(&path) != shown(&ORIGINAL.config.path) {
+            let verified = verify(&path, Some(ORIGINAL.key));
+            prop_assert!(verified.is_err() || verified.is_ok_and(|v| !v.findings.is_empty()));
+        }
+    }
+}
+
+/// The streams, oldest first.
+fn streams(connection: &Connection) -> Vec<String> {
+    let cell = ("streams", "stream", "printf('%05d/', epoch) || stream");
+    keys(connection, cell).iter().map(|key| key.split_once('/').unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn a_tail_cut_off_with_its_head_put_back_is_found() {
+    for stream in 0..3 {
+        for cut in 1..4 {
+            assert_found(|connection| {
+                let stream = &streams(connection)[stream];
+                for table in ["entries", "bodies"] {
+                    let sql = format!(
+                        "DELETE FROM {table} WHERE stream = ?1 AND seq >
+                           (SELECT head_seq FROM streams WHERE stream = ?1) - ?2"
+                    );
+                    connection.execute(&sql, params![stream, cut]).unwrap();
+                }
+                connection
+                    .execute(
+                        "UPDATE streams SET state = 'open', (head_seq, head_hash) =
+                           (SELECT seq, hash FROM entries WHERE stream = ?1 ORDER BY seq DESC LIMIT 1)
+                         WHERE stream = ?1",
+                        [stream],
+                    )
+                    .unwrap();
+            });
+        }
+    }
+}
+
+#[test]
+fn a_stream_taken_out_whole_is_found() {
+    for stream in 0..3 {
+        assert_found(|connection| {
+            let stream = &streams(connection)[stream];
+            for table in ["entries", "bodies", "streams"] {
+                let sql = format!("DELETE FROM {table} WHERE stream = ?1");
+                connection.execute(&sql, [stream]).unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn a_journal_emptied_whole_is_found() {
+    let (_folder, path) = copy();
+    unguarded(&path, |connection| {
+        connection
+            .execute_batch("DELETE FROM entries; DELETE FROM bodies; DELETE FROM streams; UPDATE meta SET value = '' WHERE name = 'latest_stream'")
+            .is_ok()
+    });
+    assert_ne!(verify(&path, None).unwrap().findings, []);
+}
+
+/// Everything after a forged header hashed anew, heads too: only signatures can tell.
+fn rewrite(connection: &Connection, stream: &str) {
+    let headers: Vec<(i64, String)> = connection
+        .prepare("SELECT seq, header FROM entries WHERE stream = ?1 ORDER BY seq")
+        .unwrap()
+        .query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let mut head: Digest = GENESIS;
+    for (seq, header) in headers {
+        let header = header.replace("acct_alpha", "acct_bravo");
+        head = chain::link(&head, header.as_bytes());
+        connection
+            .execute(
+                "UPDATE entries SET header = ?3, hash = ?4 WHERE stream = ?1 AND seq = ?2",
+                params![stream, seq, header, head.as_bytes()],
+            )
+            .unwrap();
+    }
+    connection
+        .execute(
+            "UPDATE streams SET head_hash = ?2 WHERE stream = ?1",
+            params![stream, head.as_bytes()],
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_chain_written_anew_without_the_key_is_found() {
+    for stream in 0..3 {
+        assert_found(|connection| rewrite(connection, &streams(connection)[stream]));
+    }
+}
+
+#[test]
+fn an_index_that_hides_an_entry_is_found() {
+    let (_folder, path) = copy();
+    let connection = Connection::open(&path).unwrap();
+    let kept: String = connection
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = 'entries_by_time'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    connection
+        .execute_batch(&format!("DROP INDEX entries_by_time; {kept} WHERE at <> 12000000"))
+        .unwrap();
+    let findings = verify(&path, None).unwrap().findings;
+    assert!(findings.iter().any(|f| f.what.contains("entries_by_time")), "{findings:?}");
+}
