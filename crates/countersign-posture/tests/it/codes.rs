@@ -263,6 +263,13 @@ const EDITS: &[Edit] = &[
     (
         Code::DevelopmentIssuer,
         DEPLOYMENT,
+        "listen: 127.0.0.1:8787",
+        "listen: 192.168.1.5:8787",
+        "listen: 127.1.2.3:8787",
+    ),
+    (
+        Code::DevelopmentIssuer,
+        DEPLOYMENT,
         "environment: development",
         "environment: production",
         "environment: development",

@@ -99,6 +99,12 @@ fn an_agents_limits_are_the_postures_where_it_says_nothing() {
         identical_per_minute,
     };
     assert_eq!(agent.limits, limits(Some(40), Some(60), Some(600), Some(5)));
+    let company = Company::new();
+    let own = "per_session: 1, per_minute: 2, per_hour: 3, identical_per_minute: 4";
+    company.edit("posture/agents/support-copilot.yaml", "per_session: 40", own);
+    let strict = self::loaded(&company);
+    let strict = &strict.posture.agents[&ActorId::new("support-copilot").unwrap()];
+    assert_eq!(strict.limits, limits(Some(1), Some(2), Some(3), Some(4)));
     assert_eq!(loaded.posture.tenant_limits, limits(None, Some(600), Some(6_000), None));
     let grant = |tool| &agent.grants[&ToolName::new(tool).unwrap()];
     assert_eq!(grant("get_account_usage").limits, Limits::default());
