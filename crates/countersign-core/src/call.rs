@@ -71,29 +71,29 @@
 //! And the functions between the stages are this module's own:
 //!
 //! ```compile_fail,E0624
-//! # use countersign_core::call::{Authorized, Monitor, Trail};
-//! async fn around(monitor: &Monitor, call: Authorized, trail: &mut Trail) {
+//! # use countersign_core::call::{Authorized, Monitor};
+//! fn around(monitor: &Monitor, call: Authorized) {
 //!     let cleared = monitor.look_up(call);
 //! }
 //! ```
 
 use crate::args::{Arguments, ArgumentsError};
-use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
-use crate::id::{CallId, Digest, TenantId, Timestamp, ToolName};
+use crate::id::{CallId, Digest, TenantId, ToolName};
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Journal, Pdp, Permission,
     Question, Receipt, Refused as Noted, Report,
 };
 use crate::posture::{Agent, Grant, Posture};
 use crate::principal::Principal;
-use crate::quota::{Charge, Counter, Limits, Window};
-use crate::record::{Entry, Kind};
+use crate::quota::{Counter, Limits, Window};
+use crate::record::Kind;
 use crate::refusal::{
     Applied, AuthenticationFailure, Fault, Public, Refusal, SystemFault, SystemFaultKind,
 };
 use crate::scope::{self, ScopeEvidence};
 use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
+use crate::trail::{Shown, Trail, bounded, cut};
 use serde_json::{Map, Value, json};
 use std::{
     future::{Future, poll_fn},
@@ -171,7 +171,7 @@ pub enum Door {
 }
 
 impl Door {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Mcp => "mcp",
             Self::Http => "http",
@@ -844,34 +844,6 @@ impl Monitor {
     }
 }
 
-// ── what the journal is told ────────────────────────────────────────────────────────────────────
-
-/// What is known of a call so far, for its records. It carries no authority: no stage is made
-/// from it.
-#[derive(Debug)]
-pub struct Trail {
-    call: CallId,
-    begun: Timestamp,
-    door: Door,
-    posture: Option<Digest>,
-    principal: Option<Arc<Principal>>,
-    agent: Option<Arc<Agent>>,
-    claimed: String,
-    tool: Option<(Arc<Tool>, Digest)>,
-    arguments: Vec<u8>,
-    charges: Vec<Charge>,
-    policies: Vec<String>,
-    intent: Option<Receipt>,
-    shown: Option<Shown>,
-}
-
-#[derive(Debug)]
-struct Shown {
-    rows: u64,
-    truncated: bool,
-    hidden: u64,
-}
-
 impl Monitor {
     fn trail(&self, proposed: &Proposed) -> Trail {
         let mut trail = Trail::begin(self.new_call_id(), self.clock.now(), proposed.caller.door);
@@ -880,132 +852,4 @@ impl Monitor {
         trail.claimed.clone_from(&proposed.tool);
         trail
     }
-}
-
-impl Trail {
-    fn begin(call: CallId, begun: Timestamp, door: Door) -> Self {
-        Self {
-            call,
-            begun,
-            door,
-            posture: None,
-            principal: None,
-            agent: None,
-            claimed: String::new(),
-            tool: None,
-            arguments: Vec::new(),
-            charges: Vec::new(),
-            policies: Vec::new(),
-            intent: None,
-            shown: None,
-        }
-    }
-
-    /// The members that every record of a call has, as far as they are known.
-    fn entry(&self, kind: Kind, at: Timestamp) -> Entry {
-        let mut entry =
-            Entry::new(kind, at).with("call", self.call.as_str()).with("door", self.door.as_str());
-        if let Some(posture) = &self.posture {
-            entry = entry.with("posture", posture.to_string());
-        }
-        if let Some(agent) = &self.agent {
-            entry = entry.with("agent", agent.id.as_str());
-        }
-        if let Some((tool, decision)) = &self.tool {
-            entry = entry
-                .with("tool", tool.name.as_str())
-                .with("system", tool.system.as_str())
-                .with("effect", tool.effect.as_str())
-                .with("rung", tool.effect.rung().number())
-                .with("decision", decision.to_string());
-        }
-        if !self.policies.is_empty() {
-            entry = entry.with("policies", self.policies.clone());
-        }
-        if let Some(principal) = &self.principal {
-            entry = entry
-                .with("tenant", principal.tenant.as_str())
-                .body("principal", described(principal));
-        }
-        entry
-    }
-
-    fn outcome(&self, at: Timestamp) -> Entry {
-        let mut entry =
-            self.entry(Kind::Outcome, at).with("duration_us", at.micros_since(self.begun));
-        if let Some(intent) = &self.intent {
-            entry =
-                entry.with("intent", json!({ "stream": &*intent.stream, "seq": intent.sequence }));
-        }
-        if let Some(Shown { rows, truncated, hidden }) = &self.shown {
-            entry = entry
-                .with("rows", *rows)
-                .with("truncated", *truncated)
-                .with("hidden_characters", *hidden);
-        }
-        entry
-    }
-
-    /// Refusals that are repeats of one another. Those that no counter bounds (before metering, or
-    /// by it) are told apart by caller and code alone, so that a flood of different ones is one.
-    fn repeat(&self, refusal: &Refusal) -> Digest {
-        let principal = self.principal.as_deref().map(described).unwrap_or_default();
-        let (tool, arguments) = match (&self.tool, self.charges.is_empty()) {
-            (Some((tool, _)), false) => (tool.name.as_str(), self.arguments.as_slice()),
-            (Some((tool, _)), true) => (tool.name.as_str(), [].as_slice()),
-            (None, _) => ("", [].as_slice()),
-        };
-        Digest::of(
-            "countersign/repeat/1",
-            &[
-                &principal,
-                self.door.as_str().as_bytes(),
-                tool.as_bytes(),
-                refusal.code().as_bytes(),
-                arguments,
-            ],
-        )
-    }
-}
-
-/// What a record says of a person, as a body that can be erased.
-fn described(principal: &Principal) -> Vec<u8> {
-    let Principal {
-        issuer,
-        subject,
-        actor,
-        tenant: _,
-        sid,
-        attributes: _,
-        agent_build,
-        model,
-        expires: _,
-    } = principal;
-    let mut members = json!({
-        "issuer": issuer.as_str(),
-        "subject": subject.as_str(),
-        "actor": actor.as_str(),
-        "session": principal.session().to_string(),
-    });
-    for (name, value) in [("sid", sid), ("agent_build", agent_build), ("model", model)] {
-        if let (Some(value), Some(members)) = (value, members.as_object_mut()) {
-            members.insert(name.to_owned(), value.as_str().into());
-        }
-    }
-    members.to_string().into_bytes()
-}
-
-/// A body whole, up to [`RESULT_BYTES_RECORDED_MAX`]; above it, its SHA-256 and size.
-fn bounded(entry: Entry, field: &'static str, bytes: &[u8]) -> Entry {
-    if bytes.len() <= RESULT_BYTES_RECORDED_MAX {
-        return entry.body(field, bytes);
-    }
-    let digest = Digest::sha256(bytes).to_string();
-    entry.body(field, json!({ "sha256": digest, "bytes": bytes.len() }).to_string())
-}
-
-/// At most [`DETAIL_BYTES_MAX`] bytes of a text, cut between characters.
-fn cut(text: &str) -> &[u8] {
-    let end = text.floor_char_boundary(DETAIL_BYTES_MAX.min(text.len()));
-    text.as_bytes().get(..end).unwrap_or_default()
 }

@@ -23,3 +23,4 @@ pub mod refusal;
 pub mod scope;
 pub mod screen;
 pub mod tool;
+mod trail;

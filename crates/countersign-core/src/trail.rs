@@ -1,0 +1,169 @@
+//! What the journal is told of a call: gathered on its way, written down as entries.
+
+use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
+use crate::call::Door;
+use crate::id::{CallId, Digest, Timestamp};
+use crate::port::Receipt;
+use crate::posture::Agent;
+use crate::principal::Principal;
+use crate::quota::Charge;
+use crate::record::{Entry, Kind};
+use crate::refusal::Refusal;
+use crate::tool::Tool;
+use serde_json::json;
+use std::sync::Arc;
+
+/// What is known of a call so far, for its records. It carries no authority: no stage is made
+/// from it.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    pub(crate) call: CallId,
+    pub(crate) begun: Timestamp,
+    pub(crate) door: Door,
+    pub(crate) posture: Option<Digest>,
+    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) agent: Option<Arc<Agent>>,
+    pub(crate) claimed: String,
+    pub(crate) tool: Option<(Arc<Tool>, Digest)>,
+    pub(crate) arguments: Vec<u8>,
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) policies: Vec<String>,
+    pub(crate) intent: Option<Receipt>,
+    pub(crate) shown: Option<Shown>,
+}
+
+/// What came of the result.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) rows: u64,
+    pub(crate) truncated: bool,
+    pub(crate) hidden: u64,
+}
+
+impl Trail {
+    pub(crate) fn begin(call: CallId, begun: Timestamp, door: Door) -> Self {
+        Self {
+            call,
+            begun,
+            door,
+            posture: None,
+            principal: None,
+            agent: None,
+            claimed: String::new(),
+            tool: None,
+            arguments: Vec::new(),
+            charges: Vec::new(),
+            policies: Vec::new(),
+            intent: None,
+            shown: None,
+        }
+    }
+
+    /// The members that every record of a call has, as far as they are known.
+    pub(crate) fn entry(&self, kind: Kind, at: Timestamp) -> Entry {
+        let mut entry =
+            Entry::new(kind, at).with("call", self.call.as_str()).with("door", self.door.as_str());
+        if let Some(posture) = &self.posture {
+            entry = entry.with("posture", posture.to_string());
+        }
+        if let Some(agent) = &self.agent {
+            entry = entry.with("agent", agent.id.as_str());
+        }
+        if let Some((tool, decision)) = &self.tool {
+            entry = entry
+                .with("tool", tool.name.as_str())
+                .with("system", tool.system.as_str())
+                .with("effect", tool.effect.as_str())
+                .with("rung", tool.effect.rung().number())
+                .with("decision", decision.to_string());
+        }
+        if !self.policies.is_empty() {
+            entry = entry.with("policies", self.policies.clone());
+        }
+        if let Some(principal) = &self.principal {
+            entry = entry
+                .with("tenant", principal.tenant.as_str())
+                .body("principal", described(principal));
+        }
+        entry
+    }
+
+    pub(crate) fn outcome(&self, at: Timestamp) -> Entry {
+        let mut entry =
+            self.entry(Kind::Outcome, at).with("duration_us", at.micros_since(self.begun));
+        if let Some(intent) = &self.intent {
+            entry =
+                entry.with("intent", json!({ "stream": &*intent.stream, "seq": intent.sequence }));
+        }
+        if let Some(Shown { rows, truncated, hidden }) = &self.shown {
+            entry = entry
+                .with("rows", *rows)
+                .with("truncated", *truncated)
+                .with("hidden_characters", *hidden);
+        }
+        entry
+    }
+
+    /// Refusals that are repeats of one another. Those that no counter bounds (before metering, or
+    /// by it) are told apart by caller and code alone, so that a flood of different ones is one.
+    pub(crate) fn repeat(&self, refusal: &Refusal) -> Digest {
+        let principal = self.principal.as_deref().map(described).unwrap_or_default();
+        let (tool, arguments) = match (&self.tool, self.charges.is_empty()) {
+            (Some((tool, _)), false) => (tool.name.as_str(), self.arguments.as_slice()),
+            (Some((tool, _)), true) => (tool.name.as_str(), [].as_slice()),
+            (None, _) => ("", [].as_slice()),
+        };
+        Digest::of(
+            "countersign/repeat/1",
+            &[
+                &principal,
+                self.door.as_str().as_bytes(),
+                tool.as_bytes(),
+                refusal.code().as_bytes(),
+                arguments,
+            ],
+        )
+    }
+}
+
+/// What a record says of a person, as a body that can be erased.
+fn described(principal: &Principal) -> Vec<u8> {
+    let Principal {
+        issuer,
+        subject,
+        actor,
+        tenant: _,
+        sid,
+        attributes: _,
+        agent_build,
+        model,
+        expires: _,
+    } = principal;
+    let mut members = json!({
+        "issuer": issuer.as_str(),
+        "subject": subject.as_str(),
+        "actor": actor.as_str(),
+        "session": principal.session().to_string(),
+    });
+    for (name, value) in [("sid", sid), ("agent_build", agent_build), ("model", model)] {
+        if let (Some(value), Some(members)) = (value, members.as_object_mut()) {
+            members.insert(name.to_owned(), value.as_str().into());
+        }
+    }
+    members.to_string().into_bytes()
+}
+
+/// A body whole, up to [`RESULT_BYTES_RECORDED_MAX`]; above it, its SHA-256 and size.
+pub(crate) fn bounded(entry: Entry, field: &'static str, bytes: &[u8]) -> Entry {
+    if bytes.len() <= RESULT_BYTES_RECORDED_MAX {
+        return entry.body(field, bytes);
+    }
+    let digest = Digest::sha256(bytes).to_string();
+    entry.body(field, json!({ "sha256": digest, "bytes": bytes.len() }).to_string())
+}
+
+/// At most [`DETAIL_BYTES_MAX`] bytes of a text, cut between characters.
+pub(crate) fn cut(text: &str) -> &[u8] {
+    let end = text.floor_char_boundary(DETAIL_BYTES_MAX.min(text.len()));
+    text.as_bytes().get(..end).unwrap_or_default()
+}
