@@ -24,7 +24,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use stream::Pen;
@@ -245,7 +245,9 @@ impl SqliteStore {
     /// # Errors
     /// [`Unrecorded`], with why they are not.
     pub fn health(&self) -> Result<(), Unrecorded> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match self.shared.health() {
+            Health::Well if writer.as_ref().is_none_or(JoinHandle::is_finished) => Err(ended()),
             Health::Well => Ok(()),
             Health::Failing(why) | Health::Lost(why) => Err(Unrecorded(why)),
         }
@@ -258,12 +260,10 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Writer`] if the stream could not be ended, or was already.
     pub fn close(&self) -> Result<(), StoreError> {
-        let (reply, closed) = oneshot::channel();
-        let gone = || StoreError::Writer("its writer has ended".to_owned());
-        if self.queue.send(Message::Stop(Stop::Close(reply))).is_err() {
-            return Err(gone());
-        }
-        let result = closed.blocking_recv().unwrap_or_else(|_| Err("the writer ended".to_owned()));
+        let (reply, closed) = channel();
+        // If nobody takes it the channel is dropped with it, and `recv` says so.
+        drop(self.queue.send(Message::Stop(Stop::Close(reply))));
+        let result = closed.recv().unwrap_or_else(|_ended| Err(ended().0));
         self.join();
         result.map_err(StoreError::Writer)
     }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -46,7 +46,7 @@ pub(super) enum Message {
 /// How to stop.
 pub(super) enum Stop {
     /// Write all refusals too, end the stream, and answer.
-    Close(oneshot::Sender<Result<(), String>>),
+    Close(Sender<Result<(), String>>),
     /// Leave the stream open, as after a crash.
     Abandon,
 }

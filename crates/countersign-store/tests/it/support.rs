@@ -42,7 +42,7 @@ impl Entropy for Counting {
 /// A journal on disk.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     pub(crate) config: Config,
     pub(crate) key: PublicKey,
     pub(crate) clock: Arc<ManualClock>,
@@ -58,7 +58,7 @@ impl Place {
         };
         let entropy = Arc::new(Counting::default());
         let key = SqliteStore::create(&config.path, &config.key, &*entropy).unwrap();
-        Self { folder, config, key, clock: Arc::default(), entropy }
+        Self { _folder: folder, config, key, clock: Arc::default(), entropy }
     }
 
     pub(crate) fn open(&self) -> SqliteStore {

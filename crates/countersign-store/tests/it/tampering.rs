@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// Three streams: one ended, one cut off in the middle of a call, one that recovered that call.
-static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
+pub(crate) static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
     let place = Place::new();
     for process in 0..3 {
         let store = place.open();
@@ -29,7 +29,7 @@ static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
 });
 
 /// A copy to tamper with.
-fn copy() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn copy() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     std::fs::copy(&ORIGINAL.config.path, &path).unwrap();
@@ -43,7 +43,7 @@ fn shown(path: &Path) -> Option<Vec<countersign_store::audit::Record>> {
 
 /// Runs `tamper` with every guard out of the way, and puts the guards back, so that their absence
 /// is not what is found.
-fn unguarded(path: &Path, tamper: impl FnOnce(&Connection) -> bool) -> bool {
+pub(crate) fn unguarded(path: &Path, tamper: impl FnOnce(&Connection) -> bool) -> bool {
     let connection = Connection::open(path).unwrap();
     // Hundreds of copies are tampered with; none need survive a power failure.
     connection.pragma_update(None, "synchronous", false).unwrap();
@@ -66,7 +66,7 @@ fn unguarded(path: &Path, tamper: impl FnOnce(&Connection) -> bool) -> bool {
 }
 
 /// What `verify` finds in the streams themselves, given this key.
-fn found(path: &Path, key: Option<PublicKey>) -> Vec<String> {
+pub(crate) fn found(path: &Path, key: Option<PublicKey>) -> Vec<String> {
     let findings = verify(path, key).unwrap().findings;
     findings.iter().filter(|f| f.stream.is_some()).map(ToString::to_string).collect()
 }
@@ -113,7 +113,7 @@ const CELLS: [(&str, &str, &str); 8] = [
 ];
 
 #[derive(Debug, Clone)]
-enum Mutation {
+pub(crate) enum Mutation {
     /// One bit of one cell.
     Flip { cell: usize, row: usize, bit: usize },
     /// One row.
@@ -126,7 +126,7 @@ enum Mutation {
     Head { row: usize, up: bool },
 }
 
-fn mutations() -> impl Strategy<Value = Mutation> {
+pub(crate) fn mutations() -> impl Strategy<Value = Mutation> {
     let cell = 0..CELLS.len();
     let row = any::<prop::sample::Index>().prop_map(|i| i.index(10_000));
     prop_oneof![
@@ -174,7 +174,7 @@ fn write(
         .is_ok_and(|changed| changed == 1)
 }
 
-fn apply(connection: &Connection, mutation: &Mutation) -> bool {
+pub(crate) fn apply(connection: &Connection, mutation: &Mutation) -> bool {
     let pick = |cell: usize, row: usize| {
         let keys = keys(connection, CELLS[cell]);
         keys[row % keys.len()].clone()
@@ -295,6 +295,73 @@ fn a_tail_cut_off_with_its_head_put_back_is_found() {
             });
         }
     }
+}
+
+#[test]
+fn a_forged_entry_that_follows_from_the_last_one_is_found() {
+    for stream in 0..3 {
+        assert_found(|connection| {
+            let stream = &streams(connection)[stream];
+            let (seq, hash): (i64, [u8; 32]) = connection
+                .query_row(
+                    "SELECT head_seq, head_hash FROM streams WHERE stream = ?1",
+                    [stream],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .unwrap();
+            let header = format!(
+                r#"{{"at":12,"fields":{{}},"kind":"refusal","seq":{},"stream":"{stream}","v":1}}"#,
+                seq + 1
+            );
+            let hash = chain::link(&Digest::from_bytes(hash), header.as_bytes());
+            connection
+                .execute(
+                    "INSERT INTO entries (stream, seq, header, hash) VALUES (?1, ?2, ?3, ?4)",
+                    params![stream, seq + 1, header, hash.as_bytes()],
+                )
+                .unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_head_that_is_not_the_last_entry_is_found() {
+    let place = Place::new();
+    let store = place.open();
+    call(&store, "call_a");
+    assert_eq!(found(&place.config.path, Some(place.key)), [""; 0]);
+    let connection = Connection::open(&place.config.path).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER streams_ahead; UPDATE streams SET head_seq = head_seq - 1")
+        .unwrap();
+    let found = found(&place.config.path, Some(place.key));
+    assert!(found.iter().any(|what| what.contains("its head is entry")), "{found:?}");
+}
+
+#[test]
+fn a_stream_hidden_from_recovery_is_found() {
+    let place = Place::new();
+    let store = place.open();
+    append(&store, intent("call_hidden", "reversible")).unwrap();
+    drop(store);
+    let connection = Connection::open(&place.config.path).unwrap();
+    connection.execute_batch("UPDATE streams SET state = 'settled'").unwrap();
+    let store = place.open();
+    assert_eq!(store.recovered(), 0);
+    let found = found(&place.config.path, Some(place.key));
+    assert!(found.iter().any(|what| what.contains("no later stream names")), "{found:?}");
+    drop(store);
+
+    let place = Place::new();
+    let store = place.open();
+    append(&store, intent("call_hidden", "reversible")).unwrap();
+    drop(store);
+    let connection = Connection::open(&place.config.path).unwrap();
+    connection.execute_batch("UPDATE streams SET settled = 99").unwrap();
+    let store = place.open();
+    assert_eq!(store.recovered(), 0);
+    let found = self::found(&place.config.path, Some(place.key));
+    assert!(found.iter().any(|what| what.contains("`call_hidden` has no outcome")), "{found:?}");
 }
 
 #[test]
