@@ -436,7 +436,7 @@ fn invalid(
     }
     for violation in violations {
         if !issues.iter().any(|issue| without_indices(&issue.path) == violation.path) {
-            let expected = format!("be one of your own: {}", violation.allowed.join(", "));
+            let expected = violation.expected();
             issues.push(Issue { path: violation.path, expected, membership: true });
         }
     }

@@ -248,16 +248,7 @@ fn out_of_scope(code: &'static str, violation: &ScopeViolation) -> Public {
     let next = if violation.allowed.is_empty() {
         "Do not repeat it; say that you have no access to this.".to_owned()
     } else {
-        format!(
-            "Use one of your own: {}.",
-            violation
-                .allowed
-                .iter()
-                .take(ISSUES_SHOWN_MAX)
-                .map(|v| format!("`{v}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
+        format!("It must {}.", violation.expected())
     };
     Public::new(code, format!("`{}` is not something you have access to.", violation.path), next)
 }

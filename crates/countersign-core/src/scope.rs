@@ -1,5 +1,6 @@
 //! Scope: which argument must lie within what the token says of the caller.
 
+use crate::bound::ISSUES_SHOWN_MAX;
 use crate::principal::{CallerRef, Principal};
 use serde_json::{Map, Value};
 use std::{
@@ -108,6 +109,19 @@ pub struct ScopeViolation {
     pub path: String,
     /// What this caller may name there: its own values, never another's.
     pub allowed: Vec<String>,
+}
+
+impl ScopeViolation {
+    /// The caller's own values, as a phrase that follows "must"; at most [`ISSUES_SHOWN_MAX`].
+    #[must_use]
+    pub fn expected(&self) -> String {
+        if self.allowed.is_empty() {
+            return "be left alone: nothing there is yours".to_owned();
+        }
+        let own: Vec<String> =
+            self.allowed.iter().take(ISSUES_SHOWN_MAX).map(|value| format!("`{value}`")).collect();
+        format!("be one of your own: {}", own.join(", "))
+    }
 }
 
 /// What the scope rules were shown: for each rule's path, the values found there.

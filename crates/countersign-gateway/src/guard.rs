@@ -14,7 +14,7 @@ use countersign_core::args;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::Door;
 use http_body_util::{BodyExt, Limited};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -115,24 +115,39 @@ pub(crate) async fn mcp(State(doors): State<Doors>, request: Request, next: Next
         return next.run(request).await; // GET and DELETE, which the service refuses.
     }
     match args::parse(&body) {
-        Ok(Value::Object(mut message)) => {
-            if message.get("method").and_then(Value::as_str) == Some("tools/call") {
-                let arguments = message
-                    .get_mut("params")
-                    .and_then(Value::as_object_mut)
-                    .and_then(|params| params.remove("arguments"));
-                request.extensions_mut().insert(StrictArguments(arguments.unwrap_or_default()));
+        Ok(Value::Object(message)) if message.get("method").is_some_and(|m| m == "tools/call") => {
+            match take_arguments(message, &mut request) {
+                Ok(()) => next.run(request).await,
+                Err(id) => rpc_error(&id, -32602, "`params` must have a `name`"),
             }
-            next.run(request).await
         }
-        Ok(_) => rpc_error(-32600, "the body must be one JSON-RPC message"),
-        Err(error) => rpc_error(-32700, &format!("the body is not acceptable JSON: {error}")),
+        Ok(Value::Object(_)) => next.run(request).await,
+        Ok(_) => rpc_error(&Value::Null, -32600, "the body must be one JSON-RPC message"),
+        Err(error) => {
+            rpc_error(&Value::Null, -32700, &format!("the body is not acceptable JSON: {error}"))
+        }
     }
 }
 
-fn rpc_error(code: i64, message: &str) -> Response {
-    let body =
-        json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
+/// Puts the arguments of a `tools/call` beside the request, for the pipeline to judge. Those that
+/// are no object are taken out of the message: the MCP library would not know it for a call.
+/// `Err` is the id of a message that names no tool.
+fn take_arguments(mut message: Map<String, Value>, request: &mut Request) -> Result<(), Value> {
+    let params = message.get_mut("params").and_then(Value::as_object_mut);
+    let Some(params) = params.filter(|params| params.get("name").is_some_and(Value::is_string))
+    else {
+        return Err(message.remove("id").unwrap_or_default());
+    };
+    let arguments = params.remove("arguments");
+    if arguments.as_ref().is_some_and(|arguments| !arguments.is_object()) {
+        *request.body_mut() = Body::from(Value::Object(message).to_string());
+    }
+    request.extensions_mut().insert(StrictArguments(arguments.unwrap_or_default()));
+    Ok(())
+}
+
+fn rpc_error(id: &Value, code: i64, message: &str) -> Response {
+    let body = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } });
     (StatusCode::BAD_REQUEST, axum::Json(body)).into_response()
 }
 

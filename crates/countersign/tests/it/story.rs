@@ -144,9 +144,6 @@ async fn both_doors_say_the_same_of_every_row() {
     let company = Company::new();
     let gateway = company.serve();
     for (number, Row { who, tool, arguments, code, .. }) in refusals().into_iter().enumerate() {
-        if !arguments.is_object() {
-            continue; // MCP's own shape of a call has an object there.
-        }
         let token = token(&gateway, who, number).await;
         let mut http = gateway.call(&token, tool, arguments.clone()).await["error"].clone();
         let answer = gateway.mcp_call(&token, tool, arguments.clone()).await;
