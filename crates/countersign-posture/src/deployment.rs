@@ -165,11 +165,11 @@ pub fn load_deployment(file: &Path) -> (Option<Deployment>, Vec<Finding>) {
     let text = match read_text(file, FILE_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(ReadError { code, message }) => {
-            let place = Place { source: Arc::new(Source::new(name, "")), span: 0..0 };
+            let place = Place { source: Arc::new(Source::new(base, name, "")), span: 0..0 };
             return (None, vec![Finding { code, place, message, help: None }]);
         }
     };
-    let mut decoder = Decoder::new(Arc::new(Source::new(name, text)));
+    let mut decoder = Decoder::new(Arc::new(Source::new(&base, name, text)));
     let deployment = decode(&mut decoder, base);
     let mut findings = decoder.findings;
     sort(&mut findings);

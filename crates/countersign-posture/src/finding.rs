@@ -1,27 +1,37 @@
 //! What is wrong with what somebody wrote, and where: plain data, to be rendered by the binary.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
 /// A file as it was read. Findings share it, so that a caret can be drawn under the text.
 pub struct Source {
+    folder: PathBuf,
     path: String,
     text: String,
     lines: Vec<usize>,
 }
 
 impl Source {
-    /// A file's relative path, with `/` between its parts, and its text.
+    /// A folder, a path relative to it, with `/` between its parts, and the file's text.
     #[must_use]
-    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn new(
+        folder: impl Into<PathBuf>,
+        path: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
         let text = text.into();
         let ends = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
         let lines = std::iter::once(0).chain(ends).collect();
-        Self { path: path.into(), text, lines }
+        Self { folder: folder.into(), path: path.into(), text, lines }
     }
     /// The path, relative to the posture folder; of a deployment file, its name.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+    /// The path by which the file was opened.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(&self.path)
     }
     /// The whole text; empty if the file could not be read as text.
     #[must_use]
@@ -72,10 +82,10 @@ pub enum Severity {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident $severity:ident $text:literal,)*) => {
+    ($(#[doc = $doc:literal] $variant:ident $severity:ident $text:literal,)*) => {
         /// What kind of mistake. The text is stable: tools may match on it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Code { $($(#[$doc])* $variant,)* }
+        pub enum Code { $(#[doc = $doc] $variant,)* }
 
         impl Code {
             /// Every code there is.
@@ -85,6 +95,11 @@ macro_rules! codes {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
+            }
+            /// What is wrong, in one sentence.
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$variant => $doc.trim_ascii(),)* }
             }
             /// Whether it stops the posture from being used.
             #[must_use]
@@ -297,7 +312,7 @@ mod tests {
 
     #[test]
     fn positions_count_lines_and_characters_from_one() {
-        let source = Source::new("f", "ab\né x\n");
+        let source = Source::new("", "f", "ab\né x\n");
         for (offset, position) in [(0, (1, 1)), (2, (1, 3)), (3, (2, 1)), (5, (2, 2)), (8, (3, 1))]
         {
             assert_eq!(source.position(offset), position, "{offset}");

@@ -130,6 +130,8 @@ pub(crate) fn read_text(path: &Path, max: usize) -> Result<String, ReadError> {
 
 /// The files of a posture, each read once: the bytes that are hashed are the bytes that are parsed.
 struct Folder {
+    /// As it was named, for findings.
+    named: PathBuf,
     root: PathBuf,
     /// By path relative to the root, with `/` between its parts.
     files: BTreeMap<String, Arc<Source>>,
@@ -145,6 +147,7 @@ const FOLDERS: [&str; 3] = ["agents", "tools", "systems"];
 impl Folder {
     fn read(folder: &Path) -> Self {
         let mut found = Self {
+            named: PathBuf::new(),
             root: PathBuf::new(),
             files: BTreeMap::new(),
             names: BTreeSet::new(),
@@ -153,7 +156,10 @@ impl Folder {
             findings: Vec::new(),
         };
         match folder.canonicalize() {
-            Ok(root) => found.root = root,
+            Ok(root) => {
+                found.named = folder.to_owned();
+                found.root = root;
+            }
             Err(error) => {
                 let message = format!("the folder cannot be read: {error}");
                 found.report(&folder.display().to_string(), Code::Unreadable, message);
@@ -232,7 +238,7 @@ impl Folder {
             let message = format!("the posture is larger than {POSTURE_BYTES_MAX} bytes");
             self.report(&path, Code::TooLarge, message);
         } else {
-            self.files.insert(path.clone(), Arc::new(Source::new(path, text)));
+            self.files.insert(path.clone(), Arc::new(Source::new(&self.named, path, text)));
         }
     }
 
@@ -248,7 +254,7 @@ impl Folder {
 
     fn report(&mut self, path: &str, code: Code, message: String) {
         let path = path.strip_suffix('/').unwrap_or(path);
-        let place = Place { source: Arc::new(Source::new(path, "")), span: 0..0 };
+        let place = Place { source: Arc::new(Source::new(&self.named, path, "")), span: 0..0 };
         self.findings.push(Finding { code, place, message, help: None });
     }
 }

@@ -376,7 +376,7 @@ mod tests {
 
     fn tree(text: &str) -> (Option<Node>, Vec<Code>) {
         let mut findings = Vec::new();
-        let node = read(&Arc::new(Source::new("f", text)), &mut findings);
+        let node = read(&Arc::new(Source::new("", "f", text)), &mut findings);
         (node, findings.iter().map(|finding| finding.code).collect())
     }
 
