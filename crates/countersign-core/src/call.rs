@@ -334,6 +334,15 @@ pub struct Metered {
 
 impl Monitor {
     fn meter(&self, call: Resolved, trail: &mut Trail) -> Result<Metered, Refusal> {
+        let (metered, counters) = self.countable(call, trail);
+        let reservation =
+            self.journal.reserve(&counters, trail.begun).map_err(Refusal::RateLimited)?;
+        trail.charges = reservation.into_charges();
+        Ok(metered)
+    }
+
+    /// The call as it is once counted, and the counters that it runs against.
+    fn countable(&self, call: Resolved, trail: &mut Trail) -> (Metered, Vec<Counter>) {
         let Resolved { principal, agent, tool, arguments } = call;
         let arguments = match arguments {
             Value::Null => Arguments::new(Map::new()),
@@ -346,10 +355,7 @@ impl Monitor {
         let canonical = arguments.as_ref().map(Arguments::canonical).unwrap_or_default();
         trail.arguments = canonical.to_vec();
         let counters = self.counters(&principal, &agent, &tool, canonical);
-        let reservation =
-            self.journal.reserve(&counters, trail.begun).map_err(Refusal::RateLimited)?;
-        trail.charges = reservation.into_charges();
-        Ok(Metered { principal, agent, tool, arguments })
+        (Metered { principal, agent, tool, arguments }, counters)
     }
 
     fn counters(
@@ -564,6 +570,84 @@ impl Monitor {
         let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.0))?;
         trail.intent = Some(receipt);
         Ok(Recorded { cleared, call: trail.call.clone() })
+    }
+}
+
+// ── what would be decided ───────────────────────────────────────────────────────────────────────
+
+/// What the pipeline decides of a call up to the watershed, and on what evidence.
+#[derive(Debug)]
+#[must_use]
+pub struct Explained {
+    /// One for each stage that the call passed, in the order of [`Explained::STAGES`].
+    pub passed: Vec<Evidence>,
+    /// What it is refused with by the stage after those; `None` if it passed them all.
+    pub refusal: Option<Refusal>,
+}
+
+impl Explained {
+    /// The stages above the watershed. The last of them, Recorded, is not part of an explanation.
+    pub const STAGES: [&str; 8] = [
+        "authenticated",
+        "resolved",
+        "metered",
+        "validated",
+        "bound",
+        "authorized",
+        "looked_up",
+        "cleared",
+    ];
+}
+
+/// What one stage knows of a call that passed it.
+#[derive(Debug)]
+pub enum Evidence {
+    /// The caller is this agent of the posture.
+    Authenticated(Arc<Agent>),
+    /// The tool is one it was granted.
+    Resolved(Arc<Tool>),
+    /// These counters would be charged. They were neither read nor charged.
+    Metered(Vec<Counter>),
+    /// These are the arguments, and they fit the schema.
+    Validated(Map<String, Value>),
+    /// The caller's own values, by the path of their rule, and the arguments with bound ones put in.
+    Bound(ScopeEvidence, Map<String, Value>),
+    /// These policies permit it, at this clearance.
+    Authorized(Vec<String>, Rung),
+    /// No rule asks a system, and none was asked.
+    LookedUp,
+    /// Nobody need approve it.
+    Cleared,
+}
+
+impl Monitor {
+    /// Takes a call through the stages of [`Monitor::call`] up to [`Cleared`], and no further:
+    /// nothing is counted, recorded or done. What comes of it is words; no stage leaves here.
+    pub fn explain(&self, proposed: Proposed) -> Explained {
+        let mut passed = Vec::new();
+        let refusal = self.rehearse(proposed, &mut passed).err();
+        Explained { passed, refusal }
+    }
+
+    fn rehearse(&self, proposed: Proposed, passed: &mut Vec<Evidence>) -> Result<(), Refusal> {
+        let mut trail = self.trail(&proposed);
+        let call = self.authenticated(proposed, &mut trail)?;
+        passed.push(Evidence::Authenticated(Arc::clone(&call.agent)));
+        let call = self.resolve(call, &mut trail)?;
+        passed.push(Evidence::Resolved(Arc::clone(&call.tool)));
+        let (call, counters) = self.countable(call, &mut trail);
+        passed.push(Evidence::Metered(counters));
+        let call = self.validate(call)?;
+        passed.push(Evidence::Validated(call.arguments.values().clone()));
+        let call = self.bind(call, &mut trail)?;
+        passed.push(Evidence::Bound(call.scope.clone(), call.arguments.values().clone()));
+        let call = self.authorize(call, &mut trail)?;
+        passed.push(Evidence::Authorized(trail.policies, call.clearance));
+        let call = self.look_up(call);
+        passed.push(Evidence::LookedUp);
+        self.clear(call).map(drop)?;
+        passed.push(Evidence::Cleared);
+        Ok(())
     }
 }
 

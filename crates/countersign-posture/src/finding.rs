@@ -270,7 +270,8 @@ pub(crate) fn any_error(findings: &[Finding]) -> bool {
 }
 
 /// `did you mean …?`, if one of the candidates is close to what was written.
-pub(crate) fn did_you_mean<'a>(
+#[must_use]
+pub fn did_you_mean<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {

@@ -13,6 +13,7 @@ mod finding;
 mod input;
 mod load;
 mod node;
+mod places;
 mod posture;
 pub mod schema;
 mod scope;
@@ -23,7 +24,8 @@ mod tool;
 pub use deployment::{
     Algorithm, Deployment, Environment, Issuer, Reference, ReferenceError, Store, load_deployment,
 };
-pub use finding::{Code, Finding, Place, Severity, Source};
+pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean};
 pub use load::{Loaded, Registered, link, load_posture};
+pub use places::Places;
 pub use posture::ClaimMap;
 pub use system::{Backend, SystemSpec};

@@ -6,6 +6,7 @@ use crate::decode::Decoder;
 use crate::deployment::Deployment;
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
 use crate::node::Span;
+use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::system::{self, SystemFile, SystemSpec};
 use crate::tool::{self, ToolFile};
@@ -33,6 +34,8 @@ pub struct Loaded {
     pub organisation: String,
     /// The register of agents, by name.
     pub register: Vec<Registered>,
+    /// Where all of it is written.
+    pub places: Places,
 }
 
 /// What the register says of an agent, for people.
@@ -434,6 +437,7 @@ impl Draft {
             claims: file.claims.clone()?,
             organisation: file.organisation.clone()?,
             register,
+            places: Places { files: self.folder.files.clone() },
         })
     }
 

@@ -1,0 +1,167 @@
+//! Where a posture says what: for explanations, which show the line that a decision rests on.
+
+use crate::finding::{Place, Source};
+use crate::node::{self, Kind, Node, Span};
+use countersign_core::principal::CallerRef;
+use countersign_core::quota::{Counter, Window};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The files of a posture, to look things up in. A file is read again for each question: nobody
+/// asks while calls are served.
+#[derive(Debug)]
+pub struct Places {
+    /// By path relative to the posture folder.
+    pub(crate) files: BTreeMap<String, Arc<Source>>,
+}
+
+/// One step into a file's tree.
+#[derive(Debug, Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    /// The item of a list in which a key has this value.
+    Item(&'a str, &'a str),
+}
+
+use Step::{Item, Key};
+
+impl Places {
+    /// A file of the posture, e.g. `tools/NAME.yaml`; `None` if there is none.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<Place> {
+        self.deepest(path, &[])
+    }
+
+    /// Which client calls as an agent.
+    #[must_use]
+    pub fn identity(&self, agent: &str) -> Option<Place> {
+        self.find(&agent_file(agent), &[Key("identity")])
+    }
+
+    /// An agent's grant of a tool.
+    #[must_use]
+    pub fn grant(&self, agent: &str, tool: &str) -> Option<Place> {
+        self.find(&agent_file(agent), &[Key("grants"), Item("tool", tool)])
+    }
+
+    /// All grants of an agent.
+    #[must_use]
+    pub fn grants(&self, agent: &str) -> Option<Place> {
+        self.find(&agent_file(agent), &[Key("grants")])
+    }
+
+    /// One key of a tool, e.g. `effect`.
+    #[must_use]
+    pub fn tool(&self, tool: &str, key: &str) -> Option<Place> {
+        self.find(&tool_file(tool), &[Key(key)])
+    }
+
+    /// An argument of a tool by its path, with or without numbers in its brackets:
+    /// `parcels[0].account_id`. What is not declared is where its parent is.
+    #[must_use]
+    pub fn argument(&self, tool: &str, path: &str) -> Option<Place> {
+        let mut steps = vec![Key("input")];
+        for (index, part) in path.split('.').enumerate() {
+            let mut names = part.split('[');
+            steps.extend((index > 0).then_some(Key("properties")));
+            steps.extend(names.next().map(Key));
+            steps.extend(names.map(|_each| Key("items")));
+        }
+        self.deepest(&tool_file(tool), &steps)
+    }
+
+    /// The scope rule of a tool for a path.
+    #[must_use]
+    pub fn scope(&self, tool: &str, path: &str) -> Option<Place> {
+        self.find(&tool_file(tool), &[Key("scope"), Key(path)])
+    }
+
+    /// The claim that a part of the caller comes from.
+    #[must_use]
+    pub fn claim(&self, caller: &CallerRef) -> Option<Place> {
+        let steps = match caller {
+            CallerRef::Tenant => [Key("claims"), Key("tenant")],
+            CallerRef::Subject => [Key("claims"), Key("subject")],
+            CallerRef::Actor => [Key("claims"), Key("actor")],
+            CallerRef::Attribute(name) => [Key("attributes"), Key(name)],
+        };
+        self.find(POSTURE, &[&[Key("identity")], steps.as_slice()].concat())
+    }
+
+    /// The limit that a counter of this agent's call of this tool enforces.
+    #[must_use]
+    pub fn limit(&self, agent: &str, tool: &str, counter: &Counter) -> Option<Place> {
+        let key = match counter.window {
+            Window::Minute if counter.identical => "identical_per_minute",
+            Window::Minute => "per_minute",
+            Window::Hour => "per_hour",
+            Window::Session => "per_session",
+        };
+        let own = [Key("limits"), Key(key)];
+        match counter.key.split('/').next()? {
+            "agent" => self.find(&agent_file(agent), &own).or_else(|| self.find(POSTURE, &own)),
+            "tool" => self.find(&tool_file(tool), &own),
+            "grant" => {
+                let grant = [Key("grants"), Item("tool", tool)];
+                self.find(&agent_file(agent), &[grant, own].concat())
+            }
+            "all" => self.find(POSTURE, &[Key("tenant_limits"), Key(key)]),
+            _ => None,
+        }
+    }
+
+    /// Where the last step leads; `None` if one leads nowhere.
+    fn find(&self, file: &str, steps: &[Step<'_>]) -> Option<Place> {
+        let (place, taken) = self.walk(file, steps)?;
+        (taken == steps.len()).then_some(place)
+    }
+
+    /// Where the last step leads that leads anywhere.
+    fn deepest(&self, file: &str, steps: &[Step<'_>]) -> Option<Place> {
+        self.walk(file, steps).map(|(place, _taken)| place)
+    }
+
+    fn walk(&self, file: &str, steps: &[Step<'_>]) -> Option<(Place, usize)> {
+        let source = self.files.get(file)?;
+        let root = node::read(source, &mut Vec::new())?;
+        let mut at = (&root, root.span);
+        let mut taken = 0usize;
+        for step in steps {
+            let Some(next) = step.take(at.0) else { break };
+            at = next;
+            taken = taken.saturating_add(1);
+        }
+        let Span { start, end } = at.1;
+        Some((Place { source: Arc::clone(source), span: start..end }, taken))
+    }
+}
+
+impl Step<'_> {
+    /// The value that it leads to, and where that is written, key included.
+    fn take<'n>(&self, node: &'n Node) -> Option<(&'n Node, Span)> {
+        match (self, &node.kind) {
+            (Key(key), Kind::Map(entries)) => {
+                let entry = entries.iter().find(|entry| entry.key == *key)?;
+                let span = Span { start: entry.key_span.start, end: entry.value.span.end };
+                Some((&entry.value, span))
+            }
+            (Item(key, value), Kind::List(items)) => {
+                let is_it = |item: &&Node| match Key(key).take(item) {
+                    Some((Node { kind: Kind::Text(text), .. }, _)) => text == value,
+                    _ => false,
+                };
+                items.iter().find(is_it).map(|item| (item, item.span))
+            }
+            _ => None,
+        }
+    }
+}
+
+const POSTURE: &str = "posture.yaml";
+
+fn agent_file(agent: &str) -> String {
+    format!("agents/{agent}.yaml")
+}
+
+fn tool_file(tool: &str) -> String {
+    format!("tools/{tool}.yaml")
+}
