@@ -57,7 +57,7 @@ pub(crate) enum Command {
     Init(init::Init),
     /// Read posture and deployment and say everything that is wrong with them
     #[command(after_help = "Example: countersign check examples/acme")]
-    Check(At),
+    Check(check::Check),
     /// Run the gateway: MCP on /mcp, HTTP on /v1
     #[command(after_help = "Example: countersign serve my-gateway")]
     Serve(At),
@@ -76,7 +76,7 @@ impl Command {
         match self {
             Self::Demo(demo) => demo.run(),
             Self::Init(init) => init.run(),
-            Self::Check(at) => check::run(&at.file()),
+            Self::Check(check) => check.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Token(token) => token.run(),
             Self::Audit(audit) => audit.run(),

@@ -5,6 +5,7 @@ mod assemble;
 mod command;
 mod machine;
 mod render;
+mod report;
 
 use clap::Parser;
 use std::process::ExitCode;

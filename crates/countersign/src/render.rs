@@ -1,5 +1,6 @@
 //! What people read on a terminal: findings with carets, tables, failures.
 
+use crate::report::{path, visible};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use countersign_posture::{Finding, Severity};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
@@ -83,8 +84,8 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table
 }
 
-/// Prints findings with the text they are about; returns how many of them are errors.
-pub(crate) fn findings(found: &[Finding]) -> usize {
+/// Prints findings with the text they are about.
+pub(crate) fn findings(found: &[Finding]) {
     let theme = if stdout().is_terminal() && crate::machine::env("NO_COLOR").is_none() {
         GraphicalTheme::unicode()
     } else {
@@ -94,7 +95,7 @@ pub(crate) fn findings(found: &[Finding]) -> usize {
     for finding in found {
         let mut text = String::new();
         let report = miette::Report::new(diagnostic(finding)).with_source_code(NamedSource::new(
-            finding.place.source.path(),
+            path(&finding.place.source),
             finding.place.source.text().to_owned(),
         ));
         if handler.render_report(&mut text, report.as_ref()).is_ok() {
@@ -102,18 +103,16 @@ pub(crate) fn findings(found: &[Finding]) -> usize {
             line("");
         }
     }
-    let errors = found.iter().filter(|f| f.code.severity() == Severity::Error).count();
-    errors
 }
 
 fn diagnostic(finding: &Finding) -> MietteDiagnostic {
-    let (row, column) = finding.place.source.position(finding.place.span.start);
-    let severity = match finding.code.severity() {
+    let (row, column) = finding.position();
+    let severity = match finding.severity() {
         Severity::Error => miette::Severity::Error,
         Severity::Warning => miette::Severity::Warning,
     };
-    let place = format!("{}:{row}:{column}", finding.place.source.path());
-    let mut diagnostic = MietteDiagnostic::new(format!("{place}: {}", finding.message))
+    let place = format!("{}:{row}:{column}", path(&finding.place.source));
+    let mut diagnostic = MietteDiagnostic::new(format!("{place}: {}", visible(&finding.message)))
         .with_code(finding.code.as_str())
         .with_severity(severity);
     if !finding.place.source.text().is_empty() {

@@ -1,31 +1,55 @@
 //! `countersign check`: everything that is wrong, at once.
 
-use super::End;
+use super::{At, End};
 use crate::assemble;
 use crate::render::{self, Failure};
-use std::path::Path;
+use crate::report::{self, Format};
+use countersign_posture::Severity;
+use serde_json::json;
+use std::collections::BTreeSet;
 
-pub(super) fn run(config: &Path) -> Result<End, Failure> {
-    let (read, findings) = assemble::read(config)?;
-    let errors = render::findings(&findings);
-    let warnings = findings.len().saturating_sub(errors);
-    match read {
-        Some(read) => {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    at: At,
+    /// How findings are told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Check {
+    pub(crate) fn run(&self) -> Result<End, Failure> {
+        let (read, findings) = assemble::read(&self.at.file())?;
+        let errors = findings.iter().filter(|f| f.severity() == Severity::Error).count();
+        let warnings = findings.len().saturating_sub(errors);
+        let mut summary = json!({ "errors": errors, "warnings": warnings });
+        let mut line = format!("{errors} errors, {warnings} warnings");
+        if let Some(read) = &read {
             let posture = &read.loaded.posture;
-            let tools: std::collections::BTreeSet<_> =
-                posture.agents.values().flat_map(|agent| agent.grants.keys()).collect();
-            render::line(format_args!(
-                "fine: {} agents, {} granted tools, {} systems; {warnings} warnings; posture {}",
-                posture.agents.len(),
-                tools.len(),
-                read.loaded.systems.len(),
-                posture.digest,
-            ));
-            Ok(End::Fine)
+            let tools = posture.agents.values().flat_map(|agent| agent.grants.keys());
+            let (agents, systems) = (posture.agents.len(), read.loaded.systems.len());
+            let tools = tools.collect::<BTreeSet<_>>().len();
+            let digest = posture.digest.to_string();
+            line = format!(
+                "fine: {agents} agents, {tools} granted tools, {systems} systems; {warnings} warnings; posture {digest}"
+            );
+            summary = json!({
+                "errors": errors, "warnings": warnings, "agents": agents, "granted_tools": tools,
+                "systems": systems, "posture": digest,
+            });
         }
-        None => {
-            render::line(format_args!("{errors} errors, {warnings} warnings"));
-            Ok(End::Findings)
+        match self.format {
+            Format::Text => {
+                render::findings(&findings);
+                render::line(line);
+            }
+            Format::Json => render::line(report::json(&findings, &summary)),
+            Format::Github => {
+                report::github(&findings).for_each(render::line);
+                render::line(line);
+            }
+            Format::Sarif => render::line(report::sarif(&findings)),
         }
+        Ok(if read.is_some() { End::Fine } else { End::Findings })
     }
 }

@@ -1,6 +1,8 @@
 //! One integration binary: the real program, real clients, real databases.
 
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
+mod check;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod crash;

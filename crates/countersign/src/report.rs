@@ -1,0 +1,146 @@
+//! Findings for machines: one JSON object, GitHub's workflow commands, SARIF 2.1.0.
+
+use countersign_posture::{Code, Finding, Severity, Source};
+use serde_json::{Value, json};
+use std::path::{Component, Path, PathBuf};
+
+/// How findings are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// With a caret under what was written
+    Text,
+    /// One JSON object
+    Json,
+    /// Workflow commands: annotations of a pull request on GitHub
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
+
+/// Where a finding's file is, as an editor or CI opens it: relative to the current directory if it
+/// lies in there.
+pub(crate) fn path(source: &Source) -> String {
+    let file: PathBuf = source.file().components().filter(|c| *c != Component::CurDir).collect();
+    let here = std::env::current_dir().unwrap_or_default();
+    visible(&file.strip_prefix(here).unwrap_or(&file).to_string_lossy())
+}
+
+/// The name of a file or a key can hold line ends and terminal commands; here it holds none.
+pub(crate) fn visible(text: &str) -> String {
+    let escaped = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+const fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+/// Where it begins and where it ends, lines and columns from 1, the end not included.
+fn region(finding: &Finding) -> ((usize, usize), (usize, usize)) {
+    let source = &finding.place.source;
+    (finding.position(), source.position(finding.place.span.end))
+}
+
+/// One object: the findings and `summary`.
+pub(crate) fn json(findings: &[Finding], summary: &Value) -> Value {
+    let findings = findings.iter().map(|finding| {
+        let ((line, column), (end_line, end_column)) = region(finding);
+        let Finding { code, place, message, help } = finding;
+        json!({
+            "code": code.as_str(), "severity": word(code.severity()), "file": path(&place.source),
+            "line": line, "column": column, "end_line": end_line, "end_column": end_column,
+            "message": message, "help": help,
+        })
+    });
+    json!({ "findings": findings.collect::<Vec<_>>(), "summary": summary })
+}
+
+/// One workflow command for each finding.
+pub(crate) fn github(findings: &[Finding]) -> impl Iterator<Item = String> {
+    findings.iter().map(|finding| {
+        let ((line, column), (end_line, end_column)) = region(finding);
+        let Finding { code, place, message, help } = finding;
+        let help = help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
+        let severity = word(code.severity());
+        let file = property(&path(&place.source));
+        let end = if line == end_line { format!(",endColumn={end_column}") } else { String::new() };
+        let message = data(&format!("{message}{help}"));
+        format!(
+            "::{severity} file={file},line={line},endLine={end_line},col={column}{end},title={code}::{message}"
+        )
+    })
+}
+
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// A log with one run. Every code is a rule, found or not, so that what was mended can be told from
+/// what was not looked for.
+pub(crate) fn sarif(findings: &[Finding]) -> Value {
+    let rules = Code::ALL.iter().map(|code| {
+        let page = format!("docs/lints.md#{code}");
+        json!({
+            "id": code.as_str(),
+            "shortDescription": { "text": code.summary() },
+            "help": { "text": format!("See {page}"), "markdown": format!("See [{page}]({page})") },
+            "defaultConfiguration": { "level": word(code.severity()) },
+        })
+    });
+    let results = findings.iter().map(|finding| {
+        let ((line, column), (end_line, end_column)) = region(finding);
+        let Finding { code, place, message, help } = finding;
+        let help = help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        json!({
+            "ruleId": code.as_str(),
+            "ruleIndex": Code::ALL.iter().position(|known| known == code),
+            "level": word(code.severity()),
+            "message": { "text": format!("{message}{help}") },
+            "locations": [{ "physicalLocation": {
+                "artifactLocation": artifact(&path(&place.source)),
+                "region": {
+                    "startLine": line, "startColumn": column,
+                    "endLine": end_line, "endColumn": end_column,
+                },
+            } }],
+        })
+    });
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "countersign",
+                "semanticVersion": env!("CARGO_PKG_VERSION"),
+                "rules": rules.collect::<Vec<_>>(),
+            } },
+            "columnKind": "unicodeCodePoints",
+            "results": results.collect::<Vec<_>>(),
+        }],
+    })
+}
+
+fn artifact(path: &str) -> Value {
+    let uri: String = path
+        .bytes()
+        .map(|byte| match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    match Path::new(path).is_absolute() {
+        true => json!({ "uri": format!("file://{uri}") }),
+        false => json!({ "uri": uri, "uriBaseId": "%SRCROOT%" }),
+    }
+}
