@@ -16,6 +16,8 @@ pub const ATTRIBUTE_VALUES_MAX: usize = 1_000;
 pub const ISSUES_SHOWN_MAX: usize = 10;
 /// Longest claimed tool name, or failure detail, kept in a record, in bytes.
 pub const DETAIL_BYTES_MAX: usize = 2_048;
+/// Longest reason that a hand-written policy gives the agent, in bytes.
+pub const REASON_BYTES_MAX: usize = 300;
 /// Longest result kept whole in the journal, in bytes; above it, its digest and size are kept.
 pub const RESULT_BYTES_RECORDED_MAX: usize = 64 * 1024;
 /// Largest integer that RFC 8785 keeps apart from its neighbours: 2^53 − 1.

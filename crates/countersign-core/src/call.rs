@@ -88,7 +88,7 @@ use crate::principal::Principal;
 use crate::quota::{Counter, Limits, Window};
 use crate::record::Kind;
 use crate::refusal::{
-    Applied, AuthenticationFailure, Fault, Public, Refusal, SystemFault, SystemFaultKind,
+    Applied, AuthenticationFailure, Fault, Forbidden, Public, Refusal, SystemFault, SystemFaultKind,
 };
 use crate::scope::{self, ScopeEvidence};
 use crate::screen;
@@ -505,14 +505,15 @@ impl Monitor {
             tool: &tool.name,
             arguments: arguments.values(),
             scope: &scope,
+            now: trail.begun,
         };
         let Permission { determining, clearance } =
             self.pdp.decide(&question).map_err(|denial| match denial {
-                Denial::Forbidden(policies) => Refusal::Forbidden(policies),
+                Denial::Forbidden(forbidden) => Refusal::Forbidden(forbidden),
                 Denial::Undecided(policy) => Refusal::Undecided(policy),
             })?;
         if determining.is_empty() {
-            return Err(Refusal::Forbidden(Vec::new())); // A permission nobody gave is none.
+            return Err(Refusal::Forbidden(Forbidden::default())); // A permission nobody gave is none.
         }
         trail.policies = determining;
         // INVARIANT: no policy lowers a tool's rung; the ladder's step is the least clearance.
@@ -919,7 +920,7 @@ impl Monitor {
             .with("code", refusal.code())
             .body("claimed_tool", cut(&trail.claimed))
             .body("detail", cut(&refusal.detail()));
-        if let Refusal::Forbidden(policies) = &refusal {
+        if let Refusal::Forbidden(Forbidden { policies, .. }) = &refusal {
             entry = entry.with("policies", policies.clone());
         }
         let entry = bounded(entry, "arguments", &trail.arguments).charged(trail.charges);

@@ -8,7 +8,7 @@ use crate::id::{AgentId, Digest, Timestamp, ToolName};
 use crate::principal::Principal;
 use crate::quota::{Counter, LimitReached, Reservation};
 use crate::record::Entry;
-use crate::refusal::{Applied, AuthenticationFailure, SystemFault};
+use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::scope::ScopeEvidence;
 use crate::tool::Rung;
 use serde_json::{Map, Value};
@@ -93,6 +93,8 @@ pub struct Question<'a> {
     pub arguments: &'a Map<String, Value>,
     /// The values found where scope rules look.
     pub scope: &'a ScopeEvidence,
+    /// When the call began.
+    pub now: Timestamp,
 }
 
 /// A permission by policy.
@@ -108,7 +110,7 @@ pub struct Permission {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     /// No policy permits, or these forbid.
-    Forbidden(Vec<String>),
+    Forbidden(Forbidden),
     /// This one could not be evaluated.
     Undecided(String),
 }

@@ -22,14 +22,25 @@ pub enum Refusal {
     InvalidArguments(Vec<Issue>),
     /// An argument reaches outside what the caller may touch.
     OutOfScope(ScopeViolation),
-    /// Policy does not permit it. These policies forbade, if any did.
-    Forbidden(Vec<String>),
+    /// Policy does not permit it.
+    Forbidden(Forbidden),
     /// Policy could not be evaluated: never a permission.
     Undecided(String),
     /// A person must agree first.
     ApprovalRequired(Rung),
     /// The intent could not be made durable.
     JournalUnavailable(String),
+}
+
+/// Which policies forbid a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forbidden {
+    /// Their ids; empty if none forbids and none permits either.
+    pub policies: Vec<String>,
+    /// What one of them says to the agent: a line, at most [`REASON_BYTES_MAX`] bytes.
+    ///
+    /// [`REASON_BYTES_MAX`]: crate::bound::REASON_BYTES_MAX
+    pub reason: Option<String>,
 }
 
 /// Why a credential is not accepted.
@@ -170,9 +181,9 @@ impl Refusal {
                 )
             },
             Self::OutOfScope(violation) => out_of_scope(code, violation),
-            Self::Forbidden(_) => Public::new(
+            Self::Forbidden(Forbidden { reason, .. }) => Public::new(
                 code,
-                "Policy does not permit this call.",
+                reason.as_deref().unwrap_or("Policy does not permit this call."),
                 "Do not repeat it; answer with what you have, or say that you may not do this.",
             ),
             Self::Undecided(_) => Public::new(
@@ -213,8 +224,12 @@ impl Refusal {
                 .collect::<Vec<_>>()
                 .join("; "),
             Self::OutOfScope(violation) => format!("{} is not the caller's", violation.path),
-            Self::Forbidden(policies) if policies.is_empty() => "no policy permits it".to_owned(),
-            Self::Forbidden(policies) => format!("forbidden by {}", policies.join(", ")),
+            Self::Forbidden(Forbidden { policies, .. }) if policies.is_empty() => {
+                "no policy permits it".to_owned()
+            }
+            Self::Forbidden(Forbidden { policies, .. }) => {
+                format!("forbidden by {}", policies.join(", "))
+            }
             Self::Undecided(policy) => format!("could not be evaluated: {policy}"),
             Self::ApprovalRequired(rung) => {
                 format!("rung {}: no gate is configured", rung.number())

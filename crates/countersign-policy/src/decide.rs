@@ -6,6 +6,7 @@ use cedar_policy::{
     Response, RestrictedExpression,
 };
 use countersign_core::port::{Denial, Pdp, Permission, Question};
+use countersign_core::refusal::Forbidden;
 use countersign_core::tool::Rung;
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -15,7 +16,7 @@ impl Pdp for Bundle {
     /// once more at the clearance they ask for: what a person's approval could not make right is
     /// not put before a person.
     fn decide(&self, question: &Question<'_>) -> Result<Permission, Denial> {
-        let slice = self.slice(question.tool).ok_or(Denial::Forbidden(Vec::new()))?;
+        let slice = self.slice(question.tool).ok_or(Denial::Forbidden(Forbidden::default()))?;
         let forbidding = match slice.decide_at(question, Rung::UNGATED)? {
             Verdict::Permitted(determining) => {
                 return Ok(Permission { determining, clearance: Rung::UNGATED });
@@ -49,7 +50,7 @@ fn verdict(response: &Response) -> Result<Verdict, Denial> {
     let policies: BTreeSet<&PolicyId> = response.diagnostics().reason().collect();
     let policies: Vec<String> = policies.into_iter().map(name).collect();
     match response.decision() {
-        Decision::Allow if policies.is_empty() => Err(Denial::Forbidden(policies)),
+        Decision::Allow if policies.is_empty() => Err(Denial::Forbidden(Forbidden::default())),
         Decision::Allow => Ok(Verdict::Permitted(policies)),
         Decision::Deny => Ok(Verdict::Forbidden(policies)),
     }
@@ -112,10 +113,14 @@ impl Slice {
         Some(Rung::new(step.parse().unwrap_or(u8::MAX)))
     }
 
-    /// A refusal for what forbids whatever anybody approves.
+    /// A refusal for what forbids whatever anybody approves, with the first reason that is given.
     fn refusal(&self, forbidding: &[String]) -> Denial {
         let lasting = forbidding.iter().filter(|policy| self.gate(policy).is_none());
-        Denial::Forbidden(lasting.cloned().collect())
+        let policies: Vec<String> = lasting.cloned().collect();
+        let mut reasons =
+            policies.iter().filter_map(|id| self.policies.annotation(&PolicyId::new(id), "reason"));
+        let reason = reasons.next().map(str::to_owned);
+        Denial::Forbidden(Forbidden { policies, reason })
     }
 }
 

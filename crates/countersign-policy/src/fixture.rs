@@ -135,6 +135,7 @@ pub(crate) fn ask(
         tool: &ToolName::new(tool).unwrap(),
         arguments: arguments.as_object().unwrap(),
         scope,
+        now: Timestamp::from_secs(0),
     })
 }
 

@@ -4,7 +4,7 @@
 use crate::world::{Acts, World, now, values};
 use countersign_core::call::{Answer, Door, Proposed};
 use countersign_core::port::{Credential, Denial, Permission};
-use countersign_core::refusal::Public;
+use countersign_core::refusal::{Forbidden, Public};
 use countersign_core::tool::{Effect, Rung};
 use serde_json::{Value, json};
 
@@ -56,7 +56,9 @@ fn a_refused_call_touches_no_system_and_is_noted_once() {
         ("invalid_arguments", "get_usage", Value::Null, nothing),
         ("out_of_scope", "get_usage", json!({"account": "t2"}), nothing),
         ("out_of_scope", "get_usage", json!({"account": "invented"}), nothing),
-        ("forbidden", "get_usage", fitting(), |b| b.decision = Err(Denial::Forbidden(vec![]))),
+        ("forbidden", "get_usage", fitting(), |b| {
+            b.decision = Err(Denial::Forbidden(Forbidden::default()))
+        }),
         ("undecided", "get_usage", fitting(), |b| b.decision = Err(Denial::Undecided("p".into()))),
         ("forbidden", "get_usage", fitting(), |b| {
             b.decision = Ok(Permission { determining: vec![], clearance: Rung::UNGATED });
@@ -78,6 +80,17 @@ fn a_refused_call_touches_no_system_and_is_noted_once() {
         world.change(|behaviour| *behaviour = crate::world::Behaviour::default());
         assert_eq!(code(world.call("get_usage", fitting())), "completed");
     }
+}
+
+#[test]
+fn a_policy_tells_the_agent_its_reason_and_the_journal_its_name() {
+    let reason = Some("Refunds are made on working days.".to_owned());
+    let policies = vec!["working-days".to_owned()];
+    let forbidden = Forbidden { policies, reason: reason.clone() };
+    let world = World::with(|b| b.decision = Err(Denial::Forbidden(forbidden)));
+    let public = told(world.call("get_usage", fitting()));
+    assert_eq!((public.code, Some(public.message)), ("forbidden", reason));
+    assert_eq!(world.last_header()["policies"], json!(["working-days"]));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use cedar_policy::{Decision, PolicyId, Response};
 use countersign_core::id::ToolName;
 use countersign_core::port::{Denial, Permission};
 use countersign_core::principal::{CallerRef, Principal};
+use countersign_core::refusal::Forbidden;
 use countersign_core::scope::{ScopeEvidence, ScopeRule};
 use countersign_core::tool::{Effect, Rung, Tool};
 use proptest::prelude::*;
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 
 fn forbidden(policies: &[&str]) -> Result<Permission, Denial> {
-    Err(Denial::Forbidden(policies.iter().map(|&policy| policy.to_owned()).collect()))
+    let policies = policies.iter().map(|&policy| policy.to_owned()).collect();
+    Err(Denial::Forbidden(Forbidden { policies, reason: None }))
 }
 
 fn permitted(policy: &str, rung: u8) -> Result<Permission, Denial> {
@@ -75,7 +77,7 @@ fn a_permission_that_no_policy_gave_is_none() {
     };
     let given = Verdict::Permitted(vec!["a".to_owned(), "b".to_owned()]);
     assert_eq!(verdict(&response(&["b", "a"])), Ok(given));
-    assert_eq!(verdict(&response(&[])), Err(Denial::Forbidden(Vec::new())));
+    assert_eq!(verdict(&response(&[])), Err(Denial::Forbidden(Forbidden::default())));
 }
 
 #[test]
@@ -385,7 +387,7 @@ fn principal_by_tool_by_outcome() {
                             Ok(permission) => {
                                 format!("permitted at {}", permission.clearance.number())
                             }
-                            Err(Denial::Forbidden(policies)) => {
+                            Err(Denial::Forbidden(Forbidden { policies, .. })) => {
                                 format!("forbidden {}", policies.join(" "))
                             }
                             Err(Denial::Undecided(policy)) => format!("undecided {policy}"),
@@ -488,7 +490,7 @@ proptest! {
                 let mut arguments = arguments;
                 arguments["who"] = json!("user");
                 let decision = ask(bundle, ("copilot", "all-of-it"), &caller, &arguments, &found);
-                let Err(Denial::Forbidden(policies)) = decision else {
+                let Err(Denial::Forbidden(Forbidden { policies, .. })) = decision else {
                     return Err(TestCaseError::fail(format!("{decision:?}")));
                 };
                 prop_assert!(policies.iter().any(|policy| policy.starts_with("all-of-it.scope.")));
