@@ -30,6 +30,8 @@ pub(crate) struct Owner {
 pub(crate) struct GrantEntry {
     pub(crate) tool: Spanned<ToolName>,
     pub(crate) limits: Limits,
+    /// Whether it says by whom and when it was reviewed.
+    pub(crate) reviewed: bool,
     /// The whole entry.
     pub(crate) span: Span,
 }
@@ -89,13 +91,12 @@ fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
     let mut fields = decoder.fields(Item { name: "grants", node })?;
     let tool = fields.required(decoder, "tool").and_then(|item| decoder.name(item, ToolName::new));
     fields.required(decoder, "reason").and_then(|item| decoder.line(item));
-    fields.optional("reviewed_by").and_then(|item| decoder.line(item));
-    if let Some(item) = fields.optional("reviewed_on") {
-        check_date(decoder, item);
-    }
+    let by = fields.optional("reviewed_by").map(|item| decoder.line(item));
+    let on = fields.optional("reviewed_on").map(|item| check_date(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     fields.finish(decoder);
-    Some(GrantEntry { tool: tool?, limits: limits.unwrap_or_default(), span: node.span })
+    let reviewed = by.is_some() && on.is_some();
+    Some(GrantEntry { tool: tool?, limits: limits.unwrap_or_default(), reviewed, span: node.span })
 }
 
 fn check_date(decoder: &mut Decoder, item: Item<'_>) {

@@ -32,6 +32,10 @@ pub const CONCURRENCY_MAX: u32 = 256;
 pub const CONCURRENCY_DEFAULT: u32 = 4;
 /// Longest value of a deployment reference that is read from a file, in bytes.
 pub const REFERENCE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest time that a draft waits for its approvers, in seconds.
+pub const GATE_EXPIRES_SECONDS_MAX: u32 = 30 * 86_400;
+/// Most people named as a tool's approvers.
+pub const APPROVERS_MAX: usize = 64;
 /// Most values of an enumeration that a message lists.
 pub const VALUES_SHOWN_MAX: usize = 10;
 /// Most characters of a name sent by an agent that a message repeats.

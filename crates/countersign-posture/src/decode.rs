@@ -4,7 +4,7 @@ use crate::bound::LINE_BYTES_MAX;
 use crate::finding::{Code, Finding, Place, Source, did_you_mean};
 use crate::node::{Entry, Kind, Node, Span};
 use countersign_core::id::IdError;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
@@ -71,6 +71,16 @@ impl Decoder {
     /// What was written there.
     pub(crate) fn written(&self, span: Span) -> &str {
         self.source.text().get(span.start..span.end).unwrap_or_default()
+    }
+
+    /// A stretch of a text in the file; all of it where the file writes it otherwise (quoted,
+    /// folded).
+    pub(crate) fn within(&self, whole: Span, text: &str, range: &Range<usize>) -> Span {
+        if self.written(whole) != text {
+            return whole;
+        }
+        let at = |offset: usize| whole.start.saturating_add(offset);
+        Span { start: at(range.start), end: at(range.end) }
     }
 
     fn wrong_type(&mut self, item: Item<'_>, expected: &str) {
@@ -327,6 +337,11 @@ impl<'a> Fields<'a> {
         self.known.push(key);
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(Item { name: &entry.key, node: &entry.value })
+    }
+
+    /// Where the mapping begins.
+    pub(crate) fn open(&self) -> Span {
+        self.open
     }
 
     pub(crate) fn required(

@@ -5,6 +5,7 @@ use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::{Code, Finding, Place, Source, any_error, sort};
 use crate::load::{ReadError, read_text};
 use crate::node::{Entry, Kind, Node, Span};
+use crate::secret;
 use countersign_core::id::{IssuerId, SystemName};
 use secrecy::SecretString;
 use std::{
@@ -169,9 +170,10 @@ pub fn load_deployment(file: &Path) -> (Option<Deployment>, Vec<Finding>) {
             return (None, vec![Finding { code, place, message, help: None }]);
         }
     };
-    let mut decoder = Decoder::new(Arc::new(Source::new(&base, name, text)));
+    let (source, mut findings) = secret::blotted(Source::new(&base, name, text));
+    let mut decoder = Decoder::new(source);
     let deployment = decode(&mut decoder, base);
-    let mut findings = decoder.findings;
+    findings.append(&mut decoder.findings);
     sort(&mut findings);
     (deployment.filter(|_| !any_error(&findings)), findings)
 }
@@ -183,8 +185,11 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let environment = fields
         .required(decoder, "environment")
         .and_then(|item| decoder.choice(item, &ENVIRONMENTS));
-    let listen = fields.required(decoder, "listen").and_then(|item| address(decoder, item));
+    let listen = fields
+        .required(decoder, "listen")
+        .and_then(|item| Some(Spanned { value: address(decoder, item)?, span: item.span() }));
     let public_url = fields.required(decoder, "public_url").and_then(|item| url(decoder, item));
+    let tls = fields.optional("tls").map(|item| decode_tls(decoder, item));
     let allowed_hosts = fields.optional("allowed_hosts").map(|item| decoder.lines(item));
     let allowed_origins = fields.optional("allowed_origins").map(|item| decoder.lines(item));
     let issuers = fields.optional("issuers");
@@ -199,9 +204,10 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
     let statement_logs = fields.optional("statement_logs").and_then(|item| path(decoder, item));
     fields.finish(decoder);
+    check_plaintext(decoder, environment, listen.as_ref(), tls.is_some());
     let development_issuer = development.as_ref().is_some_and(|flag| flag.value);
     if let Some(flag) = development.filter(|flag| flag.value) {
-        check_development(decoder, &flag, environment, listen);
+        check_development(decoder, &flag, environment, listen.as_ref());
     } else if trusts_nobody {
         let span = Span { start: node.span.start, end: node.span.start };
         decoder.report(Code::NoIssuer, span, "nobody's tokens are accepted");
@@ -212,7 +218,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         base,
         posture: posture?,
         environment: environment?,
-        listen: listen?,
+        listen: listen?.value,
         public_url: public_url?,
         allowed_hosts: values(allowed_hosts),
         allowed_origins: values(allowed_origins),
@@ -240,17 +246,40 @@ fn check_development(
     decoder: &mut Decoder,
     flag: &Spanned<bool>,
     environment: Option<Environment>,
-    listen: Option<SocketAddr>,
+    listen: Option<&Spanned<SocketAddr>>,
 ) {
     if environment == Some(Environment::Production) {
         let message = "`development_issuer` is not for production: it gives anybody a token";
         decoder.report(Code::DevelopmentIssuer, flag.span, message);
     }
-    if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+    if listen.is_some_and(|listen| !listen.value.ip().is_loopback()) {
         let message = "`development_issuer` needs `listen` on a loopback address";
         decoder.report(Code::DevelopmentIssuer, flag.span, message);
         decoder.help("listen on `127.0.0.1`");
     }
+}
+
+/// Tokens and customers' data cross no network in the clear.
+fn check_plaintext(
+    decoder: &mut Decoder,
+    environment: Option<Environment>,
+    listen: Option<&Spanned<SocketAddr>>,
+    behind_proxy: bool,
+) {
+    let Some(listen) = listen.filter(|listen| !listen.value.ip().is_loopback()) else { return };
+    if environment == Some(Environment::Production) && !behind_proxy {
+        let message =
+            format!("`{}` is reached from other machines, without encryption", listen.value);
+        decoder.report(Code::PlaintextListener, listen.span, message);
+        decoder.help("listen on a loopback address, or say what ends TLS before it: `tls: { terminated_by: … }`");
+    }
+}
+
+/// What ends TLS before the gateway: a declaration for those who review the deployment.
+fn decode_tls(decoder: &mut Decoder, item: Item<'_>) {
+    let Some(mut fields) = decoder.fields(item) else { return };
+    fields.required(decoder, "terminated_by").and_then(|item| decoder.line(item));
+    fields.finish(decoder);
 }
 
 fn path(decoder: &mut Decoder, item: Item<'_>) -> Option<PathBuf> {

@@ -38,6 +38,10 @@ impl Source {
     pub fn text(&self) -> &str {
         &self.text
     }
+    /// The same file with another text of the same length and lines.
+    pub(crate) fn with_text(self, text: String) -> Self {
+        Self { text, ..self }
+    }
     /// Line and column of a byte offset, both from 1; the column counts characters.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {
@@ -126,6 +130,8 @@ codes! {
     EmptyFile Error "empty-file",
     /// A file whose name differs from the name inside.
     FileName Error "file-name",
+    /// Something of the form of a credential, which everybody who reads the file then has.
+    InlineSecret Error "inline-secret",
     // YAML.
     /// Not YAML.
     YamlSyntax Error "yaml-syntax",
@@ -173,8 +179,23 @@ codes! {
     /// A pattern that the linear-time engine does not take.
     BadPattern Error "bad-pattern",
     /// A pattern that also matches a part of the text.
-    UnanchoredPattern Warning "unanchored-pattern",
+    UnanchoredPattern Error "unanchored-pattern",
+    /// A string of which nothing says what it may be.
+    LooseString Error "loose-string",
+    /// Money that is not counted in whole units.
+    MoneyType Error "money-type",
+    // A tool's description.
+    /// A description that tells the model what to do.
+    DescriptionCommands Warning "description-commands",
+    /// Two tools that a model could take for one another.
+    AlikeTools Warning "alike-tools",
     // A tool's scope.
+    /// A tool that nothing ties to the caller: it reads every tenant's rows.
+    UnscopedTool Error "unscoped-tool",
+    /// An argument by which the model may name what is another tenant's.
+    UnscopedIdentifier Error "unscoped-identifier",
+    /// A `public` where something else already says who may name or read it.
+    IdlePublic Error "idle-public",
     /// A scoped argument that the input does not declare.
     ScopePath Error "scope-path",
     /// A scoped argument that may be left out.
@@ -192,11 +213,26 @@ codes! {
     SeveralStatements Error "several-statements",
     /// A read that does not begin as one.
     ReadStatement Error "read-statement",
+    /// Text put into the statement instead of bound to it.
+    SqlInterpolation Error "sql-interpolation",
+    /// An effect whose statement does not name the caller's tenant.
+    EffectTenant Error "effect-tenant",
     /// A placeholder that is neither an argument nor bound.
     UnknownPlaceholder Error "unknown-placeholder",
     /// An argument that the statement does not use.
     UnusedArgument Warning "unused-argument",
+    // Gates and grants.
+    /// An effect for which people must be asked, and nobody who is.
+    GateApprovers Error "gate-approvers",
+    /// A gate before an effect for which nobody is asked.
+    IdleGate Error "idle-gate",
+    /// In production, the grant of an effect that nobody reviewed.
+    UnreviewedGrant Error "unreviewed-grant",
+    /// A tool that no agent is granted.
+    UngrantedTool Warning "ungranted-tool",
     // The deployment.
+    /// In production, a listener that strangers reach without encryption.
+    PlaintextListener Error "plaintext-listener",
     /// The development issuer where a stranger could reach it.
     DevelopmentIssuer Error "development-issuer",
     /// Nobody whose tokens are accepted.

@@ -1,17 +1,28 @@
 //! `input:` of a tool → JSON Schema, closed and bounded.
 //!
-//! The keywords are JSON Schema's own, a small set of them, and all objects are closed and all
-//! their members required unless `optional: true` says otherwise. What would let an agent send
-//! something without bound is an error here, not a surprise later.
+//! The keywords are JSON Schema's own, a small set of them, and two of ours: `text` marks free text,
+//! `public` says why an identifier needs no scope rule. All objects are closed and all their members
+//! required unless `optional: true` says otherwise. What would let an agent send something without
+//! bound, or name anything at all, is an error here, not a surprise later.
 
-use crate::bound::{DESCRIPTION_BYTES_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX};
+use crate::bound::{LINE_BYTES_MAX, PATTERN_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::Code;
+use crate::lint;
 use crate::node::{Entry, Kind, Span};
 use crate::schema;
 use countersign_core::bound::{SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX};
+use regex_syntax::hir::Look;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+
+/// What `input:` says.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    pub(crate) arguments: Arguments,
+    /// At any depth.
+    pub(crate) identifiers: Vec<Identifier>,
+}
 
 /// One argument as declared.
 #[derive(Debug)]
@@ -24,6 +35,16 @@ pub(crate) struct Argument {
 
 /// Arguments by name.
 pub(crate) type Arguments = BTreeMap<String, Argument>;
+
+/// A string that is neither free text nor one of a list: it may name what is another tenant's.
+#[derive(Debug)]
+pub(crate) struct Identifier {
+    /// As a scope rule would write it.
+    pub(crate) path: String,
+    pub(crate) span: Span,
+    /// Where `public` says why it needs no rule.
+    pub(crate) public: Option<Span>,
+}
 
 /// The closed object that holds `arguments`. `None` if one of them is broken.
 pub(crate) fn object(arguments: &Arguments) -> Option<Map<String, Value>> {
@@ -43,24 +64,19 @@ pub(crate) fn object(arguments: &Arguments) -> Option<Map<String, Value>> {
     ]))
 }
 
-/// Reads `input:` or a nested `properties:`.
-pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Arguments {
-    let entries = decoder.entries(item).unwrap_or_default();
-    entries.iter().map(|entry| decode_argument(decoder, entry)).collect()
+/// Reads `input:`.
+pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Input {
+    let mut reader = Reader { decoder, path: String::new(), identifiers: Vec::new() };
+    let arguments = reader.properties(item);
+    Input { arguments, identifiers: reader.identifiers }
 }
 
-fn decode_argument(decoder: &mut Decoder, entry: &Entry) -> (String, Argument) {
-    let Entry { key, key_span, value } = entry;
-    if let Some(problem) = identifier(key) {
-        decoder.report(Code::BadName, *key_span, format!("`{key}` {problem}"));
-    }
-    let mut optional = false;
-    let schema = decoder.fields(Item { name: key, node: value }).and_then(|mut fields| {
-        let flag = fields.optional("optional").and_then(|item| decoder.boolean(item));
-        optional = flag.unwrap_or(false);
-        decode_schema(decoder, fields, Item { name: key, node: value })
-    });
-    (key.clone(), Argument { schema, optional, span: *key_span })
+/// Goes down into an input and gathers the identifiers in it.
+struct Reader<'d> {
+    decoder: &'d mut Decoder,
+    /// Where it stands, as a scope rule would write it.
+    path: String,
+    identifiers: Vec<Identifier>,
 }
 
 /// Why a text cannot be an argument's name, as what follows the name. Such names need no quoting in
@@ -104,7 +120,7 @@ impl Type {
     /// The keywords that say something about it, beside `type`, `description`, `enum`, `const`.
     const fn keywords(self) -> &'static [&'static str] {
         match self {
-            Self::String => &["pattern", "minLength", "maxLength"],
+            Self::String => &["pattern", "minLength", "maxLength", "text", "public"],
             Self::Integer | Self::Number => &["minimum", "maximum"],
             Self::Boolean => &[],
             Self::Array => &["items", "minItems", "maxItems", "uniqueItems"],
@@ -120,7 +136,7 @@ impl Type {
     }
 }
 
-const KEYWORDS: [&str; 12] = [
+const KEYWORDS: [&str; 14] = [
     "enum",
     "const",
     "minimum",
@@ -128,6 +144,8 @@ const KEYWORDS: [&str; 12] = [
     "pattern",
     "minLength",
     "maxLength",
+    "text",
+    "public",
     "items",
     "minItems",
     "maxItems",
@@ -138,15 +156,136 @@ const KEYWORDS: [&str; 12] = [
 /// The keywords found, by name.
 type Found<'a> = BTreeMap<&'static str, Item<'a>>;
 
-fn decode_schema(decoder: &mut Decoder, mut fields: Fields<'_>, at: Item<'_>) -> Option<Value> {
-    let kind = fields.required(decoder, "type").and_then(|item| decoder.choice(item, &TYPES));
-    let description = fields.optional("description");
-    let description = description.and_then(|item| decoder.text(item, DESCRIPTION_BYTES_MAX));
-    let found: Found<'_> =
-        KEYWORDS.iter().filter_map(|&key| Some((key, fields.optional(key)?))).collect();
-    fields.finish(decoder);
-    let kind = kind?;
-    for (keyword, item) in &found {
+impl Reader<'_> {
+    /// Reads `input:` or a nested `properties:`.
+    fn properties(&mut self, item: Item<'_>) -> Arguments {
+        let entries = self.decoder.entries(item).unwrap_or_default();
+        entries.iter().map(|entry| self.argument(entry)).collect()
+    }
+
+    fn argument(&mut self, entry: &Entry) -> (String, Argument) {
+        let Entry { key, key_span, value } = entry;
+        if let Some(problem) = identifier(key) {
+            self.decoder.report(Code::BadName, *key_span, format!("`{key}` {problem}"));
+        }
+        let above = self.path.len();
+        if above > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(key);
+        let at = Item { name: key, node: value };
+        let mut optional = false;
+        let schema = self.decoder.fields(at).and_then(|mut fields| {
+            let flag = fields.optional("optional").and_then(|item| self.decoder.boolean(item));
+            optional = flag.unwrap_or(false);
+            self.schema(fields, at)
+        });
+        self.path.truncate(above);
+        (key.clone(), Argument { schema, optional, span: *key_span })
+    }
+
+    fn schema(&mut self, mut fields: Fields<'_>, at: Item<'_>) -> Option<Value> {
+        let decoder = &mut *self.decoder;
+        let kind = fields.required(decoder, "type").and_then(|item| decoder.choice(item, &TYPES));
+        let description = fields.optional("description");
+        let description = description.and_then(|item| lint::description(decoder, item));
+        let found: Found<'_> =
+            KEYWORDS.iter().filter_map(|&key| Some((key, fields.optional(key)?))).collect();
+        fields.finish(decoder);
+        let kind = kind?;
+        check_keywords(decoder, &found, kind);
+        let name = self.path.rsplit('.').next().unwrap_or_default();
+        if lint::is_money(name) && !counts(kind, &found) {
+            let message = format!("`{name}` is money, and money is counted in whole units");
+            decoder.report(Code::MoneyType, at.span(), message);
+            decoder.help("make it an integer, in the smallest unit: `amount_cents`");
+        }
+        let mut schema = match kind {
+            Type::String => self.string(&found, at),
+            Type::Integer | Type::Number => number(self.decoder, &found, kind, at),
+            Type::Boolean => Some(Map::new()),
+            Type::Array => self.array(&found, at),
+            Type::Object => self.nested(&found, at),
+        }?;
+        constants(self.decoder, &found, kind, &mut schema)?;
+        schema.insert("type".to_owned(), Value::from(kind.as_str()));
+        if let Some(description) = description {
+            schema.insert("description".to_owned(), Value::from(description));
+        }
+        Some(Value::Object(schema))
+    }
+
+    fn string(&mut self, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
+        let decoder = &mut *self.decoder;
+        let listed = is_listed(found);
+        let text = found.get("text").and_then(|&item| decoder.boolean(item)) == Some(true);
+        let public = found.get("public").map(|&item| {
+            lint::sentence(decoder, item);
+            item.span()
+        });
+        if let Some(span) = public.filter(|_| listed || text) {
+            let what = if listed { "values that are listed" } else { "free text" };
+            decoder.report(Code::IdlePublic, span, format!("`public` says nothing about {what}"));
+            decoder.help("take it out");
+        }
+        if !listed && !text && found.contains_key("pattern") {
+            let path = self.path.clone();
+            self.identifiers.push(Identifier { path, span: at.span(), public });
+        }
+        if listed && text {
+            let message = "`text` says that anything may be sent, and the values are listed";
+            decoder.report(Code::SchemaConflict, at.span(), message);
+        } else if !listed && !text && !found.contains_key("pattern") {
+            let message = format!("`{}` takes any text, and nothing says what it is", at.name);
+            decoder.report(Code::LooseString, at.span(), message);
+            decoder.help("list its values in `enum`, give it a `pattern`, or mark free text with `text: true` and `maxLength`");
+        } else if text && !found.contains_key("maxLength") {
+            unbounded(decoder, at, "text", "`maxLength`");
+        }
+        let mut schema = Map::new();
+        sizes(decoder, found, ("minLength", "maxLength"), &mut schema)?;
+        if let Some(&item) = found.get("pattern") {
+            let pattern = decoder.text(item, PATTERN_BYTES_MAX)?;
+            let ends = check_pattern(decoder, pattern, item.span())?;
+            if !ends && !found.contains_key("maxLength") {
+                unbounded(decoder, at, "text", "`maxLength`, or a pattern that ends");
+            }
+            schema.insert("pattern".to_owned(), Value::from(pattern));
+        }
+        Some(schema)
+    }
+
+    fn array(&mut self, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
+        if !found.contains_key("maxItems") || !found.contains_key("items") {
+            unbounded(self.decoder, at, "a list", "`items` and `maxItems`");
+        }
+        let mut schema = Map::new();
+        let sizes = sizes(self.decoder, found, ("minItems", "maxItems"), &mut schema);
+        let unique = found.get("uniqueItems").and_then(|&item| self.decoder.boolean(item));
+        if let Some(unique) = unique {
+            schema.insert("uniqueItems".to_owned(), Value::Bool(unique));
+        }
+        let item = found.get("items").copied()?;
+        let fields = self.decoder.fields(item)?;
+        let above = self.path.len();
+        self.path.push_str("[]");
+        let items = self.schema(fields, item);
+        self.path.truncate(above);
+        schema.insert("items".to_owned(), items?);
+        sizes.map(|()| schema)
+    }
+
+    fn nested(&mut self, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
+        let Some(&item) = found.get("properties") else {
+            unbounded(self.decoder, at, "an object", "`properties`");
+            return None;
+        };
+        object(&self.properties(item))
+    }
+}
+
+fn check_keywords(decoder: &mut Decoder, found: &Found<'_>, kind: Type) {
+    for (keyword, item) in found {
         let constant = matches!(*keyword, "enum" | "const");
         let applies =
             if constant { kind.has_constants() } else { kind.keywords().contains(keyword) };
@@ -155,19 +294,20 @@ fn decode_schema(decoder: &mut Decoder, mut fields: Fields<'_>, at: Item<'_>) ->
             decoder.report(Code::SchemaConflict, item.span(), message);
         }
     }
-    let mut schema = match kind {
-        Type::String => string(decoder, &found, at),
-        Type::Integer | Type::Number => number(decoder, &found, kind, at),
-        Type::Boolean => Some(Map::new()),
-        Type::Array => array(decoder, &found, at),
-        Type::Object => nested(decoder, &found, at),
-    }?;
-    constants(decoder, &found, kind, &mut schema)?;
-    schema.insert("type".to_owned(), Value::from(kind.as_str()));
-    if let Some(description) = description {
-        schema.insert("description".to_owned(), Value::from(description));
+}
+
+fn is_listed(found: &Found<'_>) -> bool {
+    found.contains_key("enum") || found.contains_key("const")
+}
+
+/// Whether what is called money can be: only a fraction, or a text that is not one of a list,
+/// cannot be counted.
+fn counts(kind: Type, found: &Found<'_>) -> bool {
+    match kind {
+        Type::Number => false,
+        Type::String => is_listed(found),
+        Type::Integer | Type::Boolean | Type::Array | Type::Object => true,
     }
-    Some(Value::Object(schema))
 }
 
 fn unbounded(decoder: &mut Decoder, at: Item<'_>, what: &str, needs: &str) {
@@ -176,56 +316,25 @@ fn unbounded(decoder: &mut Decoder, at: Item<'_>, what: &str, needs: &str) {
     decoder.help(format!("give it {needs}"));
 }
 
-fn string(decoder: &mut Decoder, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
-    if !["enum", "const", "pattern", "maxLength"].iter().any(|key| found.contains_key(key)) {
-        unbounded(decoder, at, "text", "`maxLength`, `enum`, `const` or `pattern`");
-    }
-    let mut schema = Map::new();
-    sizes(decoder, found, ("minLength", "maxLength"), &mut schema)?;
-    if let Some(&item) = found.get("pattern") {
-        let pattern = decoder.text(item, PATTERN_BYTES_MAX)?;
-        let pattern = check_pattern(decoder, pattern, item.span())?;
-        schema.insert("pattern".to_owned(), pattern);
-    }
-    Some(schema)
-}
-
-fn check_pattern(decoder: &mut Decoder, pattern: &str, span: Span) -> Option<Value> {
+/// Checks a pattern; `Some` if it is one, and whether there is a longest text that it lets through.
+fn check_pattern(decoder: &mut Decoder, pattern: &str, span: Span) -> Option<bool> {
     let schema = Map::from_iter([("pattern".to_owned(), Value::from(pattern))]);
-    if schema::compile(&schema).is_err() {
+    let parsed = regex_syntax::parse(pattern).ok().filter(|_| schema::compile(&schema).is_ok());
+    let Some(parsed) = parsed else {
         let message = format!("`{pattern}` is no regular expression of the linear-time kind");
         decoder.report(Code::BadPattern, span, message);
         decoder.help("look-around and back-references are not available");
         return None;
-    }
-    if !anchored(pattern) {
+    };
+    let seen = parsed.properties();
+    if !seen.look_set_prefix().contains(Look::Start) || !seen.look_set_suffix().contains(Look::End)
+    {
         let message = format!("`{pattern}` also matches when only a part of the text fits");
         decoder.report(Code::UnanchoredPattern, span, message);
         decoder.help("write it as `^(…)$`");
+        return Some(true);
     }
-    Some(Value::from(pattern))
-}
-
-/// Whether the whole text must match: `^` and `$` around, and no alternative that escapes them.
-fn anchored(pattern: &str) -> bool {
-    let Some(inner) = pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')) else {
-        return false;
-    };
-    let (mut depth, mut class, mut escaped) = (0usize, false, false);
-    for c in inner.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            ']' => class = false,
-            _ if class => {}
-            '[' => class = true,
-            '(' => depth = depth.saturating_add(1),
-            ')' => depth = depth.saturating_sub(1),
-            '|' if depth == 0 => return false,
-            _ => {}
-        }
-    }
-    !escaped
+    Some(seen.maximum_len().is_some())
 }
 
 fn number(
@@ -254,30 +363,6 @@ fn number(
     }
     let pairs = [("minimum", minimum), ("maximum", maximum)];
     Some(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
-}
-
-fn array(decoder: &mut Decoder, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
-    if !found.contains_key("maxItems") || !found.contains_key("items") {
-        unbounded(decoder, at, "a list", "`items` and `maxItems`");
-    }
-    let mut schema = Map::new();
-    let sizes = sizes(decoder, found, ("minItems", "maxItems"), &mut schema);
-    let unique = found.get("uniqueItems").and_then(|&item| decoder.boolean(item));
-    if let Some(unique) = unique {
-        schema.insert("uniqueItems".to_owned(), Value::Bool(unique));
-    }
-    let item = found.get("items").copied()?;
-    let fields = decoder.fields(item)?;
-    schema.insert("items".to_owned(), decode_schema(decoder, fields, item)?);
-    sizes.map(|()| schema)
-}
-
-fn nested(decoder: &mut Decoder, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
-    let Some(&item) = found.get("properties") else {
-        unbounded(decoder, at, "an object", "`properties`");
-        return None;
-    };
-    object(&decode(decoder, item))
 }
 
 /// A pair of sizes, the smaller first.
@@ -364,14 +449,30 @@ fn number_within(decoder: &mut Decoder, item: Item<'_>, value: f64) -> Option<Va
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finding::Source;
+    use std::sync::Arc;
 
     #[test]
-    fn a_pattern_is_anchored_only_if_no_alternative_escapes() {
-        for pattern in ["^a$", "^(a|b)$", "^[|]$", "^a\\|b$", "^$", "^[(]x$"] {
-            assert!(anchored(pattern), "{pattern}");
+    fn a_pattern_must_match_the_whole_text() {
+        let codes = |pattern: &str| {
+            let source = Arc::new(Source::new("", "f", pattern));
+            let mut decoder = Decoder::new(source);
+            let ends = check_pattern(&mut decoder, pattern, Span::default());
+            (ends, decoder.findings.first().map(|finding| finding.code))
+        };
+        for pattern in
+            ["^a$", "^(a|b)$", "^[|]$", "^a\\|b$", "^$", "^[(]x$", "^(a)$|^b$", "^a{1,9}$"]
+        {
+            assert_eq!(codes(pattern), (Some(true), None), "{pattern}");
         }
-        for pattern in ["a", "^a", "a$", "^a|b$", "^a\\$", "^(a)|(b)$", "^[a]|b$"] {
-            assert!(!anchored(pattern), "{pattern}");
+        for pattern in ["^a+$", "^(a|b*)$", "^a{3,}$"] {
+            assert_eq!(codes(pattern), (Some(false), None), "{pattern}");
+        }
+        for pattern in ["a", "^a", "a$", "^a|b$", "^a\\$", "^(a)|(b)$", "^[a]|b$", "(?m)^a$"] {
+            assert_eq!(codes(pattern), (Some(true), Some(Code::UnanchoredPattern)), "{pattern}");
+        }
+        for pattern in ["^(?=a)$", "^(a)\\1$", "^($"] {
+            assert_eq!(codes(pattern), (None, Some(Code::BadPattern)), "{pattern}");
         }
     }
 

@@ -10,13 +10,16 @@ pub mod bound;
 mod decode;
 mod deployment;
 mod finding;
+mod gate;
 mod input;
+mod lint;
 mod load;
 mod node;
 mod places;
 mod posture;
 pub mod schema;
 mod scope;
+mod secret;
 mod sql;
 mod system;
 mod tool;
@@ -25,6 +28,7 @@ pub use deployment::{
     Algorithm, Deployment, Environment, Issuer, Reference, ReferenceError, Store, load_deployment,
 };
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean};
+pub use gate::{Approvers, Gate};
 pub use load::{Loaded, Registered, link, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;

@@ -3,16 +3,19 @@
 use crate::agent::{self, AgentFile, GrantEntry, Owner};
 use crate::bound::{FILE_BYTES_MAX, FILES_MAX, POSTURE_BYTES_MAX};
 use crate::decode::Decoder;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Environment};
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
+use crate::gate::Gate;
+use crate::lint;
 use crate::node::Span;
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
+use crate::secret;
 use crate::system::{self, SystemFile, SystemSpec};
 use crate::tool::{self, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
-use countersign_core::tool::Tool;
+use countersign_core::tool::{Effect, Tool};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -34,6 +37,10 @@ pub struct Loaded {
     pub organisation: String,
     /// The register of agents, by name.
     pub register: Vec<Registered>,
+    /// Who has to agree before a tool's effect happens: every tool that asks anybody.
+    pub gates: BTreeMap<ToolName, Gate>,
+    /// Grants of an effect that say not by whom and when they were reviewed.
+    pub(crate) unreviewed: Vec<(ToolName, Place)>,
     /// Where all of it is written.
     pub places: Places,
 }
@@ -59,14 +66,17 @@ pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
     let mut draft = Draft::decode(Folder::read(folder));
     draft.check_names();
     draft.check_tools();
+    draft.check_alike();
     draft.check_agents();
+    draft.check_granted();
     let mut findings = draft.take_findings();
     sort(&mut findings);
     let loaded = if any_error(&findings) { None } else { draft.compile() };
     (loaded, findings)
 }
 
-/// What only both together show: references that lead nowhere, and those that nobody uses.
+/// What only both together show: references that lead nowhere, those that nobody uses, and what
+/// is not fit for production.
 #[must_use]
 pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -92,6 +102,18 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
                 place: place.clone(),
                 message: format!("no system uses the reference `{name}`"),
                 help: None,
+            });
+        }
+    }
+    if deployment.environment == Environment::Production {
+        for (tool, place) in &loaded.unreviewed {
+            findings.push(Finding {
+                code: Code::UnreviewedGrant,
+                place: place.clone(),
+                message: format!(
+                    "nobody reviewed that this agent may use `{tool}`, which changes something"
+                ),
+                help: Some("whoever reviewed it adds `reviewed_by` and `reviewed_on`".to_owned()),
             });
         }
     }
@@ -241,7 +263,9 @@ impl Folder {
             let message = format!("the posture is larger than {POSTURE_BYTES_MAX} bytes");
             self.report(&path, Code::TooLarge, message);
         } else {
-            self.files.insert(path.clone(), Arc::new(Source::new(&self.named, path, text)));
+            let (source, found) = secret::blotted(Source::new(&self.named, path.clone(), text));
+            self.files.insert(path, source);
+            self.findings.extend(found);
         }
     }
 
@@ -337,6 +361,45 @@ impl Draft {
         }
     }
 
+    /// A model chooses by name and description.
+    fn check_alike(&mut self) {
+        let files = self.tools.iter_mut().filter_map(|Decoded { decoder, file }| {
+            let ToolFile { name, description, .. } = file.as_ref()?;
+            Some((decoder, name.as_ref()?, description.as_deref()?))
+        });
+        let mut files: Vec<_> = files.collect();
+        let texts: Vec<_> = files
+            .iter()
+            .map(|(_, name, description)| (name.value.as_str(), *description))
+            .collect();
+        for (later, other) in lint::alike(&texts) {
+            let Some((other, _)) = texts.get(other) else { continue };
+            let Some((decoder, name, _)) = files.get_mut(later) else { continue };
+            let message = format!("`{}` and `{other}` read alike to a model", name.value);
+            decoder.report(Code::AlikeTools, name.span, message);
+            decoder.help("say in name and description what sets them apart, or keep one of them");
+        }
+    }
+
+    fn check_granted(&mut self) {
+        // What an agent with a mistake in its file is granted is not known.
+        let declared = self.declared("agents").map(|agents| agents.len());
+        let wrong = |agent: &Decoded<_>| any_error(&agent.decoder.findings);
+        if declared != Some(self.agents.len()) || self.agents.iter().any(wrong) {
+            return;
+        }
+        let grants = self.agents.iter().filter_map(|agent| agent.file.as_ref());
+        let granted: BTreeSet<_> =
+            grants.flat_map(|file| &file.grants).map(|grant| &grant.tool.value).collect();
+        for Decoded { decoder, file } in &mut self.tools {
+            let name = file.as_ref().and_then(|file| file.name.as_ref());
+            if let Some(name) = name.filter(|name| !granted.contains(&name.value)) {
+                let message = format!("no agent is granted `{}`", name.value);
+                decoder.report(Code::UngrantedTool, name.span, message);
+            }
+        }
+    }
+
     fn check_agents(&mut self) {
         let Some(tools) = self.declared("tools") else { return };
         for Decoded { decoder, file } in &mut self.agents {
@@ -416,9 +479,16 @@ impl Draft {
         let tools = self.compile_tools(&systems)?;
         let mut agents = BTreeMap::new();
         let mut register = Vec::new();
+        let mut unreviewed = Vec::new();
         for Decoded { decoder, file: agent } in &self.agents {
             let agent = agent.as_ref()?;
             let texts = (decoder.source.text(), posture.decoder.source.text());
+            for GrantEntry { tool, reviewed, span, .. } in &agent.grants {
+                let effect = tools.get(&tool.value)?.tool.effect;
+                if effect != Effect::Read && !reviewed {
+                    unreviewed.push((tool.value.clone(), decoder.place(*span)));
+                }
+            }
             let grants = agent.grants.iter().map(|grant| compile_grant(grant, &tools, texts));
             let grants = grants.collect::<Option<_>>()?;
             let entry = registered(agent)?;
@@ -437,8 +507,17 @@ impl Draft {
             claims: file.claims.clone()?,
             organisation: file.organisation.clone()?,
             register,
+            gates: self.gates(),
+            unreviewed,
             places: Places { files: self.folder.files.clone() },
         })
+    }
+
+    fn gates(&self) -> BTreeMap<ToolName, Gate> {
+        let files = self.tools.iter().filter_map(|tool| tool.file.as_ref());
+        let gates =
+            files.filter_map(|file| Some((file.name.as_ref()?.value.clone(), file.gate.clone()?)));
+        gates.collect()
     }
 
     fn compile_systems(&self) -> Option<BTreeMap<SystemName, (SystemSpec, &str)>> {
@@ -469,7 +548,7 @@ fn compile_grant(
     tools: &BTreeMap<ToolName, Compiled<'_>>,
     (agent_text, posture_text): (&str, &str),
 ) -> Option<(ToolName, Grant)> {
-    let GrantEntry { tool, limits, span } = grant;
+    let GrantEntry { tool, limits, span, reviewed: _ } = grant;
     let Compiled { tool, text, system_text } = tools.get(&tool.value)?;
     let grant_text = agent_text.get(span.start..span.end)?;
     let parts = [*text, *system_text, grant_text, posture_text].map(str::as_bytes);

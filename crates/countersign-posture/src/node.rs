@@ -24,6 +24,22 @@ pub(crate) struct Node {
     pub(crate) span: Span,
 }
 
+impl Node {
+    /// Whether it is a mapping or a list with nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.kind {
+            Kind::List(items) => items.is_empty(),
+            Kind::Map(entries) => entries.is_empty(),
+            Kind::Null
+            | Kind::Bool(_)
+            | Kind::Int(_)
+            | Kind::Float(_)
+            | Kind::Text(_)
+            | Kind::Refused => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Null,

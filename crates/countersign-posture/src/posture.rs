@@ -101,7 +101,7 @@ fn decode_attributes(decoder: &mut Decoder, item: Item<'_>) -> BTreeMap<String, 
         let key = entry.key.as_str();
         if let Some(problem) = identifier(key) {
             decoder.report(Code::BadName, entry.key_span, format!("`{key}` {problem}"));
-        } else if OWN.contains(&key) {
+        } else if OWN.contains(&key) || key == "agent" {
             let message = format!("`caller.{key}` already has a meaning");
             decoder.report(Code::BadName, entry.key_span, message);
         }

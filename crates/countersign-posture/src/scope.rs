@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 pub(crate) struct ScopeEntry {
     /// `None` if something is wrong with it.
     pub(crate) rule: Option<ScopeRule>,
+    /// As it is written.
+    pub(crate) path: String,
     /// The argument that it speaks of, or the name that it binds.
     pub(crate) argument: String,
     pub(crate) binds: bool,
@@ -39,7 +41,8 @@ fn decode_rule(
 ) -> ScopeEntry {
     let Entry { key, key_span, value } = entry;
     let argument = key.split(['.', '[']).next().unwrap_or_default().to_owned();
-    let mut found = ScopeEntry { rule: None, argument, binds: false, span: *key_span };
+    let path = key.clone();
+    let mut found = ScopeEntry { rule: None, path, argument, binds: false, span: *key_span };
     let item = Item { name: key, node: value };
     let Some(mut fields) = decoder.fields(item) else { return found };
     let equals = fields.optional("equals").map(|item| caller(decoder, item, attributes));

@@ -16,6 +16,9 @@ pub(crate) struct Scan {
     pub(crate) keyword: Option<String>,
     /// Whether the statement that `with` introduces changes something.
     pub(crate) writes: bool,
+    /// What looks as if text were put into the statement; with a name where that is a placeholder
+    /// inside quotes, which is interpolation only if there is such an argument.
+    pub(crate) interpolations: Vec<(Range<usize>, Option<String>)>,
     /// What cannot be bound or does not end: where, and what is wrong with it.
     pub(crate) problems: Vec<(Range<usize>, String)>,
 }
@@ -97,6 +100,12 @@ impl<'a> Scanner<'a> {
             '\'' | '"' | '`' => self.quoted(next, start),
             '[' => self.bracketed(start),
             ':' => self.colon(start),
+            '{' if self.rest().starts_with('{') => self.template(start, "}}"),
+            '$' if self.rest().starts_with('{') => self.template(start, "}"),
+            '%' if formats(self.rest()) && !before(self.sql, start, word_character) => {
+                self.at = self.at.saturating_add(1);
+                self.scan.interpolations.push((start..self.at, None));
+            }
             '?' | '@' | '$' => {
                 self.take_while(word_character);
                 self.problem(start, "only `:name` placeholders are bound");
@@ -152,10 +161,41 @@ impl<'a> Scanner<'a> {
             }
             self.at = self.at.saturating_add(1);
             if self.peek() != Some(mark) {
+                self.literal(start);
                 return;
             }
             self.at = self.at.saturating_add(1);
         }
+    }
+
+    /// What is quoted is text to the database, whatever it looks like.
+    fn literal(&mut self, start: usize) {
+        let text = self.sql.get(start..self.at).unwrap_or_default();
+        let formats_itself = formatter(self.sql.get(..start).unwrap_or_default());
+        for (offset, c) in text.char_indices() {
+            let after = text.get(offset.saturating_add(c.len_utf8())..).unwrap_or_default();
+            let word = after.find(|c| !word_character(c)).and_then(|end| after.get(..end));
+            let (length, name) = match c {
+                ':' if !before(text, offset, |c| word_character(c) || c == ':') => match word {
+                    Some(name) if !name.is_empty() => (name.len(), Some(name.to_owned())),
+                    _ => continue,
+                },
+                '{' | '$' if after.starts_with('{') => (1, None),
+                '%' if formats(after) && !formats_itself => (1, None),
+                _ => continue,
+            };
+            let from = start.saturating_add(offset);
+            let to = from.saturating_add(1).saturating_add(length);
+            self.scan.interpolations.push((from..to, name));
+        }
+    }
+
+    /// A template's hole outside quotes, up to its end.
+    fn template(&mut self, start: usize, end: &str) {
+        let length =
+            self.rest().find(end).map_or(self.rest().len(), |at| at.saturating_add(end.len()));
+        self.at = self.at.saturating_add(length);
+        self.scan.interpolations.push((start..self.at, None));
     }
 
     fn bracketed(&mut self, start: usize) {
@@ -180,6 +220,23 @@ impl<'a> Scanner<'a> {
     fn problem(&mut self, start: usize, message: &str) {
         self.scan.problems.push((start..self.at, message.to_owned()));
     }
+}
+
+/// Whether what follows a `%` makes it C's `%s`.
+fn formats(after: &str) -> bool {
+    after.strip_prefix('s').is_some_and(|rest| !rest.starts_with(word_character))
+}
+
+/// Whether the character before an offset is such.
+fn before(text: &str, offset: usize, such: impl Fn(char) -> bool) -> bool {
+    text.get(..offset).is_some_and(|text| text.ends_with(such))
+}
+
+/// Whether what precedes a text makes it one of SQLite's own formats.
+fn formatter(before: &str) -> bool {
+    let Some(before) = before.trim_end().strip_suffix('(') else { return false };
+    let before = before.trim_end().to_ascii_lowercase();
+    ["strftime", "printf", "format"].iter().any(|name| before.ends_with(name))
 }
 
 /// What SQLite takes into an identifier, a number or a parameter's name.

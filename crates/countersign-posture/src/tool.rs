@@ -1,9 +1,11 @@
 //! `tools/NAME.yaml`: what a model may ask for, and the statement that answers it.
 
-use crate::bound::{DESCRIPTION_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX};
+use crate::bound::{ROWS_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::{Code, did_you_mean};
-use crate::input::{self, Arguments};
+use crate::gate::{self, Gate};
+use crate::input::{self, Arguments, Identifier, Input};
+use crate::lint;
 use crate::node::Span;
 use crate::posture::limits;
 use crate::schema;
@@ -11,10 +13,12 @@ use crate::scope::{self, ScopeEntry};
 use crate::sql::{Scan, scan};
 use crate::system::SystemSpec;
 use countersign_core::id::{SystemName, ToolName};
+use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
+use countersign_core::scope::ScopeRule;
 use countersign_core::tool::{Effect, InputSchema, Plan, ResultBounds, SqlPlan, Tool};
 use serde_json::{Map, Value};
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What a tool's file says.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub(crate) struct ToolFile {
     /// The whole of the input, as JSON Schema and compiled.
     pub(crate) input: Option<(Map<String, Value>, Arc<dyn InputSchema>)>,
     pub(crate) scope: Vec<ScopeEntry>,
+    pub(crate) gate: Option<Gate>,
     pub(crate) limits: Limits,
     pub(crate) call: Call,
 }
@@ -59,14 +64,27 @@ pub(crate) fn decode(
     }
     let description = fields
         .required(decoder, "description")
-        .and_then(|item| decoder.text(item, DESCRIPTION_BYTES_MAX))
+        .and_then(|item| lint::description(decoder, item))
         .map(str::to_owned);
-    let effect = fields.required(decoder, "effect").and_then(|item| decoder.choice(item, &EFFECTS));
+    let effect = fields.required(decoder, "effect");
+    let place = effect.map_or(fields.open(), |item| item.span());
+    let effect = effect.and_then(|item| decoder.choice(item, &EFFECTS));
+    let gate = fields.optional("gate");
+    if gate.is_none() && matches!(effect, Some(Effect::Persistent | Effect::Irreversible)) {
+        decoder.report(Code::GateApprovers, place, "nobody is asked before this effect happens");
+        decoder.help("name them: `gate: { approvers: { named: [ann@example.com] }, expires: 4h }`");
+    }
+    let gate = gate.and_then(|item| gate::decode(decoder, item, effect));
     let input = fields.required(decoder, "input");
-    let arguments = input.map(|item| input::decode(decoder, item)).unwrap_or_default();
+    let Input { arguments, identifiers } =
+        input.map(|item| input::decode(decoder, item)).unwrap_or_default();
     let schema = input.and_then(|item| compile_input(decoder, &arguments, item.span()));
-    let scope = fields.optional("scope");
+    let scope = fields.optional("scope").filter(|item| !item.node.is_empty());
     let scope = scope.map(|item| scope::decode(decoder, item, &arguments, attributes));
+    let public = fields.optional("public");
+    check_scope(decoder, (effect, place), scope.as_deref(), public);
+    let scope = scope.unwrap_or_default();
+    check_identifiers(decoder, &identifiers, &arguments, &scope);
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let call = fields.required(decoder, "call").and_then(|item| decoder.fields(item));
     let call = call.map(|fields| decode_call(decoder, fields));
@@ -77,7 +95,8 @@ pub(crate) fn decode(
         effect,
         arguments,
         input: schema,
-        scope: scope.unwrap_or_default(),
+        scope,
+        gate,
         limits: limits.unwrap_or_default(),
         call: call.unwrap_or_default(),
     };
@@ -87,6 +106,71 @@ pub(crate) fn decode(
         tool.call.parameters = scan.parameters();
     }
     Some(tool)
+}
+
+/// Something must tie a tool to its caller; and an effect to the caller's tenant, in the statement.
+fn check_scope(
+    decoder: &mut Decoder,
+    (effect, place): (Option<Effect>, Span),
+    scope: Option<&[ScopeEntry]>,
+    public: Option<Item<'_>>,
+) {
+    if let Some(item) = public {
+        lint::sentence(decoder, item);
+        if scope.is_some() {
+            let message = "`public` says that everybody may read this, and `scope` says who may";
+            decoder.report(Code::IdlePublic, item.span(), message);
+            decoder.help("take one of them out");
+        }
+    }
+    let rules = scope.unwrap_or_default().iter();
+    // A rule that is wrong in itself has been spoken of.
+    let tenant = |entry: &ScopeEntry| match &entry.rule {
+        Some(ScopeRule::Bind { name, caller }) => name == "tenant" && *caller == CallerRef::Tenant,
+        Some(_) => false,
+        None => entry.path == "tenant",
+    };
+    if effect.is_some_and(|effect| effect != Effect::Read) && !rules.clone().any(tenant) {
+        let message = "an effect must name the caller's tenant as `:tenant` in its statement";
+        decoder.report(Code::EffectTenant, place, message);
+        decoder.help("write `tenant: { bind: caller.tenant }` under `scope`");
+    } else if public.is_none() && scope.is_none() {
+        let message = "nothing ties this tool to its caller: it reads every tenant's rows";
+        decoder.report(Code::UnscopedTool, place, message);
+        decoder.help("write a rule under `scope`, as `tenant: { bind: caller.tenant }`, or say in `public` why everybody may read this");
+    }
+}
+
+/// What names something must be tied to the caller, or be said to be anybody's.
+fn check_identifiers(
+    decoder: &mut Decoder,
+    identifiers: &[Identifier],
+    arguments: &Arguments,
+    scope: &[ScopeEntry],
+) {
+    for Identifier { path, span, public } in identifiers {
+        // A rule with a mistake in it may be meant for this one.
+        let meant = |entry: &ScopeEntry| {
+            let ScopeEntry { rule, argument, .. } = entry;
+            let here = path.split(['.', '[']).next() == Some(argument);
+            rule.is_none() && (here || !arguments.contains_key(argument))
+        };
+        match (public, scope.iter().any(|entry| entry.path == *path)) {
+            (None, false) if scope.iter().any(meant) => {}
+            (None, false) => {
+                let message = format!("nothing says whose `{path}` the model may name");
+                decoder.report(Code::UnscopedIdentifier, *span, message);
+                decoder.help("tie it to the caller under `scope`, list its values in `enum`, or say in `public` why any will do");
+            }
+            (Some(public), true) => {
+                let message =
+                    format!("`public` says that any `{path}` will do, and `scope` says whose");
+                decoder.report(Code::IdlePublic, *public, message);
+                decoder.help("take one of them out");
+            }
+            (None, true) | (Some(_), false) => {}
+        }
+    }
 }
 
 fn compile_input(
@@ -124,7 +208,7 @@ fn check_statement(
 ) {
     let whole = statement.span;
     for (range, message) in &scan.problems {
-        let span = within(decoder, statement, range);
+        let span = decoder.within(statement.span, &statement.value, range);
         decoder.report(Code::BadSql, span, message);
     }
     match scan.statements {
@@ -153,13 +237,30 @@ fn check_placeholders(
     let known = || tool.arguments.keys().map(String::as_str).chain(bound());
     for (name, range) in &scan.placeholders {
         if !known().any(|known| known == name) {
-            let span = within(decoder, statement, range);
+            let span = decoder.within(statement.span, &statement.value, range);
             let message = format!("`:{name}` is neither an argument nor bound");
             decoder.report(Code::UnknownPlaceholder, span, message);
             decoder.helped(did_you_mean(name, known()));
         }
     }
-    let used = |name: &str| scan.placeholders.iter().any(|(used, _)| used == name);
+    let mut quoted = BTreeSet::new();
+    for (range, name) in &scan.interpolations {
+        let message = match name {
+            Some(name) if !known().any(|known| known == name) => continue,
+            Some(name) => {
+                quoted.insert(name);
+                format!("`:{name}` stands in quotes: there it is text, and nothing is bound to it")
+            }
+            None => "text is put into the statement: what stands in it then is SQL".to_owned(),
+        };
+        let span = decoder.within(statement.span, &statement.value, range);
+        decoder.report(Code::SqlInterpolation, span, message);
+        decoder.help("write `:name` without quotes; what surrounds it joins by `||`, as in `'%' || :name || '%'`");
+    }
+    let used = |name: &str| {
+        let mut bound = scan.placeholders.iter();
+        bound.any(|(used, _)| used == name) || quoted.iter().any(|quoted| *quoted == name)
+    };
     let mut scoped = BTreeSet::new();
     for ScopeEntry { argument, span, .. } in &tool.scope {
         scoped.insert(argument.as_str());
@@ -174,17 +275,6 @@ fn check_placeholders(
         let message = format!("the statement does not use the argument `{name}`");
         decoder.report(Code::UnusedArgument, argument.span, message);
     }
-}
-
-/// A stretch of the statement in the file; all of it where the file writes it otherwise (quoted,
-/// folded).
-fn within(decoder: &Decoder, statement: &Spanned<String>, range: &Range<usize>) -> Span {
-    let Spanned { value, span } = statement;
-    if decoder.written(*span) != value {
-        return *span;
-    }
-    let at = |offset: usize| span.start.saturating_add(offset);
-    Span { start: at(range.start), end: at(range.end) }
 }
 
 /// Puts a tool together. `None` if anything is wrong with it, which has been said.

@@ -46,15 +46,15 @@ pub(crate) const PARCELS: &str = r#"tool: list_parcels
 description: Where parcels are.
 effect: read
 input:
-  depot: { type: string, maxLength: 20 }
+  depot: { type: string, pattern: "^[A-Z]{3}$" }
   parcels:
     type: array
     maxItems: 5
     items:
       type: object
       properties:
-        id: { type: string, pattern: "^par_[0-9]{6}$" }
-        depot: { type: string, maxLength: 20 }
+        id: { type: string, pattern: "^par_[0-9]{6}$", public: "Only parcels of the depot are found." }
+        depot: { type: string, pattern: "^[A-Z]{3}$" }
         weight: { type: number, minimum: 0, maximum: 1.5, optional: true }
   express: { type: boolean, optional: true }
 scope:
@@ -120,8 +120,12 @@ impl Company {
         fs::write(self.path(path), text).unwrap();
     }
 
+    pub(crate) fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
     pub(crate) fn edit(&self, path: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path(path)).unwrap();
+        let text = self.text(path);
         assert_eq!(text.matches(from).count(), 1, "`{from}` in {path}");
         self.write(path, text.replace(from, to));
     }

@@ -74,7 +74,7 @@ fn a_nested_input_is_closed_at_every_level() {
                 "type": "object",
                 "properties": {
                     "id": { "type": "string", "pattern": "^par_[0-9]{6}$" },
-                    "depot": { "type": "string", "maxLength": 20 },
+                    "depot": { "type": "string", "pattern": "^[A-Z]{3}$" },
                     "weight": { "type": "number", "minimum": 0, "maximum": 1.5 },
                 },
                 "required": ["depot", "id"],
@@ -287,6 +287,7 @@ fn two_thousand_tools_for_two_hundred_agents_load() {
     let agent = fs::read_to_string(company.path("posture/agents/support-copilot.yaml")).unwrap();
     for number in 0..2_000 {
         let text = tool.replace("get_account_usage", &format!("tool_{number}"));
+        let text = text.replace("one account", &format!("account {number}"));
         company.write(&format!("posture/tools/tool_{number}.yaml"), text);
     }
     for number in 0..200 {
