@@ -20,6 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Debug)]
 pub struct Connectors {
     systems: BTreeMap<SystemName, Arc<Sqlite>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Connectors {
@@ -27,11 +28,26 @@ impl Connectors {
     /// that needs it: a system that is away must not keep the others from starting.
     #[must_use]
     pub fn new(systems: BTreeMap<SystemName, SqliteSystem>, clock: Arc<dyn Clock>) -> Self {
+        Self { systems: BTreeMap::new(), clock }.with(systems)
+    }
+
+    /// The same connectors for other systems. One that is as it was keeps its connections, its turns
+    /// and those who wait for one; one that has changed begins anew, while calls under way end on
+    /// the old one, beside the new one's first.
+    #[must_use]
+    pub fn with(&self, systems: BTreeMap<SystemName, SqliteSystem>) -> Self {
+        let kept = |name: &SystemName, system: &SqliteSystem| {
+            self.systems.get(name).filter(|running| running.system() == system).map(Arc::clone)
+        };
         let systems = systems
             .into_iter()
-            .map(|(name, system)| (name, Arc::new(Sqlite::new(system, Arc::clone(&clock)))))
+            .map(|(name, system)| {
+                let running = kept(&name, &system);
+                let new = || Arc::new(Sqlite::new(system, Arc::clone(&self.clock)));
+                (name, running.unwrap_or_else(new))
+            })
             .collect();
-        Self { systems }
+        Self { systems, clock: Arc::clone(&self.clock) }
     }
 }
 

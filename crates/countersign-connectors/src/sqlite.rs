@@ -61,6 +61,10 @@ impl Sqlite {
         }
     }
 
+    pub(crate) const fn system(&self) -> &SqliteSystem {
+        &self.system
+    }
+
     /// Runs the permit's statement: waits for a turn at most as long as the statement may run, and
     /// then lets it run that long. Dropping the future leaves the statement to end by itself; its
     /// turn and its connection come back then.

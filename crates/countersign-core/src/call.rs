@@ -290,7 +290,7 @@ impl Monitor {
         if principal.expires <= trail.begun {
             return Err(failure("the token expired before the call"));
         }
-        // Asked again because this posture may be newer than the one the caller was met under.
+        // Asked again: nothing here says that the caller was met under this posture.
         let agent = self.posture.agents.get(&principal.actor);
         let agent = Arc::clone(agent.ok_or_else(|| failure("the agent is no longer registered"))?);
         trail.agent = Some(Arc::clone(&agent));

@@ -16,6 +16,8 @@ pub enum Kind {
     StreamOpened,
     /// A process ended its stream in good order.
     StreamClosed,
+    /// A posture is about to be in force.
+    PostureLoaded,
     /// A call is about to be made.
     Intent,
     /// What came of it.
@@ -31,6 +33,7 @@ impl Kind {
         match self {
             Self::StreamOpened => "stream_opened",
             Self::StreamClosed => "stream_closed",
+            Self::PostureLoaded => "posture_loaded",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
             Self::Refusal => "refusal",
@@ -39,9 +42,15 @@ impl Kind {
     /// As headers write it, read back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::StreamOpened, Self::StreamClosed, Self::Intent, Self::Outcome, Self::Refusal]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        let all = [
+            Self::StreamOpened,
+            Self::StreamClosed,
+            Self::PostureLoaded,
+            Self::Intent,
+            Self::Outcome,
+            Self::Refusal,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

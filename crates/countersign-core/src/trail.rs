@@ -104,10 +104,12 @@ impl Trail {
         entry
     }
 
-    /// Refusals that are repeats of one another. Those that no counter bounds (before metering, or
-    /// by it) are told apart by caller and code alone, so that a flood of different ones is one.
+    /// Refusals that are repeats of one another, all of them under one posture, which their record
+    /// names. Those that no counter bounds (before metering, or by it) are told apart by caller and
+    /// code alone, so that a flood of different ones is one.
     pub(crate) fn repeat(&self, refusal: &Refusal) -> Digest {
         let principal = self.principal.as_deref().map(described).unwrap_or_default();
+        let posture = self.posture.as_ref().map(Digest::as_bytes);
         let (tool, arguments) = match (&self.tool, self.charges.is_empty()) {
             (Some((tool, _)), false) => (tool.name.as_str(), self.arguments.as_slice()),
             (Some((tool, _)), true) => (tool.name.as_str(), [].as_slice()),
@@ -116,6 +118,7 @@ impl Trail {
         Digest::of(
             "countersign/repeat/1",
             &[
+                posture.map_or(&[], <[u8; 32]>::as_slice),
                 &principal,
                 self.door.as_str().as_bytes(),
                 tool.as_bytes(),

@@ -3,20 +3,50 @@
 pub mod http;
 pub mod mcp;
 
+use crate::identity::Claims;
+use arc_swap::ArcSwap;
 use countersign_core::call::{Answer, Caller, Listed, Monitor, Proposed};
+use countersign_core::id::Timestamp;
 use countersign_core::refusal::Public;
 use countersign_core::tool::{Effect, Issue};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
+/// A posture at work. Replaced as a whole, never changed.
+#[derive(Debug)]
+pub struct InForce {
+    /// The pipeline.
+    pub monitor: Monitor,
+    /// Which claim of a token says what.
+    pub claims: Claims,
+    /// When it was loaded.
+    pub since: Timestamp,
+}
+
 /// What both doors share: the one pipeline, and the calls it has under way.
 #[derive(Debug, Clone)]
 pub struct Doors {
-    /// The pipeline.
-    pub monitor: Arc<Monitor>,
+    /// What new requests are judged by.
+    pub in_force: Arc<ArcSwap<InForce>>,
     /// The calls under way; a gateway that stops waits for them.
     pub under_way: TaskTracker,
+}
+
+/// Whose request it is, and by what it is judged.
+///
+/// INVARIANT: a request asks once what is in force, when its caller is met, and keeps this to its
+/// answer. Whoever asked again on the way would judge one call by two postures.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) in_force: Arc<InForce>,
+    pub(crate) caller: Arc<Caller>,
+}
+
+impl Known {
+    pub(crate) fn tools(&self) -> Vec<Listed> {
+        self.in_force.monitor.tools(&self.caller)
+    }
 }
 
 impl Doors {
@@ -24,13 +54,13 @@ impl Doors {
     /// the watershed. `None` only if that task was lost, which records nothing the client may see.
     pub(crate) async fn call(
         &self,
-        caller: Arc<Caller>,
+        known: Known,
         tool: String,
         arguments: Value,
     ) -> Option<Answer> {
-        let monitor = Arc::clone(&self.monitor);
+        let Known { in_force, caller } = known;
         let proposed = Proposed { caller, tool, arguments };
-        let task = self.under_way.spawn(async move { monitor.call(proposed).await });
+        let task = self.under_way.spawn(async move { in_force.monitor.call(proposed).await });
         task.await.inspect_err(|error| tracing::error!(%error, "a call's task was lost")).ok()
     }
 }

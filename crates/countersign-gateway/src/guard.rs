@@ -1,7 +1,7 @@
 //! What stands before every door: is this request meant for us, small enough, and in time?
 
 use crate::bound::BODY_READ_TIMEOUT;
-use crate::door::{Doors, http::problem, mcp::StrictArguments, told};
+use crate::door::{Doors, Known, http::problem, mcp::StrictArguments, told};
 use crate::identity;
 use axum::{
     body::{Body, Bytes},
@@ -154,7 +154,8 @@ fn rpc_error(id: &Value, code: i64, message: &str) -> Response {
 /// The request with its caller beside it, and its whole body.
 async fn known(doors: &Doors, door: Door, request: Request) -> Result<(Request, Bytes), Response> {
     let credential = identity::bearer(request.headers());
-    let caller = match doors.monitor.authenticate(&credential, door).await {
+    let in_force = doors.in_force.load_full();
+    let caller = match in_force.monitor.authenticate(&credential, door).await {
         Ok(caller) => caller,
         Err(refused) => {
             // RFC 6750 §3: no error code when nothing was sent.
@@ -172,7 +173,7 @@ async fn known(doors: &Doors, door: Door, request: Request) -> Result<(Request, 
         }
     };
     let (mut parts, body) = request.into_parts();
-    parts.extensions.insert(Arc::new(caller));
+    parts.extensions.insert(Known { in_force, caller: Arc::new(caller) });
     let body = whole(body).await?;
     Ok((Request::from_parts(parts, Body::from(body.clone())), body))
 }

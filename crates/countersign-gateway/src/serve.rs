@@ -1,10 +1,10 @@
 //! The gateway as a server: routes, health, and an end in good order.
 
 use crate::bound::{DEVELOPMENT_TOKEN_TTL_S, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE};
-use crate::door::{Doors, http, http::problem, mcp};
+use crate::door::{Doors, InForce, http, http::problem, mcp};
 use crate::guard::{self, Guard};
-use crate::identity::Claims;
 use crate::identity::development::{DevelopmentIssuer, TokenRequest};
+use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     body::Bytes,
@@ -15,7 +15,6 @@ use axum::{
     routing::{get, post},
 };
 use countersign_core::args;
-use countersign_core::call::Monitor;
 use countersign_core::port::{Clock, Entropy};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc};
@@ -34,8 +33,9 @@ pub trait Readiness: Send + Sync + std::fmt::Debug {
 /// What a gateway is made of.
 #[derive(Debug)]
 pub struct Gateway {
-    /// The pipeline.
-    pub monitor: Arc<Monitor>,
+    /// What new requests are judged by. To put another posture in force, another is stored here:
+    /// requests under way keep the one they began with.
+    pub in_force: Arc<ArcSwap<InForce>>,
     /// Whether the store takes records.
     pub readiness: Arc<dyn Readiness>,
     /// Further `Host` values, beside the listener's own and `localhost`.
@@ -51,8 +51,6 @@ pub struct Gateway {
 pub struct Development {
     /// The issuer.
     pub issuer: DevelopmentIssuer,
-    /// Which claim says what.
-    pub claims: Claims,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// For token ids.
@@ -100,13 +98,13 @@ impl Gateway {
     }
 
     fn router(self, listen: SocketAddr, under_way: TaskTracker) -> Router {
-        let Self { monitor, readiness, allowed_hosts, allowed_origins, development } = self;
+        let Self { in_force, readiness, allowed_hosts, allowed_origins, development } = self;
         let mut hosts = allowed_hosts;
         hosts.extend([listen.to_string(), "localhost".to_owned()]);
         if listen.ip().is_loopback() {
             hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
-        let doors = Doors { monitor, under_way };
+        let doors = Doors { in_force, under_way };
         let mcp = mcp::service(doors.clone(), &hosts, &allowed_origins);
         let guard = Arc::new(Guard {
             hosts,
@@ -121,14 +119,15 @@ impl Gateway {
             .route("/v1/tools", get(http::tools))
             .route("/v1/calls", post(http::calls))
             .layer(middleware::from_fn_with_state(doors.clone(), guard::http))
-            .with_state(doors);
+            .with_state(doors.clone());
         let mut router = Router::new().merge(mcp).merge(http);
         if let Some(development) = development {
-            router = router.route("/dev/token", post(token).with_state(Arc::new(development)));
+            let state = (Arc::new(development), doors.clone());
+            router = router.route("/dev/token", post(token).with_state(state));
         }
         let health = Router::new()
             .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(ready).with_state(readiness));
+            .route("/readyz", get(ready).with_state((readiness, doors)));
         router
             .fallback(async || {
                 problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here.")
@@ -138,9 +137,14 @@ impl Gateway {
     }
 }
 
-async fn ready(State(readiness): State<Arc<dyn Readiness>>) -> Response {
+/// Which posture is in force, and since when: what an operator asks after a reload.
+async fn ready(State((readiness, doors)): State<(Arc<dyn Readiness>, Doors)>) -> Response {
     match readiness.ready() {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => {
+            let InForce { monitor, since, claims: _ } = &**doors.in_force.load();
+            let since = jiff::Timestamp::from_microsecond(since.micros()).unwrap_or_default();
+            format!("ready\nposture {} loaded {since:.3}\n", monitor.posture.digest).into_response()
+        }
         Err(why) => {
             tracing::warn!(why, "not ready");
             problem(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The gateway takes no calls now.")
@@ -149,7 +153,10 @@ async fn ready(State(readiness): State<Arc<dyn Readiness>>) -> Response {
 }
 
 /// `POST /dev/token` with `{"agent", "tenant", "user", "session"?, "attributes"?}`
-async fn token(State(development): State<Arc<Development>>, body: Bytes) -> Response {
+async fn token(
+    State((development, doors)): State<(Arc<Development>, Doors)>,
+    body: Bytes,
+) -> Response {
     let bad = |why: &str| problem(StatusCode::BAD_REQUEST, "malformed_request", why);
     let request = match args::parse(&body) {
         Ok(value) => asked(&value),
@@ -158,10 +165,10 @@ async fn token(State(development): State<Arc<Development>>, body: Bytes) -> Resp
     let Some(request) = request else {
         return bad("the body must have `agent`, `tenant` and `user`, each a string");
     };
-    let Development { issuer, claims, clock, entropy } = &*development;
+    let Development { issuer, clock, entropy } = &*development;
     let mut id = [0; 16];
     entropy.fill(&mut id);
-    match issuer.mint(&request, claims, clock.now(), id) {
+    match issuer.mint(&request, &doors.in_force.load().claims, clock.now(), id) {
         Ok(token) => Json(
             json!({ "access_token": token, "token_type": "Bearer", "expires_in": request.ttl_s }),
         )

@@ -1,10 +1,14 @@
 //! Posture and deployment made into a gateway: the one place that names every back end.
 
 use crate::machine::{self, SystemClock, SystemEntropy};
+use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
 use countersign_connectors::{Connectors, SqliteSystem};
 use countersign_core::call::Monitor;
 use countersign_core::id::SystemName;
+use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
+use countersign_core::record::{Entry, Kind};
+use countersign_gateway::door::InForce;
 use countersign_gateway::identity::{
     Algorithm, Claims, Identity, IssuerConfig, KeySet, development::DevelopmentIssuer,
 };
@@ -17,6 +21,9 @@ use countersign_store::{Config, SqliteStore};
 use secrecy::ExposeSecret;
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, sync::Arc};
 
+/// What was read, if it has no error, and what was found in it.
+pub(crate) type Found<T> = Result<(Option<T>, Vec<Finding>), Failure>;
+
 /// What was read and has no error.
 pub(crate) struct Read {
     pub(crate) deployment: Deployment,
@@ -26,17 +33,23 @@ pub(crate) struct Read {
 
 /// Reads deployment and posture, and compiles the policies. `None` beside the findings if one of
 /// them is an error.
-pub(crate) fn read(config: &Path) -> Result<(Option<Read>, Vec<Finding>), Failure> {
+pub(crate) fn read(config: &Path) -> Found<Read> {
     if !config.exists() {
         return Err(Failure::new(format!("there is no {}", config.display()))
             .help("name the folder or the file, or write one with `countersign init`"));
     }
     let (deployment, mut findings) = load_deployment(config);
     let Some(deployment) = deployment else { return Ok((None, findings)) };
-    let (loaded, of_posture) = load_posture(&deployment.base.join(&deployment.posture));
+    let (read, of_posture) = read_posture(&deployment)?;
     findings.extend(of_posture);
+    Ok((read.map(|(loaded, bundle)| Read { deployment, loaded, bundle }), findings))
+}
+
+/// The same for the posture alone.
+pub(crate) fn read_posture(deployment: &Deployment) -> Found<(Loaded, Bundle)> {
+    let (loaded, mut findings) = load_posture(&deployment.base.join(&deployment.posture));
     let Some(loaded) = loaded else { return Ok((None, findings)) };
-    let linked = link(&deployment, &loaded);
+    let linked = link(deployment, &loaded);
     let broken = linked.iter().any(|f| f.severity() == countersign_posture::Severity::Error);
     findings.extend(linked);
     if broken {
@@ -47,46 +60,116 @@ pub(crate) fn read(config: &Path) -> Result<(Option<Read>, Vec<Finding>), Failur
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::new(format!("the policies do not compile: {}", texts.join("; ")))
     })?;
-    Ok((Some(Read { deployment, loaded, bundle }), findings))
+    Ok((Some((loaded, bundle)), findings))
 }
 
 /// A gateway that is ready to serve.
 pub(crate) struct Assembled {
     pub(crate) gateway: Gateway,
+    pub(crate) reloader: Reloader,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) listen: SocketAddr,
 }
 
 /// Reads everything and puts the gateway together. `None` if there were errors; they are printed.
-pub(crate) fn assemble(config: &Path) -> Result<Option<Assembled>, Failure> {
+pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure> {
+    // Before it is read: should it change meanwhile, it has changed since.
+    let written = fs::read(config).ok();
     let (read, findings) = read(config)?;
     render::findings(&findings);
     let Some(Read { deployment, loaded, bundle }) = read else { return Ok(None) };
-    let clock = Arc::new(SystemClock);
-    let entropy = Arc::new(SystemEntropy);
-    let claims = claims(&loaded.claims);
-    let (identity, issuer) = identity(&deployment, &claims)?;
-    let connectors = Connectors::new(systems(&deployment, &loaded)?, clock.clone());
-    let store = open_store(&deployment)?;
-    let monitor = Monitor {
-        posture: Arc::new(loaded.posture),
-        authenticator: Arc::new(identity),
-        pdp: Arc::new(bundle),
-        journal: store.clone(),
-        connector: Arc::new(connectors),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-    };
-    let mut allowed_hosts = deployment.allowed_hosts;
+    let (issuers, development) = issuers(&deployment)?;
+    let ground = Ground { issuers, store: open_store(&deployment)?, deployment };
+    let at_work = ground.put_to_work((loaded, bundle), None)?;
+    // Nothing is decided by a posture that the journal does not name.
+    ground.record(&at_work, None).await.doing("the posture could not be recorded")?;
+    let reloader = Reloader::new(ground, at_work, (config, written));
+    let Ground { deployment, store, issuers: _ } = reloader.ground();
+    let mut allowed_hosts = deployment.allowed_hosts.clone();
     allowed_hosts.extend(deployment.public_url.split_once("://").map(|(_, host)| host.to_owned()));
     let gateway = Gateway {
-        monitor: Arc::new(monitor),
+        in_force: reloader.in_force(),
         readiness: Arc::new(Ready(store.clone())),
         allowed_hosts,
-        allowed_origins: deployment.allowed_origins,
-        development: issuer.map(|issuer| Development { issuer, claims, clock, entropy }),
+        allowed_origins: deployment.allowed_origins.clone(),
+        development: development.map(|issuer| Development {
+            issuer,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }),
     };
-    Ok(Some(Assembled { gateway, store, listen: deployment.listen }))
+    let (store, listen) = (store.clone(), deployment.listen);
+    Ok(Some(Assembled { gateway, reloader, store, listen }))
+}
+
+/// What the deployment decides at the start. No posture changes it.
+pub(crate) struct Ground {
+    pub(crate) deployment: Deployment,
+    issuers: Vec<IssuerConfig>,
+    store: Arc<SqliteStore>,
+}
+
+/// A posture put to work, and what of it the next one may keep.
+pub(crate) struct AtWork {
+    pub(crate) in_force: Arc<InForce>,
+    pub(crate) owners: Owners,
+    identity: Arc<Identity>,
+    connectors: Arc<Connectors>,
+}
+
+impl Ground {
+    /// Puts a posture to work. What is as it was under the one before is kept: the verified tokens
+    /// if claims are read alike, a system's connections if it is reached alike.
+    pub(crate) fn put_to_work(
+        &self,
+        (loaded, bundle): (Loaded, Bundle),
+        before: Option<&AtWork>,
+    ) -> Result<AtWork, Failure> {
+        let clock = Arc::new(SystemClock);
+        let claims = claims(&loaded.claims);
+        let identity = match before {
+            Some(before) if before.in_force.claims == claims => Arc::clone(&before.identity),
+            _ => {
+                let identity = Identity::new(self.issuers.clone(), claims.clone());
+                Arc::new(identity.doing("the issuers")?)
+            }
+        };
+        let systems = systems(&self.deployment, &loaded)?;
+        let connectors = Arc::new(match before {
+            Some(before) => before.connectors.with(systems),
+            None => Connectors::new(systems, clock.clone()),
+        });
+        let owners = Owners::of(&loaded);
+        let since = clock.now();
+        let monitor = Monitor {
+            posture: Arc::new(loaded.posture),
+            authenticator: identity.clone(),
+            pdp: Arc::new(bundle),
+            journal: self.store.clone(),
+            connector: connectors.clone(),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+        };
+        let in_force = Arc::new(InForce { monitor, claims, since });
+        Ok(AtWork { in_force, owners, identity, connectors })
+    }
+
+    /// Records that a posture is about to be in force, after which other. A crash between this and
+    /// the first call it decides leaves a record of a posture that decided nothing.
+    pub(crate) async fn record(
+        &self,
+        AtWork { in_force, .. }: &AtWork,
+        before: Option<&AtWork>,
+    ) -> Result<(), Unrecorded> {
+        let digest = |posture: &InForce| posture.monitor.posture.digest.to_string();
+        let mut entry = Entry::new(Kind::PostureLoaded, in_force.since)
+            .with("posture", digest(in_force))
+            .with("status", "loaded");
+        if let Some(before) = before {
+            entry = entry.with("previous", digest(&before.in_force));
+        }
+        self.store.append(entry).await.map(|_receipt| ())
+    }
 }
 
 fn claims(map: &ClaimMap) -> Claims {
@@ -95,10 +178,9 @@ fn claims(map: &ClaimMap) -> Claims {
 }
 
 /// Whose tokens are accepted; and the development issuer, if it is on.
-fn identity(
+fn issuers(
     deployment: &Deployment,
-    claims: &Claims,
-) -> Result<(Identity, Option<DevelopmentIssuer>), Failure> {
+) -> Result<(Vec<IssuerConfig>, Option<DevelopmentIssuer>), Failure> {
     let mut configs = Vec::new();
     for Issuer { issuer, audience, keys, algorithms } in &deployment.issuers {
         let path = deployment.base.join(keys);
@@ -119,7 +201,7 @@ fn identity(
     } else {
         None
     };
-    Ok((Identity::new(configs, claims.clone()).doing("the issuers")?, development))
+    Ok((configs, development))
 }
 
 fn algorithm(written: countersign_posture::Algorithm) -> Algorithm {

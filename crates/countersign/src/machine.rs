@@ -43,7 +43,7 @@ pub(crate) fn env(name: &str) -> Option<String> {
 /// `COUNTERSIGN_LOG` sets what is shown (`info`, `countersign_store=debug`, …).
 pub(crate) fn start_logging() {
     // rmcp warns of every protocol error that it answers with; the journal has those.
-    let usual = || EnvFilter::new("warn,rmcp=error");
+    let usual = || EnvFilter::new("warn,countersign=info,rmcp=error");
     let filter = env("COUNTERSIGN_LOG")
         .and_then(|wanted| EnvFilter::try_new(wanted).ok())
         .unwrap_or_else(usual);
@@ -52,6 +52,14 @@ pub(crate) fn start_logging() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+}
+
+/// Hears SIGHUP from here on; until then it ends the process.
+///
+/// # Errors
+/// The runtime's, if signals cannot be listened for.
+pub(crate) fn hangups() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
 }
 
 /// Ends when the process is asked to: Ctrl-C or SIGTERM.

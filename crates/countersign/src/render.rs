@@ -27,6 +27,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// Adds what was being done to an error.
 pub(crate) trait Doing<T> {
     /// `Err` becomes `what: error`.

@@ -1,7 +1,7 @@
 //! The HTTP API: `GET /v1/tools`, `POST /v1/calls`. Refusals and faults are answers, with status
 //! 200 like every answer of the pipeline; 401 is for identity alone.
 
-use super::{Doors, annotations, told};
+use super::{Doors, Known, annotations, told};
 use axum::{
     Extension, Json,
     extract::{Query, State},
@@ -9,10 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_core::args;
-use countersign_core::call::{Answer, Caller, Listed};
+use countersign_core::call::{Answer, Listed};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// Whose notation a list of tools is in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -37,12 +36,11 @@ pub(crate) struct ListQuery {
 
 /// `GET /v1/tools?format=mcp|anthropic|openai`
 pub(crate) async fn tools(
-    State(doors): State<Doors>,
-    Extension(caller): Extension<Arc<Caller>>,
+    Extension(known): Extension<Known>,
     Query(ListQuery { format }): Query<ListQuery>,
 ) -> Response {
     let tools: Vec<Value> =
-        doors.monitor.tools(&caller).into_iter().map(|listed| in_format(format, listed)).collect();
+        known.tools().into_iter().map(|listed| in_format(format, listed)).collect();
     ([("cache-control", "private, no-store")], Json(json!({ "tools": tools }))).into_response()
 }
 
@@ -72,14 +70,14 @@ fn in_format(format: Format, listed: Listed) -> Value {
 /// `POST /v1/calls` with `{"tool": …, "arguments": {…}}`
 pub(crate) async fn calls(
     State(doors): State<Doors>,
-    Extension(caller): Extension<Arc<Caller>>,
+    Extension(known): Extension<Known>,
     body: axum::body::Bytes,
 ) -> Response {
     let (tool, arguments) = match proposed(&body) {
         Ok(proposed) => proposed,
         Err(why) => return problem(StatusCode::BAD_REQUEST, "malformed_request", &why),
     };
-    match doors.call(caller, tool, arguments).await {
+    match doors.call(known, tool, arguments).await {
         Some(answer) => Json(written(answer)).into_response(),
         None => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The call was lost."),
     }

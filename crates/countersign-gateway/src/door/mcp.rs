@@ -1,10 +1,10 @@
 //! MCP Streamable HTTP, both eras on one endpoint: 2026-07-28 without a handshake, `initialize` up
 //! to 2025-11-25. Neither has a session here: limits follow the token, not the connection.
 
-use super::{Doors, annotations, told};
+use super::{Doors, Known, annotations, told};
 use crate::bound::LIST_TTL;
 use countersign_core::bound::BODY_BYTES_MAX;
-use countersign_core::call::{Answer, Caller};
+use countersign_core::call::Answer;
 use countersign_core::refusal::Refusal;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -69,11 +69,10 @@ impl ServerHandler for Server {
         if request.is_some_and(|page| page.cursor.is_some()) {
             return Err(ErrorData::invalid_params("unknown cursor: the list has one page", None));
         }
-        let (caller, _) = received(&context)?;
+        let (known, _) = received(&context)?;
         let mut result = ListToolsResult::with_all_items(
-            self.doors
-                .monitor
-                .tools(&caller)
+            known
+                .tools()
                 .into_iter()
                 .map(|listed| {
                     let (read_only, destructive) = annotations(&listed);
@@ -101,11 +100,11 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let (caller, arguments) = received(&context)?;
+        let (known, arguments) = received(&context)?;
         let Some(StrictArguments(arguments)) = arguments else {
             return Err(ErrorData::internal_error("the call was not read", None));
         };
-        match self.doors.call(caller, request.name.into_owned(), arguments).await {
+        match self.doors.call(known, request.name.into_owned(), arguments).await {
             Some(answer) => written(answer).map(Into::into),
             None => Err(ErrorData::internal_error("the call was lost", None)),
         }
@@ -115,12 +114,12 @@ impl ServerHandler for Server {
 /// What guard and identity put beside the request.
 fn received(
     context: &RequestContext<RoleServer>,
-) -> Result<(Arc<Caller>, Option<StrictArguments>), ErrorData> {
+) -> Result<(Known, Option<StrictArguments>), ErrorData> {
     let parts = context.extensions.get::<http::request::Parts>();
-    let caller = parts.and_then(|parts| parts.extensions.get::<Arc<Caller>>()).map(Arc::clone);
+    let known = parts.and_then(|parts| parts.extensions.get::<Known>()).cloned();
     let arguments = parts.and_then(|parts| parts.extensions.get::<StrictArguments>()).cloned();
-    caller
-        .map(|caller| (caller, arguments))
+    known
+        .map(|known| (known, arguments))
         .ok_or_else(|| ErrorData::internal_error("the request has no caller", None))
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Which claim says what, as JSON pointers (RFC 6901) into the token's payload.
 ///
 /// Pointers walk objects alone, never into lists: the first of several tenants is nobody's tenant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     /// On whose behalf; a string.
     pub subject: String,

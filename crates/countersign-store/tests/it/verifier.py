@@ -6,7 +6,7 @@ import json
 import sqlite3
 import sys
 
-KINDS = {"stream_opened", "stream_closed", "intent", "outcome", "refusal"}
+KINDS = {"stream_opened", "stream_closed", "posture_loaded", "intent", "outcome", "refusal"}
 problems = []
 
 

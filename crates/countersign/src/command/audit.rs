@@ -99,7 +99,7 @@ struct Filters {
     /// Outcomes with this status: ok, fault, unknown
     #[arg(long)]
     status: Option<String>,
-    /// Records of this kind: intent, outcome, refusal, stream_opened, stream_closed
+    /// Records of this kind: intent, outcome, refusal, posture_loaded, stream_opened, stream_closed
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Records of one call
@@ -117,8 +117,9 @@ struct Filters {
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
-    Kind::parse(text)
-        .ok_or_else(|| "one of intent, outcome, refusal, stream_opened, stream_closed".to_owned())
+    Kind::parse(text).ok_or_else(|| {
+        "one of intent, outcome, refusal, posture_loaded, stream_opened, stream_closed".to_owned()
+    })
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -214,6 +215,9 @@ fn row(record: &Record) -> Vec<String> {
     let at = jiff::Timestamp::from_microsecond(record.at().micros())
         .map_or_else(|_beyond| record.at().micros().to_string(), |at| format!("{at:.3}"));
     let mut what = [text("status"), text("code")].join(" ").trim().to_owned();
+    if record.kind() == Some(Kind::PostureLoaded) {
+        what.push_str(&format!(" {}", text("posture")));
+    }
     if let Some(rows) = number("rows") {
         what.push_str(&format!(", {rows} rows"));
     }

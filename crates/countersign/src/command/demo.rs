@@ -36,19 +36,21 @@ impl Demo {
         if self.only_make {
             return Ok(End::Fine);
         }
-        let Some(assembled) = assemble::assemble(&company.config())? else {
+        let runtime = super::serve::runtime()?;
+        let Some(assembled) = runtime.block_on(assemble::assemble(&company.config()))? else {
             return Err(Failure::new(format!("the posture in {} has errors", self.dir.display()))
                 .help("mend it, or start afresh with `countersign demo --fresh`"));
         };
         let store = Arc::clone(&assembled.store);
-        let ended = super::serve::runtime()?.block_on(self.tell(&company, assembled));
+        let ended = runtime.block_on(self.tell(&company, assembled));
+        drop(runtime);
         // Also after a failure: what is queued must reach the disk, and the stream end in good order.
         let closed = store.close().doing("the journal could not be closed in good order");
         ended.and_then(|end| closed.map(|()| end))
     }
 
     async fn tell(&self, company: &Company, assembled: Assembled) -> Result<End, Failure> {
-        let Assembled { gateway, store, listen } = assembled;
+        let Assembled { gateway, store, listen, reloader: _ } = assembled;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             Failure::new(format!("cannot listen on {listen}: {error}"))
                 .help("name another address, e.g. `countersign demo --listen 127.0.0.1:8788`")

@@ -13,18 +13,28 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 pub(super) fn run(config: &Path) -> Result<End, Failure> {
-    let Some(Assembled { gateway, store, listen, .. }) = assemble::assemble(config)? else {
+    let runtime = runtime()?;
+    let assembled = runtime.block_on(async {
+        // First of all, so that a SIGHUP meanwhile is a reload and not the end.
+        let hangups = machine::hangups().doing("SIGHUP cannot be heard")?;
+        Ok(assemble::assemble(config).await?.map(|assembled| (assembled, hangups)))
+    })?;
+    let Some((Assembled { gateway, reloader, store, listen }, hangups)) = assembled else {
         return Ok(End::Findings);
     };
-    let served = runtime()?.block_on(async {
+    let served = runtime.block_on(async {
         let listener =
             TcpListener::bind(listen).await.doing(format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().doing("the listener")?;
         render::note(format_args!(
             "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1"
         ));
-        gateway.serve(listener, stopping()).await.doing("serving ended")
+        let reloading = tokio::spawn(reloader.run(hangups));
+        let served = gateway.serve(listener, stopping()).await.doing("serving ended");
+        reloading.abort();
+        served
     });
+    drop(runtime);
     // Also after a failure: what is queued must reach the disk, and the stream end in good order.
     let closed = store.close().doing("the journal could not be closed in good order");
     served.and(closed).map(|()| End::Fine)

@@ -1,0 +1,232 @@
+//! Another posture while the gateway serves: loaded whole and put in force in one step, or refused
+//! whole, and the one in force stays.
+
+use crate::assemble::{self, AtWork, Ground};
+use crate::render::{self, Failure};
+use crate::report::visible;
+use arc_swap::ArcSwap;
+use countersign_gateway::door::InForce;
+use countersign_posture::{Environment, Finding, Loaded, Severity, bound::FILES_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{fs, sync::Arc, time::Duration};
+use tokio::signal::unix::Signal;
+use tokio::task::{block_in_place, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often it is looked where the posture's path leads. What two looks agree on is loaded.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most findings of a refused posture in the log; all of them are printed.
+const FINDINGS_LOGGED_MAX: usize = 5;
+
+/// Puts postures in force, one after the other.
+pub(crate) struct Reloader {
+    ground: Arc<Ground>,
+    at_work: Arc<AtWork>,
+    in_force: Arc<ArcSwap<InForce>>,
+    watch: Watch,
+    config: PathBuf,
+    /// The deployment file as it was read; `None` if it could not be.
+    written: Option<Vec<u8>>,
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        ground: Ground,
+        at_work: AtWork,
+        (config, written): (&Path, Option<Vec<u8>>),
+    ) -> Self {
+        let deployment = &ground.deployment;
+        let folder = deployment.base.join(&deployment.posture);
+        Self {
+            watch: Watch::new(folder, deployment.environment),
+            in_force: Arc::new(ArcSwap::new(Arc::clone(&at_work.in_force))),
+            ground: Arc::new(ground),
+            at_work: Arc::new(at_work),
+            config: config.to_owned(),
+            written,
+        }
+    }
+
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    pub(crate) fn in_force(&self) -> Arc<ArcSwap<InForce>> {
+        Arc::clone(&self.in_force)
+    }
+
+    /// Loads a posture whenever it is asked for by `hangups`, or another one is there.
+    pub(crate) async fn run(mut self, mut hangups: Signal) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.tell("the start");
+        loop {
+            tokio::select! {
+                _ = hangups.recv() => self.reload("SIGHUP").await,
+                _ = looks.tick() => {
+                    if block_in_place(|| self.watch.another()) {
+                        self.reload("another posture is there").await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self, because: &str) {
+        // Before it is read: what changes from here on is another one again.
+        block_in_place(|| self.watch.tried());
+        if fs::read(&self.config).ok() != self.written {
+            let file = self.config.display();
+            tracing::warn!("`{file}` has changed since the start: it is read again by a restart");
+        }
+        match self.load().await {
+            Ok(()) => self.tell(because),
+            Err(why) => {
+                let posture = self.at_work.in_force.monitor.posture.digest;
+                tracing::error!(%posture, because, "a posture is refused, and this one stays: {why}");
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), String> {
+        let (ground, before) = (Arc::clone(&self.ground), Arc::clone(&self.at_work));
+        // In a task of its own: whatever is written there, the gateway outlives the reading of it.
+        let prepared = spawn_blocking(move || prepare(&ground, &before)).await;
+        let prepared = prepared.map_err(|lost| format!("it could not be read: {lost}"))??;
+        let recorded = self.ground.record(&prepared, Some(&self.at_work)).await;
+        recorded.map_err(|error| format!("it could not be recorded: {error}"))?;
+        self.in_force.store(Arc::clone(&prepared.in_force));
+        self.at_work = Arc::new(prepared);
+        Ok(())
+    }
+
+    fn tell(&self, because: &str) {
+        let InForce { monitor, since, claims: _ } = &*self.at_work.in_force;
+        let since = jiff::Timestamp::from_microsecond(since.micros()).unwrap_or_default();
+        let posture = monitor.posture.digest;
+        tracing::info!(%posture, loaded = %format_args!("{since:.3}"), because, "a posture is in force");
+    }
+}
+
+/// Everything up to the swap. What is wrong is printed, with whom to ask.
+fn prepare(ground: &Ground, before: &AtWork) -> Result<AtWork, String> {
+    let failed = |failure: Failure| failure.to_string();
+    let (read, mut findings) = assemble::read_posture(&ground.deployment).map_err(failed)?;
+    before.owners.name_in(&mut findings);
+    render::findings(&findings);
+    match read {
+        Some(read) => ground.put_to_work(read, Some(before)).map_err(failed),
+        None => {
+            findings.retain(|finding| finding.severity() == Severity::Error);
+            let first = findings.iter().take(FINDINGS_LOGGED_MAX);
+            let first: Vec<_> = first.map(|finding| visible(&finding.to_string())).collect();
+            Err(format!("{} errors: {}", findings.len(), first.join("; ")))
+        }
+    }
+}
+
+// ── whom to ask ─────────────────────────────────────────────────────────────────────────────────
+
+/// The teams behind each file, by the register of a posture: an agent's file is its owner's, a tool
+/// and a system are those teams' whose agents were granted them.
+pub(crate) struct Owners(BTreeMap<String, BTreeSet<String>>);
+
+impl Owners {
+    pub(crate) fn of(loaded: &Loaded) -> Self {
+        let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for entry in &loaded.register {
+            let team = format!("{}, {}", entry.team, entry.contact);
+            let mut owns = |path| owners.entry(path).or_default().insert(team.clone());
+            owns(format!("agents/{}.yaml", entry.agent));
+            let grants = loaded.posture.agents.get(&entry.client).map(|agent| &agent.grants);
+            for grant in grants.into_iter().flat_map(BTreeMap::values) {
+                owns(format!("tools/{}.yaml", grant.tool.name));
+                owns(format!("systems/{}.yaml", grant.tool.system));
+            }
+        }
+        Self(owners)
+    }
+
+    /// Adds to each finding whose file it is in.
+    fn name_in(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            if let Some(teams) = self.0.get(finding.place.source.path()) {
+                let teams = teams.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+                let help = finding.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
+                finding.help = Some(format!("{help}the file's owner: {teams}"));
+            }
+        }
+    }
+}
+
+// ── whether there is another one ────────────────────────────────────────────────────────────────
+
+/// Notices another posture without reading it.
+struct Watch {
+    folder: PathBuf,
+    /// Whether changes of files in place count: a developer's editor, not a deployment's way.
+    files: bool,
+    last: Look,
+    tried: Look,
+}
+
+/// What a look sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Look {
+    /// The folder that the path leads to, symbolic links followed; `None` while it leads nowhere.
+    leads_to: Option<PathBuf>,
+    /// The files, by path: inode, size, and when content and inode last changed.
+    files: BTreeMap<PathBuf, [i64; 6]>,
+}
+
+impl Watch {
+    fn new(folder: PathBuf, environment: Environment) -> Self {
+        let files = environment == Environment::Development;
+        let now = look(&folder, files);
+        Self { folder, files, last: now.clone(), tried: now }
+    }
+
+    /// Whether what is there was not tried yet, and is the same as a look ago: a copy that is being
+    /// written, or a link between its removal and its return, is waited for.
+    fn another(&mut self) -> bool {
+        let now = look(&self.folder, self.files);
+        let settled = now == self.last;
+        self.last = now;
+        settled && self.last != self.tried
+    }
+
+    /// What is there now is about to be tried.
+    fn tried(&mut self) {
+        self.tried = look(&self.folder, self.files);
+    }
+}
+
+fn look(folder: &Path, with_files: bool) -> Look {
+    let mut files = BTreeMap::new();
+    let leads_to = fs::canonicalize(folder).ok();
+    if let Some(folder) = leads_to.as_deref().filter(|_| with_files) {
+        stamp(folder, 1, &mut files);
+    }
+    Look { leads_to, files }
+}
+
+/// Stamps what is in a folder, and in folders in it, `depth` levels down.
+fn stamp(folder: &Path, depth: u32, files: &mut BTreeMap<PathBuf, [i64; 6]>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if files.len() >= FILES_MAX {
+            return;
+        }
+        let Ok(file) = fs::metadata(&path) else { continue };
+        if file.is_dir() && depth > 0 {
+            stamp(&path, depth - 1, files);
+        }
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (inode, size) = (number(file.ino()), number(file.size()));
+        let (modified, changed) =
+            ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+        files.insert(path, [inode, size, modified.0, modified.1, changed.0, changed.1]);
+    }
+}
