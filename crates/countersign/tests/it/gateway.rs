@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -98,17 +98,16 @@ impl Company {
         let (said, heard) = mpsc::channel();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-                match address {
-                    Some(address) if line.contains("serves MCP") => {
-                        said.send(format!("http://{address}")).unwrap();
-                    }
-                    _ => eprintln!("gateway: {line}"),
-                }
+                eprintln!("gateway: {line}");
+                drop(said.send(line)); // The test may be over.
             }
         });
-        let url = heard.recv_timeout(Duration::from_secs(30)).expect("the gateway did not start");
-        Gateway { child, url, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut gateway = Gateway { child, url: String::new(), http, said: Mutex::new(heard) };
+        let line = gateway.says("serves MCP");
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        gateway.url = format!("http://{}", address.unwrap());
+        gateway
     }
 
     /// The records that `audit query` shows, oldest first. Refusals reach the disk a moment after
@@ -164,6 +163,7 @@ pub(crate) struct Gateway {
     child: Child,
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
+    said: Mutex<mpsc::Receiver<String>>,
 }
 
 impl Gateway {
@@ -208,6 +208,25 @@ impl Gateway {
         sent.send().await.unwrap().json().await.unwrap()
     }
 
+    /// Waits for a line on standard error with `what` in it, and passes over those before it.
+    pub(crate) fn says(&self, what: &str) -> String {
+        let said = self.said.lock().unwrap();
+        loop {
+            let line = said.recv_timeout(Duration::from_secs(60));
+            match line {
+                Ok(line) if line.contains(what) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("the gateway did not say `{what}`: {error}"),
+            }
+        }
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: &str) {
+        let killed = Command::new("kill").args([signal, &self.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+    }
+
     /// The process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -221,8 +240,7 @@ impl Gateway {
 
     /// SIGTERM, and waits for the end in good order.
     pub(crate) fn stop(mut self) {
-        let killed = Command::new("kill").arg(self.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("-TERM");
         assert!(self.child.wait().unwrap().success(), "the gateway did not end in good order");
     }
 }

@@ -13,7 +13,11 @@ mod gateway;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lints;
+#[cfg(test)]
 mod matrix;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
