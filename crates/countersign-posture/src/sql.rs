@@ -311,6 +311,32 @@ mod tests {
     }
 
     #[test]
+    fn text_put_into_a_statement_is_seen_where_it_stands() {
+        for (sql, holes) in [
+            ("select ':a'", vec![":a"]),
+            ("select '%:a%' || \":b\" || ':a:c'", vec![":a", ":b", ":a"]),
+            ("select * from t where x = {{ a }}", vec!["{{ a }}"]),
+            ("select * from t where x = ${a} and y = '${b}'", vec!["${a}", "${"]),
+            ("select * from t where x = %s and y = '%s'", vec!["%s", "%s"]),
+            ("select {{ open", vec!["{{ open"]),
+        ] {
+            let scan = scan(sql);
+            let found: Vec<_> =
+                scan.interpolations.iter().map(|(range, _)| &sql[range.clone()]).collect();
+            assert_eq!(found, holes, "{sql}");
+            assert_eq!(scan.problems, [], "{sql}");
+        }
+        for sql in [
+            "select '12:30', 'a::b', ': a', 'http://x'",
+            "select strftime('%s', day), printf ( '%s', :a), FORMAT('%s', 1)",
+            "select * from t where x like '%sold%' and 5%s.n = 1 and [{{a}}]",
+            "select '{\"a\":{}}' -- ':a' {{b}} %s",
+        ] {
+            assert_eq!(scan(sql).interpolations, [], "{sql}");
+        }
+    }
+
+    #[test]
     fn statements_are_counted_without_blanks_and_comments() {
         for (sql, count) in [
             ("", 0),

@@ -7,7 +7,9 @@ use countersign_core::quota::Limits;
 use countersign_core::scope::ScopeRule;
 use countersign_core::tool::{Effect, Plan, ResultBounds};
 use countersign_posture::bound::FILES_MAX;
-use countersign_posture::{Algorithm, Backend, Code, Environment, Loaded, Reference, link};
+use countersign_posture::{
+    Algorithm, Approvers, Backend, Code, Environment, Gate, Loaded, Reference, link,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
@@ -125,6 +127,38 @@ fn systems_claims_and_the_register_come_along() {
     let [entry] = loaded.register.as_slice() else { panic!("one agent") };
     assert_eq!(entry.agent.as_str(), "support-copilot");
     assert_eq!(entry.contact, "custops-oncall@acme.example");
+}
+
+#[test]
+fn a_gate_names_people_or_a_group_and_how_long_a_draft_waits() {
+    let gate = |text: &str| {
+        let company = Company::new();
+        let effect = format!("effect: persistent\ngate: {text}");
+        company.edit("posture/tools/get_account_usage.yaml", "effect: read", &effect);
+        loaded(&company).gates[&ToolName::new("get_account_usage").unwrap()].clone()
+    };
+    let named = gate("{ approvers: { named: [sam@acme.example, lee@acme.example] }, expires: 4h }");
+    let people = ["lee@acme.example", "sam@acme.example"].map(str::to_owned);
+    assert_eq!(named, Gate { approvers: Approvers::Named(people.into()), expires_s: 14_400 });
+    let group = gate("{ approvers: { group: support }, expires: 1d }");
+    assert_eq!(
+        group,
+        Gate { approvers: Approvers::Group("support".to_owned()), expires_s: 86_400 }
+    );
+    assert!(loaded(&Company::new()).gates.is_empty());
+}
+
+#[test]
+fn a_secret_is_told_without_showing_it() {
+    let company = Company::new();
+    let (path, secret) = ("posture/systems/freight-db.yaml", "postgres://ann:hunter2@db");
+    company.edit(path, "rows: 200", &format!("rows: none # {secret}"));
+    let findings = company.posture().1;
+    assert_eq!(findings.len(), 2);
+    for finding in findings {
+        assert!(!finding.place.source.text().contains("hunter2"), "{finding}");
+        assert_eq!(finding.position().0, 4);
+    }
 }
 
 #[test]

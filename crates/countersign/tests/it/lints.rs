@@ -1,0 +1,123 @@
+//! `docs/lints.md` against the program: every code stands there with an example that earns it, alone,
+//! and a mended one that earns nothing.
+
+use countersign_posture::{Code, Severity};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const PAGE: &str = include_str!("../../../../docs/lints.md");
+
+/// A section: what follows its heading.
+fn sections() -> Vec<(&'static str, &'static str)> {
+    let sections = PAGE.split("\n### ").skip(1);
+    sections.map(|section| section.split_once('\n').unwrap()).collect()
+}
+
+/// The fenced blocks of a section: language and text.
+fn blocks(section: &str) -> Vec<(&str, &str)> {
+    let fences: Vec<_> = section.split("```").collect();
+    fences.chunks(2).filter_map(|pair| pair.get(1)?.split_once('\n')).collect()
+}
+
+/// A text cut before every line that begins something; what comes before the first is empty or
+/// nobody's.
+fn cut<'a>(text: &'a str, begins: impl Fn(&str) -> bool) -> Vec<(&'a str, String)> {
+    let mut parts: Vec<(&str, String)> = Vec::new();
+    for line in text.lines() {
+        if begins(line) || parts.is_empty() {
+            parts.push((line, String::new()));
+        }
+        let (_, part) = parts.last_mut().unwrap();
+        part.push_str(line);
+        part.push('\n');
+    }
+    parts
+}
+
+fn key(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once(':')?;
+    (!key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')).then_some(key)
+}
+
+/// Puts the keys of `change` in the place of those of `file`.
+fn merged(file: &str, change: &str) -> String {
+    let begins = |line: &str| key(line).is_some();
+    let mut parts = cut(file, begins);
+    for (line, part) in cut(change, begins) {
+        match parts.iter_mut().find(|(known, _)| key(known) == key(line)) {
+            Some((_, known)) => *known = part,
+            None => parts.push((line, part)),
+        }
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+fn apply(dir: &Path, (language, text): (&str, &str)) {
+    if language == "sh" {
+        let status = Command::new("sh").args(["-euc", text]).current_dir(dir).status();
+        assert!(status.unwrap().success(), "{text}");
+        return;
+    }
+    let names_a_file = |line: &str| line.starts_with("# posture/") || line == "# countersign.yaml";
+    for (line, part) in cut(text, names_a_file) {
+        let path = dir.join(line.strip_prefix("# ").unwrap());
+        let change = part.split_once('\n').unwrap().1;
+        let text = match fs::read_to_string(&path) {
+            Ok(file) => merged(&file, change),
+            Err(_) => change.to_owned(),
+        };
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// What `check` finds in what `init` wrote, once it is changed.
+fn codes(fresh: &Path, block: (&str, &str)) -> BTreeSet<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp").arg("-r").arg(fresh.join(".")).arg(dir.path()).status();
+    assert!(copied.unwrap().success());
+    apply(dir.path(), block);
+    let check = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["check", "--format", "json"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&check.stdout).unwrap();
+    let codes = told["findings"].as_array().unwrap().iter();
+    codes.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_code_has_one_section_that_begins_with_what_it_means() {
+    let described: Vec<_> = sections().into_iter().map(|(code, _)| code).collect();
+    let known: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(described.iter().copied().collect::<BTreeSet<_>>(), known);
+    assert_eq!(described.len(), known.len());
+    for code in Code::ALL {
+        let (_, section) = sections().into_iter().find(|(name, _)| *name == code.as_str()).unwrap();
+        let severity = match code.severity() {
+            Severity::Error => "Error",
+            Severity::Warning => "Warning",
+        };
+        let start = format!("\n**{severity}.** {}", code.summary());
+        assert!(section.starts_with(&start), "{code} must begin: {start}");
+    }
+}
+
+#[test]
+fn every_bad_example_earns_its_code_alone_and_every_mended_one_nothing() {
+    let fresh = tempfile::tempdir().unwrap();
+    let init = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .arg("init")
+        .arg(fresh.path())
+        .output()
+        .unwrap();
+    assert!(init.status.success(), "{init:?}");
+    for (code, section) in sections() {
+        let [bad, good] = blocks(section)[..] else { panic!("{code} needs two examples") };
+        assert_eq!(codes(fresh.path(), bad), BTreeSet::from([code.to_owned()]), "{code}, bad");
+        assert_eq!(codes(fresh.path(), good), BTreeSet::new(), "{code}, mended");
+    }
+}
