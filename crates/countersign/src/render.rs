@@ -102,8 +102,7 @@ pub(crate) fn findings(found: &[Finding]) -> usize {
             line("");
         }
     }
-    let errors = found.iter().filter(|f| f.code.severity() == Severity::Error).count();
-    errors
+    found.iter().filter(|finding| finding.severity() == Severity::Error).count()
 }
 
 fn diagnostic(finding: &Finding) -> MietteDiagnostic {

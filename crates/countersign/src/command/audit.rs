@@ -164,11 +164,13 @@ impl Tail {
         let (records, mut cursor) =
             reader.tail(&self.filters.filter(self.lines)).doing("the journal cannot be read")?;
         show(records, self.filters.format);
-        while self.follow {
+        if !self.follow {
+            return Ok(End::Fine);
+        }
+        loop {
             std::thread::sleep(FOLLOW_EVERY);
             show(self.next(&reader, &mut cursor)?, self.filters.format);
         }
-        Ok(End::Fine)
     }
 
     fn next(&self, reader: &Reader, cursor: &mut Cursor) -> Result<Vec<Record>, Failure> {

@@ -96,7 +96,7 @@ async fn nobody_gets_in_without_a_valid_token_of_a_registered_agent() {
     let records = company.records(&["--code", "unauthenticated"], 1);
     assert!(records.len() < 20, "{} records", records.len());
     assert!(
-        !records.iter().any(|r| r.to_string().contains(&good[..40])),
+        !records.iter().any(|r| r.to_string().contains(good.get(..40).unwrap())),
         "a token is in the journal"
     );
 }

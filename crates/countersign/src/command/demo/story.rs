@@ -38,6 +38,7 @@ fn step(title: &'static str, tool: &'static str, arguments: Value, expected: &'s
     Step { title, agent: COPILOT, tool, arguments, times: 1, expected, without: None }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn steps() -> Vec<Step> {
     let usage = |account: &str, days: Value| json!({ "account_id": account, "days": days });
     let departures = |depot: &str| json!({ "depot": depot, "day": "2026-11-24" });
