@@ -137,7 +137,7 @@ fn systems(
 ) -> Result<BTreeMap<SystemName, SqliteSystem>, Failure> {
     let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
     if let Some(logs) = &logs {
-        fs::create_dir_all(logs).doing(logs.display())?;
+        machine::private_folder(logs).doing(logs.display())?;
     }
     let mut systems = BTreeMap::new();
     for (name, spec) in &loaded.systems {

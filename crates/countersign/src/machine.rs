@@ -2,7 +2,10 @@
 
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Clock, Entropy};
+use std::fs::DirBuilder;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +34,14 @@ impl Entropy for SystemEntropy {
             std::process::abort();
         }
     }
+}
+
+/// Makes a folder, and those above it, for this user alone. One that is there stays as it is.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// A variable of the environment.

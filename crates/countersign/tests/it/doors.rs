@@ -342,6 +342,53 @@ async fn health_and_readiness_answer_and_the_end_is_in_good_order() {
 }
 
 #[tokio::test]
+async fn half_a_request_holds_up_neither_others_nor_the_end() {
+    use std::io::Write;
+    let company = Company::new();
+    let gateway = company.serve();
+    let address = gateway.url.strip_prefix("http://").unwrap().to_owned();
+    let mut slow = Vec::new();
+    for start in [
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\n",
+        "POST /dev/token HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{",
+    ] {
+        for _ in 0..40 {
+            let mut stream = std::net::TcpStream::connect(&address).unwrap();
+            stream.write_all(start.as_bytes()).unwrap();
+            slow.push(stream);
+        }
+    }
+    assert_eq!(answer(gateway.request(Method::GET, "/healthz")).await.0, StatusCode::OK);
+    let (status, _) = answer(gateway.request(Method::GET, "/v1/tools")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "the API has room of its own");
+    let (status, _) = answer(gateway.request(Method::POST, "/dev/token").json(&json!({}))).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "the issuer's room is full");
+    gateway.stop();
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_text_of_many_values_never_becomes_a_call() {
+    let company = Company::new();
+    let gateway = company.serve();
+    let token = gateway.token(COPILOT).await;
+    let parcels =
+        |n: usize| json!({"tool": "track_parcels", "arguments": {"parcels": vec![json!({}); n]}});
+    let post = |n| gateway.request(Method::POST, "/v1/calls").bearer_auth(&token).json(&parcels(n));
+    let (status, body) = answer(post(5_000)).await;
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (StatusCode::BAD_REQUEST, &json!("malformed_request"))
+    );
+    let (status, body) = answer(post(3)).await;
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (StatusCode::OK, &json!("invalid_arguments")),
+        "{body}"
+    );
+}
+
+#[tokio::test]
 async fn a_second_gateway_on_the_same_journal_does_not_start() {
     let company = Company::new();
     let _first = company.serve();

@@ -290,4 +290,10 @@ async fn the_demo_touches_no_folder_that_is_not_its_own() {
         assert_eq!(company.run(&arguments).status.code(), Some(2));
     }
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    // A folder that somebody prepared: a link in the place of a file that the demo writes.
+    let victim = elsewhere.path().join("letters.txt");
+    std::fs::remove_file(company.path().join("countersign.yaml")).unwrap();
+    std::os::unix::fs::symlink(&victim, company.path().join("countersign.yaml")).unwrap();
+    assert_eq!(company.run(&["demo", "--dir", ".", "--once"]).status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(victim).unwrap(), "mine");
 }
