@@ -1,5 +1,6 @@
 //! Gives records their places in a stream.
 
+use crate::counters::{self, Charges};
 use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::Digest;
 use countersign_core::port::Entropy;
@@ -60,6 +61,8 @@ impl Placer<'_> {
             Some(head) => (head.sequence.saturating_add(1), head.hash),
             None => (0, GENESIS),
         };
+        let charges = Charges::of(entry.charges()).encode();
+        let entry = entry.body(counters::FIELD, charges);
         let Sealed { header, hash, bodies } = entry.seal(self.stream, sequence, &previous, || {
             let mut salt = [0; chain::SALT_BYTES];
             self.entropy.fill(&mut salt);
