@@ -781,6 +781,11 @@ pub struct FaultedCall {
 }
 
 impl FaultedCall {
+    /// The call's id, by which its records are found.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        &self.call
+    }
     /// How it ended.
     #[must_use]
     pub fn fault(&self) -> &Fault {

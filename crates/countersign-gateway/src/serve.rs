@@ -19,7 +19,9 @@ use axum::{
 };
 use countersign_core::args;
 use countersign_core::call::Monitor;
+use countersign_core::id::ActorId;
 use countersign_core::port::{Clock, Entropy};
+use countersign_core::posture::Posture;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -102,6 +104,7 @@ impl Gateway {
         if listen.ip().is_loopback() {
             hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
+        let posture = Arc::clone(&monitor.posture);
         let doors = Doors { monitor, under_way };
         let mcp = mcp::service(doors.clone(), &hosts, &allowed_origins);
         let guard = Arc::new(Guard {
@@ -124,7 +127,7 @@ impl Gateway {
         if let Some(development) = development {
             let token = post(token)
                 .layer(middleware::from_fn_with_state(guard.clone(), guard::bounded))
-                .with_state(Arc::new(development));
+                .with_state(Arc::new((development, posture)));
             router = router.route(TOKEN_PATH, token);
         }
         let health = Router::new()
@@ -191,7 +194,7 @@ async fn ready(State(readiness): State<Arc<dyn Readiness>>) -> Response {
 }
 
 /// `POST /dev/token` with `{"agent", "tenant", "user", "session"?, "attributes"?}`
-async fn token(State(development): State<Arc<Development>>, body: Bytes) -> Response {
+async fn token(State(state): State<Arc<(Development, Arc<Posture>)>>, body: Bytes) -> Response {
     let bad = |why: &str| problem(StatusCode::BAD_REQUEST, "malformed_request", why);
     let request = match args::parse(&body) {
         Ok(value) => asked(&value),
@@ -200,7 +203,12 @@ async fn token(State(development): State<Arc<Development>>, body: Bytes) -> Resp
     let Some(request) = request else {
         return bad("the body must have `agent`, `tenant` and `user`, each a string");
     };
-    let Development { issuer, claims, clock, entropy } = &*development;
+    let (Development { issuer, claims, clock, entropy }, posture) = &*state;
+    let known = |actor: &ActorId| actor.as_str() == request.actor;
+    if !posture.agents.keys().any(known) {
+        let agents: Vec<&str> = posture.agents.keys().map(ActorId::as_str).collect();
+        return bad(&format!("no agent is `{}`: there are {}", request.actor, agents.join(", ")));
+    }
     let mut id = [0; 16];
     entropy.fill(&mut id);
     match issuer.mint(&request, claims, clock.now(), id) {

@@ -61,7 +61,7 @@ pub(crate) fn start_logging() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && env("NO_COLOR").is_none())
         .init();
 }
 

@@ -13,15 +13,16 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 pub(super) fn run(config: &Path) -> Result<End, Failure> {
-    let Some(Assembled { gateway, store, listen, .. }) = assemble::assemble(config)? else {
+    let Some(Assembled { gateway, store, listen }) = assemble::assemble(config)? else {
         return Ok(End::Findings);
     };
+    let posture = gateway.monitor.posture.digest;
     let served = runtime()?.block_on(async {
         let listener =
             TcpListener::bind(listen).await.doing(format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().doing("the listener")?;
         render::note(format_args!(
-            "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1"
+            "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1, posture {posture}"
         ));
         gateway.serve(listener, stopping()).await.doing("serving ended")
     });
