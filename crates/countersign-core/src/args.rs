@@ -1,11 +1,11 @@
 //! Arguments: parsed strictly, put into one canonical form, recognised by a digest.
 
-use crate::bound::{BODY_BYTES_MAX, JSON_DEPTH_MAX, SAFE_INTEGER_MAX};
+use crate::bound::{BODY_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX};
 use crate::id::{Digest, ToolName};
 use crate::principal::Principal;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 /// Why bytes are not JSON that everybody reads alike.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum ArgumentsError {
 
 /// Reads one JSON text the only way it can be read: a key twice in one object, nesting beyond
 /// [`JSON_DEPTH_MAX`] and integers beyond ±(2^53 − 1) are errors, because other readers would see
-/// something else (RFC 8259 §4, RFC 7493). Whole floats (`7.0`) become integers.
+/// something else (RFC 8259 §4, RFC 7493). So are more than [`JSON_VALUES_MAX`] values. Whole floats (`7.0`) become integers.
 ///
 /// # Errors
 /// [`ArgumentsError`], with the position but without the text.
@@ -29,35 +29,46 @@ pub fn parse(text: &[u8]) -> Result<Value, ArgumentsError> {
         return Err(ArgumentsError::TooLong);
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Strict { depth: 0 }.deserialize(&mut reader).and_then(|value| {
+    let seen = Cell::new(0);
+    let value = Strict { depth: 0, seen: &seen }.deserialize(&mut reader).and_then(|value| {
         reader.end()?;
         Ok(value)
     });
     value.map_err(|error| ArgumentsError::Malformed(error.to_string()))
 }
 
-struct Strict {
+#[derive(Clone, Copy)]
+struct Strict<'a> {
     depth: usize,
+    /// How many values there were so far.
+    seen: &'a Cell<usize>,
 }
 
-impl Strict {
-    fn deeper<E: de::Error>(&self) -> Result<Self, E> {
+impl Strict<'_> {
+    /// The reader of the next value inside this one.
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.saturating_add(1);
         if depth > JSON_DEPTH_MAX {
             return Err(E::custom(format_args!("nested deeper than {JSON_DEPTH_MAX} levels")));
         }
-        Ok(Self { depth })
+        Ok(Self { depth, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: de::Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        let seen = self.seen.get().saturating_add(1);
+        if seen > JSON_VALUES_MAX {
+            let why = format_args!("more than {JSON_VALUES_MAX} values");
+            return Err(de::Error::custom(why));
+        }
+        self.seen.set(seen);
         reader.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -250,6 +261,13 @@ mod tests {
         assert!(parse(format!("[{deep}]").as_bytes()).is_err());
         assert!(parse(b"{} {}").is_err());
         assert!(parse(b"").is_err());
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        let many = |n: usize| format!("[{}1]", "1,".repeat(n - 2)); // The array is one, too.
+        assert!(parse(many(JSON_VALUES_MAX).as_bytes()).is_ok());
+        assert!(parse(many(JSON_VALUES_MAX + 1).as_bytes()).is_err());
     }
 
     #[test]

@@ -4,6 +4,11 @@
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of a request body: arrays and objects inside one another.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Most values in one JSON text, counting every array, object and member: what is made of a text
+/// takes a multiple of its size for each.
+pub const JSON_VALUES_MAX: usize = 4_096;
+/// Most argument issues kept in one record.
+pub const ISSUES_RECORDED_MAX: usize = 32;
 /// Longest identifier from a token or a posture file, in bytes.
 pub const ID_BYTES_MAX: usize = 256;
 /// Longest tool name, in bytes. Model providers accept no more than 64.

@@ -96,6 +96,7 @@ use crate::tool::{Effect, Issue, Plan, Rung, Tool};
 use crate::trail::{Shown, Trail, bounded, cut};
 use serde_json::{Map, Value, json};
 use std::{
+    collections::BTreeSet,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -428,11 +429,9 @@ fn invalid(
     arguments: &Map<String, Value>,
     mut issues: Vec<Issue>,
 ) -> Refusal {
-    let scoped = |issue: &Issue| {
-        let path = without_indices(&issue.path);
-        tool.scope.iter().filter_map(|rule| rule.path()).any(|(at, _)| at.to_string() == path)
-    };
-    issues.retain(|issue| !(issue.membership && scoped(issue)));
+    let scoped: BTreeSet<String> =
+        tool.scope.iter().filter_map(|rule| rule.path()).map(|(at, _)| at.to_string()).collect();
+    issues.retain(|issue| !(issue.membership && scoped.contains(&without_indices(&issue.path))));
     let violations: Vec<_> =
         tool.scope.iter().filter_map(|rule| rule.verify(principal, arguments).err()).collect();
     if issues.is_empty()
@@ -867,6 +866,11 @@ pub struct FaultedCall {
 }
 
 impl FaultedCall {
+    /// The call's id, by which its records are found.
+    #[must_use]
+    pub fn call(&self) -> &CallId {
+        &self.call
+    }
     /// How it ended.
     #[must_use]
     pub fn fault(&self) -> &Fault {

@@ -139,10 +139,13 @@ impl Entry {
         header.insert("stream".to_owned(), stream.into());
         header.insert("seq".to_owned(), sequence.into());
         header.insert("fields".to_owned(), Value::Object(commitments));
-        // Keys are ASCII and numbers are integers, so serde_json's sorted map is RFC 8785.
-        let header = Value::Object(header).to_string().into_bytes();
-        let hash = chain::link(previous, &header);
-        Sealed { header, hash, bodies }
+        let mut header = Value::Object(header);
+        // Keys are ASCII and numbers are integers, so sorted they are RFC 8785. Sorting matters: with
+        // serde_json's `preserve_order`, which any crate can turn on, a map is as it was filled.
+        header.sort_all_objects();
+        let bytes = header.to_string().into_bytes();
+        let hash = chain::link(previous, &bytes);
+        Sealed { header: bytes, hash, bodies }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Both are exhaustive: a new reason breaks every `match` until someone decides what the agent is
 //! told. Each has two faces: `public()` for the agent, `detail()` for the journal.
 
-use crate::bound::ISSUES_SHOWN_MAX;
+use crate::bound::{ISSUES_RECORDED_MAX, ISSUES_SHOWN_MAX};
 use crate::quota::{LimitReached, Window};
 use crate::scope::ScopeViolation;
 use crate::tool::{Issue, Rung};
@@ -220,6 +220,7 @@ impl Refusal {
             Self::RateLimited(r) => format!("{} per {} of {}", r.max, r.window.as_str(), r.key),
             Self::InvalidArguments(issues) => issues
                 .iter()
+                .take(ISSUES_RECORDED_MAX)
                 .map(|issue| format!("{} must {}", issue.path, issue.expected))
                 .collect::<Vec<_>>()
                 .join("; "),

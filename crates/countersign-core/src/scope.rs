@@ -208,6 +208,8 @@ pub fn shown_to(
             .filter(|value| declared.as_ref().is_none_or(|declared| declared.contains(*value)))
             .map(Value::from)
             .collect();
+        // Nothing else of it: a pattern or a constant may spell out other tenants' identifiers.
+        leaf.retain(|keyword, _| matches!(keyword.as_str(), "type" | "description"));
         leaf.insert("enum".to_owned(), Value::Array(own));
     }
     shown
@@ -315,7 +317,7 @@ mod tests {
     fn the_schema_shows_the_callers_own_values_only() {
         let schema = json!({"properties": {
             "a": {"type": "string", "enum": ["t1", "t2", "t3"]},
-            "l": {"type": "array", "items": {"properties": {"b": {"type": "string"}}}},
+            "l": {"type": "array", "items": {"properties": {"b": {"type": "string", "pattern": "^(p|q)$"}}}},
         }});
         let rules = [equals("a"), within("l[].b")];
         let shown = shown_to(&principal("t2", &["p"]), &rules, schema.as_object().unwrap());

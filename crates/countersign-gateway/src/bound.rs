@@ -4,10 +4,22 @@ use std::time::Duration;
 
 /// Calls and lists under way at once; beyond it requests are turned away with 503.
 pub const REQUESTS_UNDER_WAY_MAX: usize = 1_024;
+/// Requests to the development issuer under way at once; they have no token, so no share in the above.
+pub const TOKEN_REQUESTS_UNDER_WAY_MAX: usize = 8;
+/// Connections at once; one more is closed as soon as it is accepted.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Bodies held at once, in KiB: read or being read, until their requests are answered.
+pub const BODIES_KIB_MAX: usize = 32 * 1_024;
+/// How long a client may take to send a request's headers, the first or the next on a connection.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a client may take to send a request's body.
 pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls under way may take to end once the gateway is told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+/// How long connections may take to end before and after that: answers are written, idle ones closed.
+pub const FLUSH_GRACE: Duration = Duration::from_secs(1);
+/// How long nothing is accepted after accepting failed, for want of file descriptors above all.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client may keep a list of tools.
 pub const LIST_TTL: Duration = Duration::from_secs(30);
 /// Longest life of a development token, in seconds.

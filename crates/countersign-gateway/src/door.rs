@@ -61,7 +61,17 @@ impl Doors {
         let Known { in_force, caller } = known;
         let proposed = Proposed { caller, tool, arguments };
         let task = self.under_way.spawn(async move { in_force.monitor.call(proposed).await });
-        task.await.inspect_err(|error| tracing::error!(%error, "a call's task was lost")).ok()
+        let answer = task.await;
+        match &answer {
+            Ok(Answer::Faulted(faulted)) => tracing::warn!(
+                call = %faulted.call(),
+                code = faulted.fault().code(),
+                "a call failed; `countersign audit show` has the reason"
+            ),
+            Ok(Answer::Completed(_) | Answer::Refused(_)) => {}
+            Err(error) => tracing::error!(%error, "a call's task was lost"),
+        }
+        answer.ok()
     }
 }
 

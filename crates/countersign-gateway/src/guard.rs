@@ -16,7 +16,7 @@ use countersign_core::call::Door;
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Which requests are meant for this gateway.
 #[derive(Debug)]
@@ -30,17 +30,25 @@ pub struct Guard {
     pub refuse_forwarded: bool,
     /// Room for requests under way.
     pub room: Semaphore,
+    /// Room for requests to the development issuer.
+    pub token_room: Semaphore,
+    /// Room for bodies, in KiB.
+    pub bodies: Semaphore,
 }
 
-/// Headers that proxies add.
-const FORWARDED: [&str; 7] = [
+/// Where the development issuer answers.
+pub(crate) const TOKEN_PATH: &str = "/dev/token";
+
+/// What the headers that proxies add begin with.
+const FORWARDED: [&str; 8] = [
     "forwarded",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-server",
+    "x-forwarded",
     "x-real-ip",
+    "x-client-ip",
+    "x-envoy-",
+    "true-client-ip",
+    "cf-",
 ];
 
 impl Guard {
@@ -63,7 +71,8 @@ impl Guard {
         if headers.get_all(header::ORIGIN).iter().any(strange) {
             return Some("Requests from this Origin are not accepted.");
         }
-        if self.refuse_forwarded && FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        let forwarded = |name: &str| FORWARDED.iter().any(|begin| name.starts_with(begin));
+        if self.refuse_forwarded && headers.keys().any(|name| forwarded(name.as_str())) {
             return Some("Forwarded requests are not accepted while the development issuer is on.");
         }
         None
@@ -88,28 +97,55 @@ pub(crate) async fn admit(
     if let Some(why) = guard.turned_away(request.uri(), request.headers()) {
         return problem(StatusCode::FORBIDDEN, "turned_away", why);
     }
-    let Ok(_room) = guard.room.try_acquire() else {
-        let mut answer =
-            problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests are under way.");
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        return answer;
-    };
+    let room = if request.uri().path() == TOKEN_PATH { &guard.token_room } else { &guard.room };
+    let Ok(_room) = room.try_acquire() else { return busy() };
     next.run(request).await
 }
 
+fn busy() -> Response {
+    let mut answer =
+        problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many requests are under way.");
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// What the doors' own middleware works with.
+pub(crate) type Watch = (Doors, Arc<Guard>);
+
 /// Knows the caller of a request to the HTTP API, and reads its body within bounds.
-pub(crate) async fn http(State(doors): State<Doors>, request: Request, next: Next) -> Response {
-    match known(&doors, Door::Http, request).await {
-        Ok((request, _body)) => next.run(request).await,
-        Err(answer) => answer,
+pub(crate) async fn http(
+    State((doors, guard)): State<Watch>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match known(&doors, &guard, Door::Http, &mut request).await {
+        Ok((_body, _room)) => next.run(request).await,
+        Err(answer) => *answer,
     }
 }
 
-/// The same for MCP; a `tools/call` travels on with its arguments as the strict reader read them.
-pub(crate) async fn mcp(State(doors): State<Doors>, request: Request, next: Next) -> Response {
-    let (mut request, body) = match known(&doors, Door::Mcp, request).await {
+/// Reads the body of a request without a caller within bounds.
+pub(crate) async fn bounded(
+    State(guard): State<Arc<Guard>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match whole(&guard, &mut request).await {
+        Ok((_body, _room)) => next.run(request).await,
+        Err(answer) => *answer,
+    }
+}
+
+/// The same as [`http`] for MCP; a `tools/call` travels on with its arguments as the strict reader
+/// read them.
+pub(crate) async fn mcp(
+    State((doors, guard)): State<Watch>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let (body, _room) = match known(&doors, &guard, Door::Mcp, &mut request).await {
         Ok(known) => known,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     if body.is_empty() {
         return next.run(request).await; // GET and DELETE, which the service refuses.
@@ -151,12 +187,20 @@ fn rpc_error(id: &Value, code: i64, message: &str) -> Response {
     (StatusCode::BAD_REQUEST, axum::Json(body)).into_response()
 }
 
-/// The request with its caller beside it, and its whole body.
-async fn known(doors: &Doors, door: Door, request: Request) -> Result<(Request, Bytes), Response> {
+/// Puts the caller beside the request, and reads its whole body.
+async fn known<'a>(
+    doors: &Doors,
+    guard: &'a Guard,
+    door: Door,
+    request: &mut Request,
+) -> Result<(Bytes, SemaphorePermit<'a>), Box<Response>> {
     let credential = identity::bearer(request.headers());
     let in_force = doors.in_force.load_full();
-    let caller = match in_force.monitor.authenticate(&credential, door).await {
-        Ok(caller) => caller,
+    match in_force.monitor.authenticate(&credential, door).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(Known { in_force, caller: Arc::new(caller) });
+            whole(guard, request).await
+        }
         Err(refused) => {
             // RFC 6750 §3: no error code when nothing was sent.
             let challenge = if credential.expose().is_some() {
@@ -169,31 +213,40 @@ async fn known(doors: &Doors, door: Door, request: Request) -> Result<(Request, 
             answer
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-            return Err(answer);
-        }
-    };
-    let (mut parts, body) = request.into_parts();
-    parts.extensions.insert(Known { in_force, caller: Arc::new(caller) });
-    let body = whole(body).await?;
-    Ok((Request::from_parts(parts, Body::from(body.clone())), body))
-}
-
-async fn whole(body: Body) -> Result<Bytes, Response> {
-    let read = Limited::new(body, BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_READ_TIMEOUT, read).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(problem(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            &format!("The body may have at most {BODY_BYTES_MAX} bytes."),
-        )),
-        Ok(Err(_broken)) => {
-            Err(problem(StatusCode::BAD_REQUEST, "body_unreadable", "The body could not be read."))
-        }
-        Err(_elapsed) => {
-            Err(problem(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body took too long."))
+            Err(Box::new(answer))
         }
     }
+}
+
+/// Reads the body, leaves the request with it, and holds the room that it takes until the request
+/// is answered: what is made of a body takes a multiple of it.
+async fn whole<'a>(
+    guard: &'a Guard,
+    request: &mut Request,
+) -> Result<(Bytes, SemaphorePermit<'a>), Box<Response>> {
+    let refuse = |status, code, why: &str| Box::new(problem(status, code, why));
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
+    let length = length.and_then(|l| l.parse().ok()).unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
+    let kib = u32::try_from(length.div_ceil(1_024)).unwrap_or(u32::MAX);
+    let Ok(room) = guard.bodies.try_acquire_many(kib) else { return Err(Box::new(busy())) };
+    let read = Limited::new(std::mem::take(request.body_mut()), BODY_BYTES_MAX).collect();
+    let body = match tokio::time::timeout(BODY_READ_TIMEOUT, read).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let why = format!("The body may have at most {BODY_BYTES_MAX} bytes.");
+            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &why));
+        }
+        Ok(Err(_broken)) => {
+            let why = "The body could not be read.";
+            return Err(refuse(StatusCode::BAD_REQUEST, "body_unreadable", why));
+        }
+        Err(_elapsed) => {
+            let why = "The body took too long.";
+            return Err(refuse(StatusCode::REQUEST_TIMEOUT, "body_too_slow", why));
+        }
+    };
+    *request.body_mut() = Body::from(body.clone());
+    Ok((body, room))
 }
 
 #[cfg(test)]
@@ -206,6 +259,8 @@ mod tests {
             origins: vec!["https://app.example".into()],
             refuse_forwarded: true,
             room: Semaphore::new(1),
+            token_room: Semaphore::new(1),
+            bodies: Semaphore::new(1),
         }
     }
 
@@ -239,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_forwarded_request_does_not_reach_the_development_issuer() {
-        for name in FORWARDED {
+        for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-port", "cf-connecting-ip"]
+        {
             assert!(!outcome(&[("host", "localhost"), (name, "1")]), "{name}");
         }
     }

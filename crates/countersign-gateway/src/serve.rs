@@ -1,8 +1,11 @@
 //! The gateway as a server: routes, health, and an end in good order.
 
-use crate::bound::{DEVELOPMENT_TOKEN_TTL_S, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE};
+use crate::bound::{
+    ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, DEVELOPMENT_TOKEN_TTL_S, FLUSH_GRACE,
+    HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE, TOKEN_REQUESTS_UNDER_WAY_MAX,
+};
 use crate::door::{Doors, InForce, http, http::problem, mcp};
-use crate::guard::{self, Guard};
+use crate::guard::{self, Guard, TOKEN_PATH};
 use crate::identity::development::{DevelopmentIssuer, TokenRequest};
 use arc_swap::ArcSwap;
 use axum::{
@@ -15,10 +18,16 @@ use axum::{
     routing::{get, post},
 };
 use countersign_core::args;
+use countersign_core::id::ActorId;
 use countersign_core::port::{Clock, Entropy};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc};
-use tokio::{net::TcpListener, sync::Semaphore};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::pin, sync::Arc};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
 /// Whether calls can be served now.
@@ -69,32 +78,20 @@ impl Gateway {
     ) -> std::io::Result<()> {
         let under_way = TaskTracker::new();
         let router = self.router(listener.local_addr()?, under_way.clone());
-        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-        let mut server = tokio::spawn(
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async move {
-                    stop.await;
-                    drop(stopping);
-                })
-                .into_future(),
-        );
-        let ended = tokio::select! {
-            ended = &mut server => Some(ended),
-            _ = stopped => tokio::time::timeout(SHUTDOWN_GRACE, &mut server).await.ok(),
-        };
-        // An idle keep-alive connection must not hold up the end; a call under way may.
-        if ended.is_none() {
-            server.abort();
-        }
+        let open = GracefulShutdown::new();
+        accept(listener, &router, &open, stop).await;
+        // Idle connections end at once. One that has sent half a request has begun nothing and must
+        // not hold up the end; a call under way may.
+        let mut closing = pin!(open.shutdown());
+        let idle = timeout(FLUSH_GRACE, &mut closing).await;
         under_way.close();
-        if tokio::time::timeout(SHUTDOWN_GRACE, under_way.wait()).await.is_err() {
+        if timeout(SHUTDOWN_GRACE, under_way.wait()).await.is_err() {
             tracing::warn!("calls were still under way at the end; their outcomes will be unknown");
         }
-        match ended {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(lost)) => Err(std::io::Error::other(lost)),
-            None => Ok(()),
+        if idle.is_err() && timeout(FLUSH_GRACE, closing).await.is_err() {
+            tracing::debug!("connections were cut off");
         }
+        Ok(())
     }
 
     fn router(self, listen: SocketAddr, under_way: TaskTracker) -> Router {
@@ -111,19 +108,23 @@ impl Gateway {
             origins: allowed_origins,
             refuse_forwarded: development.is_some(),
             room: Semaphore::new(REQUESTS_UNDER_WAY_MAX),
+            token_room: Semaphore::new(TOKEN_REQUESTS_UNDER_WAY_MAX),
+            bodies: Semaphore::new(BODIES_KIB_MAX),
         });
         let mcp = Router::new()
             .route_service("/mcp", mcp)
-            .layer(middleware::from_fn_with_state(doors.clone(), guard::mcp));
+            .layer(middleware::from_fn_with_state((doors.clone(), guard.clone()), guard::mcp));
         let http = Router::new()
             .route("/v1/tools", get(http::tools))
             .route("/v1/calls", post(http::calls))
-            .layer(middleware::from_fn_with_state(doors.clone(), guard::http))
+            .layer(middleware::from_fn_with_state((doors.clone(), guard.clone()), guard::http))
             .with_state(doors.clone());
         let mut router = Router::new().merge(mcp).merge(http);
         if let Some(development) = development {
-            let state = (Arc::new(development), doors.clone());
-            router = router.route("/dev/token", post(token).with_state(state));
+            let token = post(token)
+                .layer(middleware::from_fn_with_state(guard.clone(), guard::bounded))
+                .with_state((Arc::new(development), doors.clone()));
+            router = router.route(TOKEN_PATH, token);
         }
         let health = Router::new()
             .route("/healthz", get(async || "ok\n"))
@@ -134,6 +135,47 @@ impl Gateway {
             })
             .layer(middleware::from_fn_with_state(guard, guard::admit))
             .merge(health) // probes come by address, and touch nothing
+    }
+}
+
+/// Accepts connections until `stop`.
+async fn accept(
+    listener: TcpListener,
+    router: &Router,
+    open: &GracefulShutdown,
+    stop: impl Future<Output = ()>,
+) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _peer)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(room) = Arc::clone(&room).try_acquire_owned() else {
+            continue; // Dropping it closes it: those who are connected are served.
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers may be delayed");
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            let _room = room;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+        });
     }
 }
 
@@ -166,9 +208,15 @@ async fn token(
         return bad("the body must have `agent`, `tenant` and `user`, each a string");
     };
     let Development { issuer, clock, entropy } = &*development;
+    let in_force = doors.in_force.load();
+    let agents = || in_force.monitor.posture.agents.keys().map(ActorId::as_str);
+    if !agents().any(|agent| agent == request.actor) {
+        let agents: Vec<&str> = agents().collect();
+        return bad(&format!("no agent is `{}`: there are {}", request.actor, agents.join(", ")));
+    }
     let mut id = [0; 16];
     entropy.fill(&mut id);
-    match issuer.mint(&request, &doors.in_force.load().claims, clock.now(), id) {
+    match issuer.mint(&request, &in_force.claims, clock.now(), id) {
         Ok(token) => Json(
             json!({ "access_token": token, "token_type": "Bearer", "expires_in": request.ttl_s }),
         )

@@ -5,6 +5,7 @@
 
 mod verify;
 
+use crate::counters;
 use crate::sqlite::{StoreError, schema};
 use countersign_core::id::Timestamp;
 use countersign_core::record::Kind;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use verify::{Finding, StreamHead, Verification, verify};
+pub use verify::{Finding, Known, StreamHead, Verification, verify};
 
 /// Why the journal cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub enum AuditError {
 pub struct Record {
     /// The header's members.
     pub header: Map<String, Value>,
-    /// Its bodies by field, `arguments`, `result` and `principal` as JSON, the others as text.
+    /// Its bodies by field: `arguments`, `result`, `principal` and `charges` as JSON, others as text.
     /// One that was erased is absent here and still named in the header's `fields`.
     pub bodies: BTreeMap<String, Value>,
 }
@@ -97,7 +98,10 @@ impl Record {
             .into_iter()
             .filter(|(field, _)| committed(field))
             .map(|(field, bytes)| {
-                let json = matches!(field.as_str(), "arguments" | "result" | "principal");
+                let json = matches!(
+                    field.as_str(),
+                    "arguments" | "result" | "principal" | counters::FIELD
+                );
                 let parsed = json.then(|| serde_json::from_slice(&bytes).ok()).flatten();
                 let text = || String::from_utf8_lossy(&bytes).into_owned().into();
                 let value = parsed.unwrap_or_else(text);

@@ -1,8 +1,16 @@
-//! Tallies that are owed to the table of counters: merged per key, added as one difference.
+//! Charges on their way: to the table of counters, merged per key and added as one difference, and
+//! into the records of their calls, so that the table can be recounted.
 
 use countersign_core::id::Timestamp;
 use countersign_core::quota::{Charge, Tally, Window};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// The body of a record that names what its calls were charged.
+pub(crate) const FIELD: &str = "charges";
+/// Most windows that one record names. A call runs against some twenty; the repeats of a refusal
+/// against the same ones, while theirs last.
+const NAMED_MAX: usize = 64;
 
 /// Differences by window and key. A subset of the keys of the meter that made the charges, so it
 /// needs no bound of its own.
@@ -26,7 +34,7 @@ impl Owed {
 
     /// Of two windows only the newer counts: an entry written late must not bring back one that
     /// is over.
-    fn add(&mut self, window: Window, key: String, more: Tally) {
+    pub(crate) fn add(&mut self, window: Window, key: String, more: Tally) {
         self.0
             .entry((window, key))
             .and_modify(|tally| {
@@ -54,6 +62,72 @@ impl Owed {
     }
 }
 
+/// What the calls of one record were charged: how often in which window, by when it began.
+///
+/// A body and not a member of the header: keys hold digests of sessions and arguments, which must
+/// not outlive the bodies that they are of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Charges(BTreeMap<(Window, String, Timestamp), u32>);
+
+impl Charges {
+    pub(crate) fn of(charges: &[Charge]) -> Self {
+        let mut named = Self::default();
+        for Charge { key, window, started, at: _ } in charges {
+            named.add((*window, key.clone(), *started), 1);
+        }
+        named
+    }
+
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for (place, count) in other.0 {
+            self.add(place, count);
+        }
+    }
+
+    /// What is beyond the maximum is left out: records may say less than the table, never more.
+    fn add(&mut self, place: (Window, String, Timestamp), more: u32) {
+        if self.0.contains_key(&place) || self.0.len() < NAMED_MAX {
+            let count = self.0.entry(place).or_default();
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// As the body has them: `[[window, key, started, count], …]`, times in microseconds. Nothing,
+    /// if there are none.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let named: Vec<Value> = self
+            .0
+            .iter()
+            .map(|((window, key, started), count)| {
+                json!([window.as_str(), key, started.micros(), count])
+            })
+            .collect();
+        Value::Array(named).to_string().into_bytes()
+    }
+
+    /// The same, read back; `None` if it is something else.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let named: Vec<(String, String, i64, u32)> = serde_json::from_slice(bytes).ok()?;
+        named
+            .into_iter()
+            .map(|(window, key, started, count)| {
+                Some(((Window::parse(&window)?, key, Timestamp::from_micros(started)), count))
+            })
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// What they come to in each counter, the last of them at `last`.
+    pub(crate) fn tallies(self, last: Timestamp) -> impl Iterator<Item = (Window, String, Tally)> {
+        self.0.into_iter().map(move |((window, key, started), count)| {
+            (window, key, Tally { started, last, count })
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +147,27 @@ mod tests {
         assert_eq!(owed.iter().collect::<Vec<_>>(), [(Window::Minute, "k", tally)]);
         owed.sweep(Timestamp::from_secs(120));
         assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn charges_read_back_and_a_record_names_no_more_than_its_maximum() {
+        let charge = |key: usize, started| Charge {
+            key: format!("agent/a/{key}"),
+            window: Window::Session,
+            started: Timestamp::from_secs(started),
+            at: Timestamp::from_secs(9),
+        };
+        let mut charges = Charges::of(&[charge(1, 0), charge(1, 0), charge(1, 60)]);
+        assert_eq!(
+            String::from_utf8(charges.encode()).unwrap(),
+            r#"[["session","agent/a/1",0,2],["session","agent/a/1",60000000,1]]"#
+        );
+        assert_eq!(Charges::decode(&charges.encode()), Some(charges.clone()));
+        assert_eq!(Charges::default().encode(), b"");
+        for wrong in ["", "{}", "[[]]", r#"[["day","k",0,1]]"#, r#"[["hour","k",0,-1]]"#] {
+            assert_eq!(Charges::decode(wrong.as_bytes()), None, "{wrong}");
+        }
+        charges.absorb(Charges::of(&(0..200).map(|key| charge(key, 0)).collect::<Vec<_>>()));
+        assert_eq!(charges.0.len(), NAMED_MAX);
     }
 }

@@ -1,9 +1,12 @@
 //! The journal's Ed25519 key: it signs heads, and whoever has the public half can tell a journal
 //! that was cut short or written anew from one that was not.
 
+use crate::file::beside;
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use countersign_core::port::Entropy;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Bytes of a seed, and of a public key.
 const KEY_BYTES: usize = 32;
@@ -30,6 +33,19 @@ impl PublicKey {
     /// [`KeyError::Format`] for anything but 64 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         Ok(Self(decode(text)?))
+    }
+
+    /// Where `create` writes it: beside the signing key, with `.pub` added to its name.
+    #[must_use]
+    pub fn beside(key: &Path) -> PathBuf {
+        beside(key, ".pub")
+    }
+
+    /// What people compare: `SHA256:` and the digest of its 32 bytes in hexadecimal, as
+    /// `sha256sum` would give it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", hex::encode(digest(&SHA256, &self.0)))
     }
 
     /// Whether `signature` is this key's over `message`.
@@ -122,6 +138,11 @@ mod tests {
         assert!(!public.signed("b", &signature));
         assert!(!PublicKey::parse(&hex::encode([1; 32])).unwrap().signed("a", &signature));
         assert_eq!(PublicKey::parse(&format!(" {public}\n")), Ok(public));
+        // printf 07…07 | xxd -r -p | sha256sum
+        assert_eq!(
+            PublicKey::parse(&"07".repeat(32)).unwrap().fingerprint(),
+            "SHA256:4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0"
+        );
     }
 
     #[test]

@@ -6,12 +6,15 @@
 
 pub mod audit;
 mod counters;
+mod file;
 mod key;
 mod memory;
 mod place;
 mod refusals;
 mod sqlite;
+mod witness;
 
 pub use key::{KeyError, PublicKey};
 pub use memory::MemoryJournal;
 pub use sqlite::{Config, SqliteStore, StoreError};
+pub use witness::Witness;

@@ -1,5 +1,6 @@
 //! Gives records their places in a stream.
 
+use crate::counters::{self, Charges};
 use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::Digest;
 use countersign_core::port::Entropy;
@@ -60,25 +61,22 @@ impl Placer<'_> {
             Some(head) => (head.sequence.saturating_add(1), head.hash),
             None => (0, GENESIS),
         };
-        let Sealed { header, hash: _, bodies } =
-            entry.seal(self.stream, sequence, &previous, || {
-                let mut salt = [0; chain::SALT_BYTES];
-                self.entropy.fill(&mut salt);
-                salt
-            });
+        let charges = Charges::of(entry.charges()).encode();
+        let entry = entry.body(counters::FIELD, charges);
+        let Sealed { header, hash, bodies } = entry.seal(self.stream, sequence, &previous, || {
+            let mut salt = [0; chain::SALT_BYTES];
+            self.entropy.fill(&mut salt);
+            salt
+        });
         let members: Map<String, Value> = serde_json::from_slice(&header)
             .map_err(|error| format!("the header is not a JSON object: {error}"))?;
-        // Not the bytes that `seal` made: with serde_json's feature `preserve_order`, which any
-        // crate of the program can turn on for all, those are in order of insertion.
-        let header = serde_json_canonicalizer::to_vec(&members)
-            .map_err(|error| format!("the header has no canonical form: {error}"))?;
         if header.len() > HEADER_BYTES_MAX {
             return Err(format!("the header is longer than {HEADER_BYTES_MAX} bytes"));
         }
         if bodies.iter().map(|body| body.bytes.len()).sum::<usize>() > BODIES_BYTES_MAX {
             return Err(format!("the bodies are longer than {BODIES_BYTES_MAX} bytes"));
         }
-        let head = Head { sequence, hash: chain::link(&previous, &header) };
+        let head = Head { sequence, hash };
         self.head = Some(head);
         Ok(Placed { kind, head, header, members, bodies })
     }

@@ -1,6 +1,6 @@
 //! Refusals on their way to the journal: repeats become one record, and noting one never waits.
 
-use crate::counters::Owed;
+use crate::counters::{self, Charges, Owed};
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Refused, Repeat};
 use countersign_core::record::{Body, Entry, Kind, Sealed};
@@ -23,24 +23,25 @@ pub(crate) struct Noted {
     tally: Repeats,
 }
 
-/// How often a refusal was repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How often a refusal was repeated, and what that was charged.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Repeats {
     count: u64,
     first: Timestamp,
     last: Timestamp,
+    charges: Charges,
 }
 
 impl Repeats {
-    const fn once(at: Timestamp) -> Self {
-        Self { count: 1, first: at, last: at }
+    const fn once(at: Timestamp, charges: Charges) -> Self {
+        Self { count: 1, first: at, last: at, charges }
     }
-    fn and(self, other: Self) -> Self {
-        Self {
-            count: self.count.saturating_add(other.count),
-            first: self.first.min(other.first),
-            last: self.last.max(other.last),
-        }
+    fn absorb(&mut self, other: Self) {
+        let Self { count, first, last, charges } = other;
+        self.count = self.count.saturating_add(count);
+        self.first = self.first.min(first);
+        self.last = self.last.max(last);
+        self.charges.absorb(charges);
     }
 }
 
@@ -48,9 +49,12 @@ impl Noted {
     /// The record to be written, and what is needed should that fail.
     pub(crate) fn into_entry(self) -> (Entry, Repeat, Repeats) {
         let Self { repeat, entry, tally } = self;
-        let Repeats { count, first, last } = tally;
-        let entry =
-            entry.with("count", count).with("first", first.micros()).with("last", last.micros());
+        let Repeats { count, first, last, charges } = &tally;
+        let entry = entry
+            .with("count", *count)
+            .with("first", first.micros())
+            .with("last", last.micros())
+            .body(counters::FIELD, charges.encode());
         (entry, repeat, tally)
     }
 }
@@ -83,10 +87,14 @@ impl Refusals {
         let Refused { entry, repeat } = refused;
         let state = &mut *self.lock();
         state.owed.charge(entry.charges());
-        let tally = Repeats::once(entry.at());
+        let charges = Charges::of(entry.charges());
+        let entry = entry.charged(Vec::new());
         if state.kept.contains_key(&repeat) || state.kept.len() < KEYS_MAX {
+            let tally = Repeats::once(entry.at(), charges);
             state.take(repeat, entry, tally);
         } else {
+            // Whose charges they were cannot be told apart either.
+            let tally = Repeats::once(entry.at(), Charges::default());
             let (repeat, entry) = merged(entry);
             state.take(repeat, entry, tally);
         }
@@ -127,7 +135,7 @@ impl Refusals {
             let kept = state.kept.entry(repeat).or_insert(Kept { opened: LONG_AGO, held: None });
             kept.opened = LONG_AGO;
             match &mut kept.held {
-                Some((_, held)) => *held = held.and(tally),
+                Some((_, held)) => held.absorb(tally),
                 None => kept.held = Some((unsealed(sealed, tally.first), tally)),
             }
         }
@@ -151,7 +159,7 @@ impl State {
                 self.kept.insert(repeat, Kept { opened: entry.at(), held: None });
                 self.due.push(Noted { repeat, entry, tally });
             }
-            Some(Kept { held: Some((_, held)), .. }) => *held = held.and(tally),
+            Some(Kept { held: Some((_, held)), .. }) => held.absorb(tally),
             Some(kept) => kept.held = Some((entry, tally)),
         }
     }
@@ -183,7 +191,10 @@ fn unsealed(sealed: Sealed, at: Timestamp) -> Entry {
         entry = entry.with(&name, value);
     }
     for Body { field, salt: _, bytes } in sealed.bodies {
-        entry = entry.body(field, bytes);
+        // Charges are counted with the repeats, and named again with them.
+        if field != counters::FIELD {
+            entry = entry.body(field, bytes);
+        }
     }
     entry
 }
@@ -247,11 +258,12 @@ mod tests {
         refusals.note(first);
         let (mut due, owed) = refusals.due(Timestamp::from_secs(0));
         let (entry, repeat, tally) = due.pop().unwrap().into_entry();
-        refusals.put_back(vec![(seal_for_reading(entry), repeat, tally)], owed);
+        refusals.put_back(vec![(seal_for_reading(entry), repeat, tally.clone())], owed);
         let (mut due, owed) = refusals.due(Timestamp::from_secs(1));
         let (entry, _, again) = due.pop().unwrap().into_entry();
         assert_eq!(again, tally);
         let sealed = seal_for_reading(entry);
+        assert_eq!(sealed.bodies.iter().filter(|body| body.field == counters::FIELD).count(), 1);
         assert_eq!(members(&sealed).get("code"), Some(&"forbidden".into()));
         assert_eq!(sealed.bodies[0].bytes, b"why");
         assert_eq!(owed.iter().count(), 1);

@@ -8,20 +8,23 @@
 //! ```
 
 mod counters;
+mod room;
 pub(crate) mod schema;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use crate::file::{lock, read_secret, resolve, sync_folder, write_new};
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
+use crate::witness::{Keeper, Witness};
 use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
 use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
 use countersign_core::{id::Timestamp, record::Entry};
-use rusqlite::{Connection, OpenFlags};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write as _};
+use room::Room;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
@@ -29,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use stream::Pen;
 use tokio::sync::oneshot;
-use writer::{Message, Stop, Writer};
+use writer::{Files, Message, Stop, Writer};
 
 /// Most entries that wait to be written; one more is [`Unrecorded`] at once.
 const QUEUE_MAX: usize = 4_096;
@@ -43,6 +46,9 @@ pub enum StoreError {
     /// It is there already, or its key is.
     #[error("`{}` is there already and is not overwritten", .0.display())]
     Exists(PathBuf),
+    /// It has a second name, by which another process could open it with another lock and log.
+    #[error("the journal `{}` has more than one name; remove its other hard links", .0.display())]
+    Linked(PathBuf),
     /// Another process has it.
     #[error("the journal `{}` is in use by another process", .0.display())]
     InUse(PathBuf),
@@ -72,12 +78,19 @@ pub enum StoreError {
     /// The key is one, and not this journal's.
     #[error("the signing key `{}` is not the one that this journal was made with", .0.display())]
     OtherKey(PathBuf),
-    /// A stream's head is not what this journal's key signed. Nothing is written to such a file.
+    /// Others than its owner can read or write the signing key.
     #[error(
-        "the head of stream `{0}` is not signed by this journal's key; \
-         look at it with `countersign audit verify`"
+        "the signing key `{}` can be read or written by others than its owner; \
+         take that from them: `chmod 600`",
+        .0.display()
     )]
+    Exposed(PathBuf),
+    /// It is not as a gateway left it: this is why. Nothing is written to such a file.
+    #[error("the journal is not as it was left: {0}; look at it with `countersign audit verify`")]
     Tampered(String),
+    /// The last head, kept beside the signing key, is not there.
+    #[error("there is no head of the journal at `{}`, where its gateway keeps one", .0.display())]
+    NoWitness(PathBuf),
     /// A file failed.
     #[error("`{}` cannot be used", path.display())]
     File {
@@ -96,7 +109,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         |source| match source.kind() {
             ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),
             _ => Self::File { path: path.to_owned(), source },
@@ -110,9 +123,10 @@ impl StoreError {
 /// Where a journal lies.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The database. Beside it lie `-wal` and `-shm`, which are part of it, and `.lock`.
+    /// The database. Beside it, or beside what it is a link to, lie `-wal` and `-shm`, which are
+    /// part of it, and `.lock`.
     pub path: PathBuf,
-    /// The private half of its signing key.
+    /// The private half of its signing key. Beside it lie `.pub` and `.head`: see [`Witness`].
     pub key: PathBuf,
 }
 
@@ -124,6 +138,7 @@ pub struct SqliteStore {
     writer: Mutex<Option<JoinHandle<()>>>,
     stream: Arc<str>,
     recovered: u64,
+    accepted: Option<String>,
 }
 
 /// What the callers' threads and the writer's have in common. Every lock is held for the length
@@ -142,6 +157,8 @@ struct Shared {
 enum Health {
     #[default]
     Well,
+    /// Calls under way are recorded, and no new ones.
+    Low(String),
     /// The last transaction was rolled back; the next one may succeed.
     Failing(String),
     /// It is not known what the disk holds. Nothing is admitted any more.
@@ -162,23 +179,27 @@ impl Shared {
 }
 
 impl SqliteStore {
-    /// Makes an empty journal and its signing key, both readable by this user alone, and writes
-    /// the public half beside the key, with `.pub` added to its name. Overwrites nothing. A crash
-    /// here leaves files that [`SqliteStore::open`] refuses, to be removed by hand.
+    /// Makes an empty journal, its signing key and its first head, all for this user alone, and
+    /// writes the public half beside the key, with `.pub` added to its name. Overwrites nothing.
+    /// Folders that are not there are made, for this user alone too. A crash here leaves files that
+    /// [`SqliteStore::open`] refuses, to be removed by hand.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] if one of the three files is there; others if one cannot be written.
+    /// [`StoreError::Exists`] if one of the four files is there; others if one cannot be written.
     pub fn create(path: &Path, key: &Path, entropy: &dyn Entropy) -> Result<PublicKey, StoreError> {
-        let public_path = beside(key, ".pub");
-        if let Some(taken) = [path, key, &public_path].into_iter().find(|path| path.exists()) {
+        let (public_path, head_path) = (PublicKey::beside(key), Witness::beside(key));
+        let taken = [path, key, &public_path, &head_path].into_iter().find(|path| path.exists());
+        if let Some(taken) = taken {
             return Err(StoreError::Exists(taken.to_owned()));
         }
         let (signing, seed) = SigningKey::generate(entropy).map_err(StoreError::key(key))?;
         let public = signing.public().map_err(StoreError::key(key))?;
         write_new(key, &format!("{seed}\n"))?;
         write_new(&public_path, &format!("{public}\n"))?;
+        Keeper::create(key, &signing)?;
         // SQLite gives its other files the mode of this one.
         write_new(path, "")?;
+        let path = &resolve(path)?;
         let mut connection = connect(path)?;
         schema::migrate(&mut connection)?;
         let signature = hex::encode(signing.sign(&latest(0, "")));
@@ -188,7 +209,6 @@ impl SqliteStore {
             (public.to_string(), signature),
         )?;
         drop(connection);
-        // A file whose folder was not synced may be gone after a power failure.
         for path in [path, key] {
             sync_folder(path)?;
         }
@@ -200,32 +220,70 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError`]: nothing has been written then, or the whole of it.
+    /// [`StoreError::Tampered`] and [`StoreError::NoWitness`] if it is not, or cannot be known to
+    /// be, what the last process left.
     pub fn open(
         config: &Config,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
-        let Config { path, key: key_path } = config;
-        if !path.exists() {
-            return Err(StoreError::Missing(path.clone()));
-        }
+        Self::start(config, (clock, entropy), false)
+    }
+
+    /// As [`SqliteStore::open`], and goes on with a journal that does not agree with the head
+    /// beside its key, or has none: a journal that was put back from a copy. This is on record: the
+    /// stream's first entry says what was accepted, and [`SqliteStore::accepted`] too.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`], but for those that are about the head beside the key.
+    pub fn accept(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
+        Self::start(config, (clock, entropy), true)
+    }
+
+    fn start(
+        config: &Config,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+        accept: bool,
+    ) -> Result<Self, StoreError> {
+        let path = &resolve(&config.path)?;
         let lock = lock(path)?;
         let mut connection = connect(path)?;
         schema::recognise(&connection, path)?;
         schema::migrate(&mut connection)?;
-        let key = read_key(key_path, &connection)?;
+        let differences = schema::differences(&connection)?;
+        if !differences.is_empty() {
+            return Err(StoreError::Tampered(differences.join(", ")));
+        }
+        let (key, public) = read_key(&config.key, &connection)?;
+        let doubt = doubt(&config.key, &connection, &public)?;
+        let accepted = match doubt {
+            Some(doubt) if !accept => return Err(doubt),
+            doubt => doubt.map(reason),
+        };
+        let mut keeper = Keeper::open(&config.key, accepted.is_some())?;
         let shared = Arc::new(Shared::default());
         counters::restore(&connection, &mut shared.meter(), clock.now())?;
         let pen = Pen { key, clock, entropy };
-        let (stream, recovered) = stream::begin(&mut connection, &pen)?;
+        let (stream, recovered) = stream::begin(&mut connection, &pen, accepted.as_deref())?;
+        stream.witness(&pen, &mut keeper).map_err(StoreError::Writer)?;
+        keeper.sync()?;
+        // The log holds a signed head for each commit of the last process. It is emptied at either
+        // end, so that there is less to cut it at.
+        copy_log(&connection, "TRUNCATE")?;
         if recovered > 0 {
             tracing::warn!(recovered, "calls were cut off by a crash: closed as unknown");
         }
         let name = Arc::clone(&stream.name);
         let (queue, entries) = sync_channel(QUEUE_MAX);
-        let writer = Writer::new(connection, lock, Arc::clone(&shared), (pen, stream));
+        let files = Files { connection, keeper, room: Room::new(path.clone()), _lock: lock };
+        let writer = Writer::new(files, Arc::clone(&shared), (pen, stream));
         let writer = spawn(writer, entries).map_err(StoreError::file(path))?;
-        Ok(Self { queue, shared, writer: Mutex::new(Some(writer)), stream: name, recovered })
+        let writer = Mutex::new(Some(writer));
+        Ok(Self { queue, shared, writer, stream: name, recovered, accepted })
     }
 
     /// The stream that this process writes.
@@ -240,7 +298,13 @@ impl SqliteStore {
         self.recovered
     }
 
-    /// Whether entries are being made durable.
+    /// What was wrong with the head beside the key, if [`SqliteStore::accept`] went on in spite of it.
+    #[must_use]
+    pub fn accepted(&self) -> Option<&str> {
+        self.accepted.as_deref()
+    }
+
+    /// Whether entries are being made durable, those that begin a call above all.
     ///
     /// # Errors
     /// [`Unrecorded`], with why they are not.
@@ -249,7 +313,7 @@ impl SqliteStore {
         match self.shared.health() {
             Health::Well if writer.as_ref().is_none_or(JoinHandle::is_finished) => Err(ended()),
             Health::Well => Ok(()),
-            Health::Failing(why) | Health::Lost(why) => Err(Unrecorded(why)),
+            Health::Low(why) | Health::Failing(why) | Health::Lost(why) => Err(Unrecorded(why)),
         }
     }
 
@@ -346,22 +410,24 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Held for the life of the writer; the system gives it back when the process dies, however.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let lock_path = beside(path, ".lock");
-    let file = private(OpenOptions::new().write(true).create(true).truncate(false))
-        .open(&lock_path)
-        .map_err(StoreError::file(&lock_path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(StoreError::File { path: lock_path, source }),
+/// Copies the log into the database, and empties it if `mode` says so and nobody reads it.
+fn copy_log(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
+    let result = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_row| Ok(()));
+    match result {
+        Err(error) if full(&error) => {
+            tracing::warn!(%error, "no room to copy the journal's log; it goes on growing");
+            Ok(())
+        }
+        result => result,
     }
 }
 
-fn read_key(path: &Path, connection: &Connection) -> Result<SigningKey, StoreError> {
-    let text = std::fs::read_to_string(path).map_err(StoreError::file(path))?;
-    let key = SigningKey::parse(&text).map_err(StoreError::key(path))?;
+fn full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+fn read_key(path: &Path, connection: &Connection) -> Result<(SigningKey, PublicKey), StoreError> {
+    let key = SigningKey::parse(&read_secret(path)?).map_err(StoreError::key(path))?;
     let public = key.public().map_err(StoreError::key(path))?;
     let expected: String =
         connection
@@ -369,38 +435,26 @@ fn read_key(path: &Path, connection: &Connection) -> Result<SigningKey, StoreErr
     if expected != public.to_string() {
         return Err(StoreError::OtherKey(path.to_owned()));
     }
-    Ok(key)
+    Ok((key, public))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Writes a file that was not there, for this user alone, and syncs it.
-fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(StoreError::file(folder))?;
+/// Why the journal may not be the one that the last process left.
+fn doubt(
+    key_path: &Path,
+    connection: &Connection,
+    key: &PublicKey,
+) -> Result<Option<StoreError>, StoreError> {
+    match Witness::read(&Witness::beside(key_path)) {
+        Ok(witness) => Ok(witness.disagrees(connection, key)?.map(StoreError::Tampered)),
+        Err(doubt @ (StoreError::NoWitness(_) | StoreError::Tampered(_))) => Ok(Some(doubt)),
+        Err(error) => Err(error),
     }
-    let write = || {
-        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(StoreError::file(path))
 }
 
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::file(folder))
+/// What is recorded of a doubt that was put aside.
+fn reason(doubt: StoreError) -> String {
+    match doubt {
+        StoreError::Tampered(why) => why,
+        other => other.to_string(),
+    }
 }

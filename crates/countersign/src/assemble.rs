@@ -17,7 +17,7 @@ use countersign_policy::Bundle;
 use countersign_posture::{
     Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, link, load_deployment, load_posture,
 };
-use countersign_store::{Config, SqliteStore};
+use countersign_store::{Config, SqliteStore, StoreError};
 use secrecy::ExposeSecret;
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, sync::Arc};
 
@@ -219,7 +219,7 @@ fn systems(
 ) -> Result<BTreeMap<SystemName, SqliteSystem>, Failure> {
     let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
     if let Some(logs) = &logs {
-        fs::create_dir_all(logs).doing(logs.display())?;
+        machine::private_folder(logs).doing(logs.display())?;
     }
     let mut systems = BTreeMap::new();
     for (name, spec) in &loaded.systems {
@@ -249,9 +249,11 @@ fn open_store(deployment: &Deployment) -> Result<Arc<SqliteStore>, Failure> {
         path: base.join(&deployment.store.sqlite),
         key: base.join(&deployment.store.signing_key),
     };
-    SqliteStore::open(&config, Arc::new(SystemClock), Arc::new(SystemEntropy))
-        .map(Arc::new)
-        .doing("the journal cannot be opened")
+    let opened = SqliteStore::open(&config, Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let in_use = matches!(opened, Err(StoreError::InUse(_)));
+    opened.map(Arc::new).doing("the journal cannot be opened").map_err(|failure| {
+        if in_use { failure.help("is another `serve` or `demo` still running?") } else { failure }
+    })
 }
 
 /// The gateway is ready while its journal takes records.

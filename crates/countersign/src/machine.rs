@@ -2,7 +2,10 @@
 
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Clock, Entropy};
+use std::fs::DirBuilder;
 use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +36,14 @@ impl Entropy for SystemEntropy {
     }
 }
 
+/// Makes a folder, and those above it, for this user alone. One that is there stays as it is.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// A variable of the environment.
 pub(crate) fn env(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -50,7 +61,7 @@ pub(crate) fn start_logging() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && env("NO_COLOR").is_none())
         .init();
 }
 

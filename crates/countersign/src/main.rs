@@ -14,7 +14,8 @@ use std::process::ExitCode;
 /// A gateway between AI agents that call tools and the production systems those tools reach.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 fine, 1 findings, 2 could not run.")]
+#[command(after_help = "Exit codes: 0 fine, 1 findings, 2 could not run.\n\
+    Environment: COUNTERSIGN_LOG sets what is logged (warn, info, countersign_store=debug, …); NO_COLOR.")]
 struct Cli {
     #[command(subcommand)]
     command: command::Command,

@@ -1,13 +1,16 @@
-//! Whether a journal is whole and unchanged. Needs the file and, to be sure of whose it is, the
-//! public key; `docs/audit-format.md` says the same in words.
+//! Whether a journal is whole and unchanged. Needs the file and, to be sure of whose it is and that
+//! nothing was cut off, what is known from elsewhere; `docs/audit-format.md` says the same in words.
 
 mod entry;
+mod recount;
 
 use crate::audit::{AuditError, Reader};
+use crate::counters::Owed;
 use crate::key::{PublicKey, latest};
 use crate::sqlite::schema;
+use crate::witness::Witness;
 use countersign_core::chain::{self, GENESIS};
-use countersign_core::id::Digest;
+use countersign_core::id::{Digest, Timestamp};
 use countersign_core::record::Kind;
 use entry::EntryRow;
 use rusqlite::{Connection, Row};
@@ -17,6 +20,18 @@ use std::path::Path;
 
 /// Most findings reported; a journal with more is not worth listing.
 const FINDINGS_MAX: usize = 1_000;
+
+/// What is known from elsewhere than the file. Nothing of it is needed; what is not given is not
+/// checked.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The journal's public key.
+    pub key: Option<PublicKey>,
+    /// A head that the journal had. To be read before it is verified, if a gateway is writing it.
+    pub head: Option<Witness>,
+    /// The time. Counters of windows that are not over are recounted from the records then.
+    pub now: Option<Timestamp>,
+}
 
 /// Something that is not as the gateway writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +55,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Where a stream ends. To be compared with what was written down elsewhere: a whole file put
-/// back to an earlier state shows in nothing else.
+/// Where a stream ends. To be compared with what was written down elsewhere: a file put back to an
+/// earlier state shows in nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamHead {
     /// The stream.
@@ -75,11 +90,11 @@ pub struct Verification {
 ///
 /// # Errors
 /// [`AuditError`] if it cannot be read at all. What can be read and is wrong is a finding.
-pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Verification, AuditError> {
+pub fn verify(path: &Path, known: &Known) -> Result<Verification, AuditError> {
     let reader = Reader::open(path)?;
     // One state of the file, whatever is written meanwhile.
     let transaction = reader.connection.unchecked_transaction()?;
-    let mut verifier = Verifier::new(&transaction, key);
+    let mut verifier = Verifier::new(&transaction, known);
     if let Err(error) = verifier.run() {
         verifier.find(None, None, format!("it cannot be read any further: {error}"));
     }
@@ -100,10 +115,16 @@ struct StreamRow {
 
 struct Verifier<'a> {
     connection: &'a Connection,
+    known: &'a Known,
+    /// The key that is gone by: the one given, or else the one in the file.
     key: Option<PublicKey>,
     findings: Vec<Finding>,
     streams: Vec<StreamHead>,
     entries: u64,
+    /// The time given, or that of the last record, should the writer's clock be ahead.
+    now: Option<Timestamp>,
+    /// What the records say of counters.
+    charged: Owed,
     /// Intents without an outcome, by stream and sequence, with their calls.
     waiting: BTreeMap<(String, u64), String>,
     /// Intents that recovery closed as unknown: a late outcome may still follow.
@@ -113,10 +134,13 @@ struct Verifier<'a> {
 }
 
 impl<'a> Verifier<'a> {
-    fn new(connection: &'a Connection, key: Option<PublicKey>) -> Self {
+    fn new(connection: &'a Connection, known: &'a Known) -> Self {
         Self {
             connection,
-            key,
+            known,
+            key: known.key,
+            now: known.now,
+            charged: Owed::default(),
             findings: Vec::new(),
             streams: Vec::new(),
             entries: 0,
@@ -128,6 +152,15 @@ impl<'a> Verifier<'a> {
 
     fn run(&mut self) -> Result<(), AuditError> {
         self.file()?;
+        // Headers that are no JSON make this fail. They are found below.
+        let last: Option<i64> = self
+            .connection
+            .query_row("SELECT max(at) FROM entries WHERE typeof(at) = 'integer'", [], |row| {
+                row.get(0)
+            })
+            .unwrap_or_default();
+        let last = last.map_or(Timestamp::from_micros(i64::MIN), Timestamp::from_micros);
+        self.now = self.now.map(|now| now.max(last));
         let streams = self.stream_rows()?;
         self.newest(&streams)?;
         for stream in &streams {
@@ -135,6 +168,19 @@ impl<'a> Verifier<'a> {
         }
         self.strays()?;
         self.ends(&streams);
+        self.head_known()?;
+        self.recount()?;
+        Ok(())
+    }
+
+    /// Every state that the journal ever had is signed throughout. That a later one is missing only
+    /// shows beside a head of it that was kept elsewhere.
+    fn head_known(&mut self) -> rusqlite::Result<()> {
+        if let (Some(head), Some(key)) = (&self.known.head, &self.key)
+            && let Some(what) = head.disagrees(self.connection, key)?
+        {
+            self.find(None, None, what);
+        }
         Ok(())
     }
 

@@ -53,12 +53,10 @@ pub(crate) fn differences(connection: &Connection) -> Result<Vec<String>, StoreE
         .iter()
         .filter(|object| !found.contains(object))
         .map(|(kind, name, _)| format!("the {kind} `{name}` is missing or was altered"));
+    // Of any kind and any name: whoever can write SQLite's own table can call a trigger `sqlite_x`.
     let alien = found
         .iter()
-        .filter(|(kind, name, _)| {
-            matches!(kind.as_str(), "trigger" | "view")
-                && !expected.iter().any(|(_, known, _)| known == name)
-        })
+        .filter(|object| !expected.contains(object))
         .map(|(kind, name, _)| format!("the {kind} `{name}` does not belong to the journal"));
     Ok(missing.chain(alien).collect())
 }
@@ -67,7 +65,7 @@ type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
     connection
-        .prepare("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")?
+        .prepare("SELECT type, name, sql FROM sqlite_schema")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect()
 }

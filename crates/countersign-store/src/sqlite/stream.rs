@@ -3,6 +3,7 @@
 use crate::key::{PublicKey, SigningKey, latest};
 use crate::place::{Head, Placed, Placer};
 use crate::sqlite::StoreError;
+use crate::witness::Keeper;
 use countersign_core::chain;
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Clock, Entropy};
@@ -28,6 +29,7 @@ pub(super) struct Pen {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) name: Arc<str>,
+    epoch: i64,
     pub(super) head: Head,
     /// Intents whose outcome is not recorded.
     waiting: BTreeSet<u64>,
@@ -45,6 +47,12 @@ impl Stream {
         {
             self.waiting.remove(&sequence);
         }
+    }
+
+    /// Writes the durable head down outside the database.
+    pub(super) fn witness(&self, pen: &Pen, keeper: &mut Keeper) -> Result<(), String> {
+        let epoch = u64::try_from(self.epoch).unwrap_or_default();
+        keeper.write(&pen.key, (epoch, &self.name), self.head)
     }
 
     /// No intent before this sequence waits for its outcome. Of records not yet noted by
@@ -74,17 +82,19 @@ pub(super) fn store<'a>(
     Ok(())
 }
 
-/// Moves the signed head along, and with it the lease: every commit is a sign of life.
+/// Moves the signed head along, and with it the lease: every commit is a sign of life. `false` if
+/// another process has taken the journal over: nothing may be written then.
 pub(super) fn advance(
     connection: &Connection,
     pen: &Pen,
     (stream, head): (&Stream, Head),
     state: &str,
-) -> rusqlite::Result<()> {
-    connection
+) -> rusqlite::Result<bool> {
+    let moved = connection
         .prepare_cached(
             "UPDATE streams SET state = ?2, lease_until = ?3, settled = ?4,
-               head_seq = ?5, head_hash = ?6, signature = ?7 WHERE stream = ?1",
+               head_seq = ?5, head_hash = ?6, signature = ?7
+             WHERE stream = ?1 AND state = 'open' AND epoch = (SELECT max(epoch) FROM streams)",
         )?
         .execute(params![
             stream.name,
@@ -95,13 +105,21 @@ pub(super) fn advance(
             head.hash.as_bytes(),
             pen.key.sign(&chain::checkpoint(&stream.name, head.sequence, &head.hash)),
         ])?;
-    Ok(())
+    Ok(moved == 1)
 }
+
+/// What is said when [`advance`] finds the journal taken over.
+pub(super) const TAKEN_OVER: &str = "another process has taken the journal over";
 
 /// Begins a stream: its first entry names the heads of those that ended before it, and the calls
 /// that they left open are closed as unknown, all in one transaction. A crash here leaves things
 /// as they were, for the next process to begin again.
-pub(super) fn begin(connection: &mut Connection, pen: &Pen) -> Result<(Stream, u64), StoreError> {
+/// `accepted` is what was wrong with the journal and is gone on with all the same.
+pub(super) fn begin(
+    connection: &mut Connection,
+    pen: &Pen,
+    accepted: Option<&str>,
+) -> Result<(Stream, u64), StoreError> {
     let now = pen.clock.now();
     let mut name = [0; 16];
     pen.entropy.fill(&mut name);
@@ -110,15 +128,17 @@ pub(super) fn begin(connection: &mut Connection, pen: &Pen) -> Result<(Stream, u
 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let dead = dead(&transaction, &public)?;
-    let epoch: i64 =
-        transaction
-            .query_row("SELECT coalesce(max(epoch), 0) + 1 FROM streams", [], |row| row.get(0))?;
+    let epoch = newest(&transaction, &public)?.saturating_add(1);
     let mut placer = Placer { stream: &name, head: None, entropy: &*pen.entropy };
     let mut place = |entry| placer.place(entry).map_err(StoreError::Writer);
-    let opened = place(opened(epoch, &dead, now))?;
-    let mut stream =
-        Stream { name: Arc::clone(&name), head: opened.head, waiting: BTreeSet::new() };
-    let mut placed = vec![opened];
+    let mut first = opened(epoch, &dead, now);
+    if let Some(accepted) = accepted {
+        first = first.with("accepted", accepted);
+    }
+    let first = place(first)?;
+    let waiting = BTreeSet::new();
+    let mut stream = Stream { name: Arc::clone(&name), epoch, head: first.head, waiting };
+    let mut placed = vec![first];
     for cut_off in dead.iter().filter(|dead| dead.cut_off) {
         for (sequence, intent) in unanswered(&transaction, cut_off)? {
             placed.push(place(unknown(&cut_off.stream, sequence, &intent, now))?);
@@ -130,7 +150,9 @@ pub(super) fn begin(connection: &mut Connection, pen: &Pen) -> Result<(Stream, u
         params![name, epoch],
     )?;
     store(&transaction, &name, &placed)?;
-    advance(&transaction, pen, (&stream, stream.head), "open")?;
+    if !advance(&transaction, pen, (&stream, stream.head), "open")? {
+        return Err(StoreError::Writer(TAKEN_OVER.to_owned()));
+    }
     settle(&transaction, pen, &dead, (epoch, &name))?;
     transaction.commit()?;
     let recovered = placed.len().saturating_sub(1);
@@ -157,7 +179,9 @@ pub(super) fn end(
     placed.push(place(Entry::new(Kind::StreamClosed, now))?);
     placed.iter().for_each(|placed| stream.wrote(placed));
     store(&transaction, &stream.name, &placed)?;
-    advance(&transaction, pen, (stream, stream.head), "closed")?;
+    if !advance(&transaction, pen, (stream, stream.head), "closed")? {
+        return Err(StoreError::Writer(TAKEN_OVER.to_owned()));
+    }
     // A crash before this returns leaves the stream open: the next process ends it.
     transaction.commit()?;
     Ok(())
@@ -191,12 +215,32 @@ fn dead(connection: &Connection, public: &PublicKey) -> Result<Vec<Dead>, StoreE
         // INVARIANT: no head is named in a new stream unless this journal's key signed it.
         let text = chain::checkpoint(&stream, sequence, &head.hash);
         if !public.signed(&text, row.get_ref(3)?.as_blob().unwrap_or_default()) {
-            return Err(StoreError::Tampered(stream));
+            let what = format!("the head of stream `{stream}` is not signed by its key");
+            return Err(StoreError::Tampered(what));
         }
         let cut_off = row.get::<_, String>(4)? == "open";
         dead.push(Dead { stream, head, cut_off, settled: row.get(5)? });
     }
     Ok(dead)
+}
+
+/// The epoch of the newest stream, 0 before there is one. It is the one that was signed as such: a
+/// new stream's signature would cover up that a later one is missing.
+fn newest(connection: &Connection, public: &PublicKey) -> Result<i64, StoreError> {
+    let (epoch, name): (i64, String) = connection
+        .query_row("SELECT epoch, stream FROM streams ORDER BY epoch DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?
+        .unwrap_or_default();
+    let signature: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE name = 'latest_signature'", [], |row| row.get(0))
+        .optional()?;
+    let signature = hex::decode(signature.unwrap_or_default()).unwrap_or_default();
+    if !public.signed(&latest(epoch, &name), &signature) {
+        return Err(StoreError::Tampered("its newest stream is missing".to_owned()));
+    }
+    Ok(epoch)
 }
 
 /// Marks streams as done with, and the new one as the newest.
@@ -277,8 +321,9 @@ fn header(
         .prepare_cached("SELECT header FROM entries WHERE stream = ?1 AND seq = ?2")?
         .query_row(params![stream, number(sequence)], |row| row.get(0))
         .optional()?;
-    text.and_then(|text| serde_json::from_str(&text).ok())
-        .ok_or_else(|| StoreError::Tampered(stream.to_owned()))
+    text.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(|| {
+        StoreError::Tampered(format!("entry {sequence} of stream `{stream}` cannot be read"))
+    })
 }
 
 fn lease(now: Timestamp) -> i64 {

@@ -1,6 +1,7 @@
 //! What only a test inside can bring about: a disk that fails, a writer that stands still.
 
 use super::*;
+use crate::file::beside;
 use countersign_core::record::Kind;
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -45,7 +46,7 @@ impl Place {
         SqliteStore::open(&self.config, Arc::new(TestClock::default()), self.entropy.clone())
     }
     fn findings(&self) -> Vec<crate::audit::Finding> {
-        crate::audit::verify(&self.config.path, None).unwrap().findings
+        crate::audit::verify(&self.config.path, &Default::default()).unwrap().findings
     }
 }
 
@@ -61,9 +62,14 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 /// Runs `change` on the writer's connection, and returns when it has.
 fn on_writer(store: &SqliteStore, change: impl FnOnce(&mut Connection) + Send + 'static) {
+    on_files(store, |files| change(&mut files.connection));
+}
+
+/// The same, with all its files.
+fn on_files(store: &SqliteStore, change: impl FnOnce(&mut Files) + Send + 'static) {
     let (done, changed) = channel();
-    let run = Box::new(move |connection: &mut Connection| {
-        change(connection);
+    let run = Box::new(move |files: &mut Files| {
+        change(files);
         done.send(()).unwrap();
     });
     assert!(store.queue.send(Message::Run(run)).is_ok());
@@ -126,7 +132,7 @@ fn a_full_queue_is_an_error_at_once_and_noting_goes_on() {
     let store = place.open().unwrap();
     let (release, held) = channel::<()>();
     let (stopped, stands) = channel();
-    let run = Box::new(move |_: &mut Connection| {
+    let run = Box::new(move |_: &mut Files| {
         stopped.send(()).unwrap();
         held.recv().unwrap();
     });
@@ -205,7 +211,147 @@ fn another_key_a_newer_store_another_file_and_no_file_are_refused() {
     assert!(!nowhere.path.exists(), "never made in passing");
 }
 
-#[cfg(unix)]
+#[test]
+fn a_link_to_a_journal_is_that_journal() {
+    let place = Place::new();
+    let link = place.config.path.with_file_name("link.db");
+    std::os::unix::fs::symlink(&place.config.path, &link).unwrap();
+    let linked = Config { path: link.clone(), key: place.config.key.clone() };
+    let open = || SqliteStore::open(&linked, Arc::new(TestClock::default()), place.entropy.clone());
+    let store = place.open().unwrap();
+    assert!(matches!(open(), Err(StoreError::InUse(_))), "one lock");
+    store.close().unwrap();
+    drop(store);
+    let store = open().unwrap();
+    assert!(matches!(place.open(), Err(StoreError::InUse(_))));
+    wait(store.append(entry("a"))).unwrap();
+    assert!(beside(&place.config.path, "-wal").exists() && !beside(&link, "-wal").exists());
+    assert!(!beside(&link, ".lock").exists());
+    drop(store);
+    std::fs::hard_link(&place.config.path, link.with_extension("hard")).unwrap();
+    assert!(matches!(place.open(), Err(StoreError::Linked(_))));
+}
+
+#[test]
+fn a_writer_whose_journal_was_taken_over_writes_nothing_more() {
+    for taken in [
+        "UPDATE streams SET state = 'settled'",
+        "INSERT INTO streams VALUES ('ff', 9, 'open', 0, 0, -1, x'', x'')",
+    ] {
+        let place = Place::new();
+        let store = place.open().unwrap();
+        wait(store.append(entry("before"))).unwrap();
+        Connection::open(&place.config.path).unwrap().execute_batch(taken).unwrap();
+        let refused = wait(store.append(entry("after"))).unwrap_err();
+        assert!(refused.0.contains("taken the journal over"), "{refused}");
+        assert_eq!(store.health(), Err(refused));
+        assert!(wait(store.append(entry("later"))).is_err());
+        assert!(store.close().is_err(), "nor does it end the stream");
+        let reader = crate::audit::Reader::open(&place.config.path).unwrap();
+        assert_eq!(reader.query(&Default::default()).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn an_alien_object_of_any_name_keeps_a_journal_from_being_opened() {
+    for (alien, says) in [
+        ("CREATE TRIGGER sqlitex AFTER INSERT ON entries BEGIN SELECT 1; END", "trigger `sqlitex`"),
+        ("CREATE VIEW sqlitex AS SELECT 1", "view `sqlitex`"),
+        ("CREATE INDEX sqlitex ON bodies (body)", "index `sqlitex`"),
+        ("CREATE TABLE sqlitex (x)", "table `sqlitex`"),
+        ("DROP TRIGGER entries_keep", "trigger `entries_keep`"),
+        (
+            "PRAGMA writable_schema = ON;
+             INSERT INTO sqlite_schema VALUES ('trigger', 'sqlite_x', 'entries', 0,
+               'CREATE TRIGGER sqlite_x AFTER INSERT ON entries BEGIN SELECT 1; END')",
+            "trigger `sqlite_x`",
+        ),
+    ] {
+        let place = Place::new();
+        Connection::open(&place.config.path).unwrap().execute_batch(alien).unwrap();
+        let findings = place.findings();
+        assert!(findings.iter().any(|finding| finding.what.contains(says)), "{findings:?}");
+        let refused = place.open().unwrap_err();
+        assert!(matches!(refused, StoreError::Tampered(_)), "{refused}");
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
+}
+
+#[test]
+fn without_room_no_call_is_begun_and_those_under_way_are_ended_on_record() {
+    let intent =
+        |call: &str| Entry::new(Kind::Intent, Timestamp::from_micros(0)).with("call", call);
+    let place = Place::new();
+    let clock = Arc::new(TestClock::default());
+    let store = SqliteStore::open(&place.config, clock.clone(), place.entropy.clone()).unwrap();
+    let begun = wait(store.append(intent("under way"))).unwrap();
+    on_files(&store, |files| {
+        files.room.bytes_min = u64::MAX;
+    });
+    clock.0.fetch_add(500_000, Ordering::SeqCst);
+    wait(store.append(intent("measured a moment ago"))).unwrap();
+    clock.0.fetch_add(1_000_000, Ordering::SeqCst);
+
+    let refused = wait(store.append(intent("refused"))).unwrap_err();
+    assert!(refused.0.contains("no call is begun"), "{refused}");
+    assert_eq!(store.health(), Err(refused.clone()));
+    store.note(Refused {
+        entry: entry("noted"),
+        repeat: countersign_core::id::Digest::of("test", &[]),
+    });
+    let outcome = Entry::new(Kind::Outcome, Timestamp::from_micros(0))
+        .with("call", "under way")
+        .with("status", "ok")
+        .with("intent", serde_json::json!({ "stream": &*begun.stream, "seq": begun.sequence }));
+    assert_eq!(wait(store.append(outcome)).unwrap().sequence, begun.sequence + 2);
+    assert_eq!(store.health(), Err(refused), "an outcome that was written makes no room");
+
+    on_files(&store, |files| {
+        files.room.bytes_min = room::ROOM_BYTES_MIN;
+        files.room.forget();
+    });
+    wait(store.append(intent("again"))).unwrap();
+    assert_eq!(store.health(), Ok(()));
+    store.close().unwrap();
+    let reader = crate::audit::Reader::open(&place.config.path).unwrap();
+    let records = reader.query(&Default::default()).unwrap();
+    let calls = |call: &str| records.iter().filter(|r| r.text("call") == Some(call)).count();
+    assert_eq!((calls("refused"), calls("noted"), calls("again")), (0, 1, 2));
+    assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn a_signing_key_that_others_can_read_or_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let set = |mode| {
+        std::fs::set_permissions(&place.config.key, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for mode in [0o640, 0o604, 0o620, 0o602, 0o644] {
+        set(mode);
+        let refused = place.open().unwrap_err();
+        assert!(matches!(refused, StoreError::Exposed(_)), "{mode:o}: {refused}");
+        assert!(refused.to_string().contains("chmod 600"), "{refused}");
+    }
+    for mode in [0o600, 0o400] {
+        set(mode);
+        place.open().unwrap().close().unwrap();
+    }
+}
+
+#[test]
+fn folders_made_for_a_journal_are_this_users_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (state, keys) = (folder.path().join("a/state"), folder.path().join("b/keys"));
+    let entropy = Counting::default();
+    SqliteStore::create(&state.join("journal.db"), &keys.join("journal.key"), &entropy).unwrap();
+    for made in [&state, &keys, &folder.path().join("a"), &folder.path().join("b")] {
+        let mode = std::fs::metadata(made).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", made.display());
+    }
+}
+
 #[test]
 fn journal_and_key_are_this_users_alone() {
     use std::os::unix::fs::PermissionsExt as _;

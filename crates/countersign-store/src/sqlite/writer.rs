@@ -4,12 +4,14 @@
 use crate::counters::Owed;
 use crate::place::{Placed, Placer};
 use crate::refusals::{Noted, Repeats};
-use crate::sqlite::stream::{self, Pen, Stream};
-use crate::sqlite::{Health, Shared, counters};
+use crate::sqlite::room::Room;
+use crate::sqlite::stream::{self, Pen, Stream, TAKEN_OVER};
+use crate::sqlite::{Health, Shared, copy_log, counters, full};
+use crate::witness::Keeper;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Receipt, Repeat, Unrecorded};
-use countersign_core::record::{Entry, Sealed};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use countersign_core::record::{Entry, Kind, Sealed};
+use rusqlite::{Connection, TransactionBehavior};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,7 +42,7 @@ pub(super) enum Message {
     Stop(Stop),
     /// Tests put the disk into the state they need.
     #[cfg(test)]
-    Run(Box<dyn FnOnce(&mut Connection) + Send>),
+    Run(Box<dyn FnOnce(&mut Files) + Send>),
 }
 
 /// How to stop.
@@ -64,33 +66,38 @@ enum Then {
 enum Failure {
     /// Nothing of it is in the journal.
     RolledBack(String),
-    /// All of it may be, or nothing.
-    Unknown(String),
+    /// All of it may be, or nothing; or the journal is another process's by now.
+    Lost(String),
+}
+
+/// What the writer owns on disk. Given up in this order, the lock last.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) connection: Connection,
+    pub(super) keeper: Keeper,
+    pub(super) room: Room,
+    pub(super) _lock: File,
 }
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    connection: Connection,
+    files: Files,
     shared: Arc<Shared>,
     pen: Pen,
     stream: Stream,
+    /// What is said while all is written: that all is well, or that there is little room.
+    level: Health,
     renewed: Timestamp,
     swept: Timestamp,
     writes: usize,
-    /// After `connection`, so that it is given up last.
-    _lock: File,
 }
 
 impl Writer {
-    pub(super) fn new(
-        connection: Connection,
-        lock: File,
-        shared: Arc<Shared>,
-        (pen, stream): (Pen, Stream),
-    ) -> Self {
+    pub(super) fn new(files: Files, shared: Arc<Shared>, (pen, stream): (Pen, Stream)) -> Self {
         let now = pen.clock.now();
         let (renewed, swept) = (now, now);
-        Self { connection, shared, pen, stream, renewed, swept, writes: 0, _lock: lock }
+        let level = Health::Well;
+        Self { files, shared, pen, stream, level, renewed, swept, writes: 0 }
     }
 
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
@@ -99,9 +106,13 @@ impl Writer {
             // Before the refusals are taken: one that is noted from here on wakes the writer again.
             self.shared.woken.store(false, Ordering::Release);
             let now = self.pen.clock.now();
-            let refusals = match stop {
-                Some(Stop::Close(_)) => self.shared.refusals.all(now),
-                Some(Stop::Abandon) | None => self.shared.refusals.due(now),
+            self.measure(now);
+            let entries = self.without_intents_if_low(entries);
+            let refusals = match (&stop, &self.level) {
+                (Some(Stop::Close(_)), _) => self.shared.refusals.all(now),
+                // What room there is, is for outcomes. Refusals wait, in as little memory as ever.
+                (_, Health::Low(_)) => Default::default(),
+                _ => self.shared.refusals.due(now),
             };
             let written = self.write(entries, refusals, now);
             match stop {
@@ -130,12 +141,45 @@ impl Writer {
                 Message::Append(entry, reply) => entries.push((entry, reply)),
                 Message::Wake => {}
                 #[cfg(test)]
-                Message::Run(run) => run(&mut self.connection),
+                Message::Run(run) => run(&mut self.files),
                 Message::Stop(stop) => return (entries, Some(stop)),
             }
             next = if entries.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
         (entries, None)
+    }
+
+    /// Looks how much room is left, and says so, unless there is worse to be said.
+    fn measure(&mut self, now: Timestamp) {
+        let level = match self.files.room.low(now) {
+            Some(why) => Health::Low(why.to_owned()),
+            None => Health::Well,
+        };
+        if level == self.level {
+            return;
+        }
+        match &level {
+            Health::Low(why) => tracing::error!(why, "the journal runs out of room"),
+            _ => tracing::info!("the journal has room again"),
+        }
+        self.level = level.clone();
+        if matches!(self.shared.health(), Health::Well | Health::Low(_)) {
+            self.shared.set_health(level);
+        }
+    }
+
+    /// Without room no call is begun. An outcome is of one that was.
+    fn without_intents_if_low(&self, entries: Vec<Appended>) -> Vec<Appended> {
+        let Health::Low(why) = &self.level else { return entries };
+        let mut kept = Vec::new();
+        for (entry, reply) in entries {
+            if entry.kind() == Kind::Intent {
+                drop(reply.send(Err(Unrecorded(why.clone()))));
+            } else {
+                kept.push((entry, reply));
+            }
+        }
+        kept
     }
 
     /// One group commit. What one entry does wrong is told to that one alone; what the disk does
@@ -160,7 +204,8 @@ impl Writer {
         if batch.is_empty() && owed.is_empty() && idle {
             return Ok(());
         }
-        match self.commit(&batch, &owed, now) {
+        let done = self.commit(&batch, &owed, now).and_then(|()| self.witness(&batch));
+        match done {
             Ok(()) => {
                 self.committed(batch, now);
                 Ok(())
@@ -171,7 +216,7 @@ impl Writer {
                 rolled_back(batch, owed, &why, &self.shared);
                 Err(why)
             }
-            Err(Failure::Unknown(why)) => {
+            Err(Failure::Lost(why)) => {
                 tracing::error!(why, "the journal is lost to this process: restart it");
                 self.shared.set_health(Health::Lost(why.clone()));
                 rolled_back(batch, Owed::default(), &why, &self.shared);
@@ -213,6 +258,7 @@ impl Writer {
     ) -> Result<(), Failure> {
         let sweep = now.micros_since(self.swept) >= SWEEP_US;
         let transaction = self
+            .files
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| Failure::RolledBack(error.to_string()))?;
@@ -228,15 +274,19 @@ impl Writer {
         // Until COMMIT is sent a crash, or an error, leaves the journal as it was.
         let filled = fill();
         let result = match filled {
-            Ok(()) => transaction.commit().map_err(after_commit),
+            Ok(true) => transaction.commit().map_err(after_commit),
+            Ok(false) => {
+                drop(transaction);
+                Err(Failure::Lost(TAKEN_OVER.to_owned()))
+            }
             Err(error) => {
                 drop(transaction);
                 Err(Failure::RolledBack(error.to_string()))
             }
         };
         match result {
-            Err(Failure::RolledBack(why)) if !self.connection.is_autocommit() => {
-                Err(Failure::Unknown(format!("{why}, and it could not be rolled back")))
+            Err(Failure::RolledBack(why)) if !self.files.connection.is_autocommit() => {
+                Err(Failure::Lost(format!("{why}, and it could not be rolled back")))
             }
             Ok(()) if sweep => {
                 self.swept = now;
@@ -248,16 +298,24 @@ impl Writer {
         }
     }
 
-    /// COMMIT has returned: the log is synced. A crash from here on loses nothing of the batch, so
-    /// this is the first moment at which anybody may be told.
+    /// COMMIT has returned: the log is synced, and a crash from here on loses nothing of the batch.
+    /// A crash before the head is written down leaves a witness that is behind, which is no harm as
+    /// long as nobody has been told of the batch.
+    fn witness(&mut self, batch: &[(Placed, Then)]) -> Result<(), Failure> {
+        batch.iter().for_each(|(placed, _)| self.stream.wrote(placed));
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.stream.witness(&self.pen, &mut self.files.keeper).map_err(Failure::Lost)
+    }
+
+    /// The batch is durable and witnessed: this is the first moment at which anybody may be told.
     fn committed(&mut self, batch: Vec<(Placed, Then)>, now: Timestamp) {
-        self.shared.set_health(Health::Well);
+        self.shared.set_health(self.level.clone());
         self.renewed = now;
         self.writes = self.writes.saturating_add(batch.len()).saturating_add(1);
-        for (placed, then) in batch {
-            self.stream.wrote(&placed);
+        for (Placed { head, .. }, then) in batch {
             if let Then::Answer(reply) = then {
-                let head = placed.head;
                 let stream = Arc::clone(&self.stream.name);
                 let receipt = Receipt { stream, sequence: head.sequence, hash: head.hash };
                 // A caller that has gone is no matter: the entry stands.
@@ -274,16 +332,9 @@ impl Writer {
     /// of the sync is not: the kernel may have dropped pages it could not write, and a second sync
     /// would say that all is well.
     fn checkpoint(&self) {
-        let result = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_row| Ok(()));
-        match result {
-            Ok(()) => {}
-            Err(error) if full(&error) => {
-                tracing::warn!(%error, "no room to copy the journal's log; it goes on growing");
-            }
-            Err(error) => {
-                tracing::error!(%error, "the journal is lost to this process: restart it");
-                self.shared.set_health(Health::Lost(error.to_string()));
-            }
+        if let Err(error) = copy_log(&self.files.connection, "PASSIVE") {
+            tracing::error!(%error, "the journal is lost to this process: restart it");
+            self.shared.set_health(Health::Lost(error.to_string()));
         }
     }
 
@@ -291,8 +342,11 @@ impl Writer {
         if let Health::Lost(why) = self.shared.health() {
             return Err(why);
         }
-        stream::end(&mut self.connection, &self.pen, &mut self.stream)
-            .map_err(|error| error.to_string())
+        let Self { files, pen, stream, .. } = self;
+        stream::end(&mut files.connection, pen, stream).map_err(|error| error.to_string())?;
+        stream.witness(pen, &mut files.keeper)?;
+        files.keeper.sync().map_err(|error| error.to_string())?;
+        copy_log(&files.connection, "TRUNCATE").map_err(|error| error.to_string())
     }
 }
 
@@ -303,12 +357,8 @@ fn after_commit(error: rusqlite::Error) -> Failure {
     if full(&error) {
         Failure::RolledBack(error.to_string())
     } else {
-        Failure::Unknown(error.to_string())
+        Failure::Lost(error.to_string())
     }
-}
-
-fn full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 fn rolled_back(batch: Vec<(Placed, Then)>, owed: Owed, why: &str, shared: &Shared) {

@@ -65,7 +65,7 @@ fn what_a_crash_cut_off_is_closed_as_unknown_once() {
     let cut_off = append(&store, intent("call_write", "reversible")).unwrap();
     call(&store, "call_after");
     drop(store);
-    let before = verify(&place.config.path, Some(place.key)).unwrap();
+    let before = verify(&place.config.path, &place.known()).unwrap();
     assert_eq!((before.findings, before.waiting), (vec![], 2));
 
     let store = place.open();
@@ -90,7 +90,7 @@ fn what_a_crash_cut_off_is_closed_as_unknown_once() {
     for name in ["agent", "tenant", "tool", "system", "effect"] {
         assert!(recovered[1].text(name).is_some(), "{name}");
     }
-    let after = verify(&place.config.path, Some(place.key)).unwrap();
+    let after = verify(&place.config.path, &place.known()).unwrap();
     assert_eq!((after.findings, after.waiting), (vec![], 0));
 }
 
@@ -140,7 +140,7 @@ fn each_stream_names_the_heads_that_none_has_named() {
         opened.iter().map(|r| r.header["earlier"].as_array().unwrap().len()).collect();
     earlier.sort_unstable();
     assert_eq!(earlier, [0, 1, 1], "no list grows with every start");
-    let verified = verify(&place.config.path, Some(place.key)).unwrap();
+    let verified = verify(&place.config.path, &place.known()).unwrap();
     assert_eq!(verified.findings, []);
     let ends: Vec<_> = verified.streams.iter().map(|head| (head.seq, head.closed)).collect();
     assert_eq!(ends, [(3, true), (2, false), (3, true)]);
@@ -181,6 +181,64 @@ fn counters_whose_windows_are_over_are_deleted() {
     place.clock.advance(13 * 3_600);
     append(&store, intent("call_b", "read")).unwrap();
     assert_eq!(rows(), 0);
+}
+
+/// Changes the table of counters; what `verify` then says of the file as a whole.
+fn with_counters(place: &Place, change: &str) -> Vec<String> {
+    let connection = rusqlite::Connection::open(&place.config.path).unwrap();
+    connection.execute_batch("BEGIN").unwrap();
+    connection.execute_batch(change).unwrap();
+    connection.execute_batch("COMMIT").unwrap();
+    place.findings().into_iter().map(|finding| finding.what).collect()
+}
+
+#[test]
+fn a_record_names_what_its_calls_were_charged() {
+    let place = Place::new();
+    let store = place.open();
+    let charges = || store.reserve(&limit(100), at(5)).unwrap().into_charges();
+    append(&store, intent("call_a", "read").charged(charges())).unwrap();
+    for _ in 0..3 {
+        let mut refused = refused("call_r", "forbidden", at(6));
+        refused.entry = refused.entry.charged(charges());
+        store.note(refused);
+    }
+    store.close().unwrap();
+    let named = |kind| {
+        let records = of_kind(&place, kind);
+        records.iter().map(|r| r.bodies["charges"].to_string()).collect::<Vec<_>>()
+    };
+    let charged = |count| {
+        format!(
+            r#"[["hour","agent/copilot",0,{count}],["session","agent/copilot",5000000,{count}]]"#
+        )
+    };
+    assert_eq!(named(Kind::Intent), [charged(1)]);
+    assert_eq!(named(Kind::Refusal), [charged(1), charged(2)], "the repeats in one");
+    assert!(!of_kind(&place, Kind::Intent)[0].header.contains_key("charges"), "erasable");
+}
+
+#[test]
+fn a_counter_that_was_lowered_is_found_while_its_window_lasts() {
+    let place = Place::new();
+    let store = place.open();
+    for n in 0..4 {
+        let charges = store.reserve(&limit(100), at(5)).unwrap().into_charges();
+        append(&store, intent(&format!("call_{n}"), "read").charged(charges)).unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    place.clock.advance(60);
+    assert_eq!(with_counters(&place, "UPDATE counters SET count = count + 1"), [""; 0]);
+    let lowered = with_counters(&place, "UPDATE counters SET count = 3 WHERE window = 'hour'");
+    assert_eq!(lowered.len(), 1, "{lowered:?}");
+    assert!(lowered[0].contains("stands at 3, and the records count 4"), "{lowered:?}");
+    let back = with_counters(&place, "UPDATE counters SET count = 4, started = started - 1");
+    assert_eq!(back.len(), 2, "an earlier window is not this one: {back:?}");
+    let gone = with_counters(&place, "DELETE FROM counters");
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    place.clock.advance(3_600);
+    assert_eq!(place.findings(), [], "the windows are over");
 }
 
 #[test]

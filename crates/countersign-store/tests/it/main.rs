@@ -12,3 +12,5 @@ mod support;
 mod tampering;
 #[cfg(test)]
 mod verifier;
+#[cfg(test)]
+mod witness;

@@ -3,8 +3,8 @@
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Clock, Entropy, Journal, Receipt, Refused, Unrecorded};
 use countersign_core::record::{Entry, Kind};
-use countersign_store::audit::{Filter, Finding, Reader, Record, verify};
-use countersign_store::{Config, PublicKey, SqliteStore};
+use countersign_store::audit::{Filter, Finding, Known, Reader, Record, verify};
+use countersign_store::{Config, PublicKey, SqliteStore, StoreError, Witness};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -62,7 +62,21 @@ impl Place {
     }
 
     pub(crate) fn open(&self) -> SqliteStore {
-        SqliteStore::open(&self.config, self.clock.clone(), self.entropy.clone()).unwrap()
+        self.try_open().unwrap()
+    }
+
+    pub(crate) fn try_open(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open(&self.config, self.clock.clone(), self.entropy.clone())
+    }
+
+    /// The head beside the key.
+    pub(crate) fn head(&self) -> Witness {
+        Witness::read(&Witness::beside(&self.config.key)).unwrap()
+    }
+
+    /// All that can be known from elsewhere.
+    pub(crate) fn known(&self) -> Known {
+        Known { key: Some(self.key), head: Some(self.head()), now: Some(self.clock.now()) }
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
@@ -70,7 +84,7 @@ impl Place {
     }
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        verify(&self.config.path, Some(self.key)).unwrap().findings
+        verify(&self.config.path, &self.known()).unwrap().findings
     }
 }
 

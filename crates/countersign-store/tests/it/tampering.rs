@@ -5,7 +5,7 @@ use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::Digest;
 use countersign_core::port::Journal as _;
 use countersign_store::PublicKey;
-use countersign_store::audit::{Filter, Reader, verify};
+use countersign_store::audit::{Filter, Known, Reader, verify};
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -65,9 +65,13 @@ pub(crate) fn unguarded(path: &Path, tamper: impl FnOnce(&Connection) -> bool) -
     changed
 }
 
+fn keyed(key: Option<PublicKey>) -> Known {
+    Known { key, ..Known::default() }
+}
+
 /// What `verify` finds in the streams themselves, given this key.
 pub(crate) fn found(path: &Path, key: Option<PublicKey>) -> Vec<String> {
-    let findings = verify(path, key).unwrap().findings;
+    let findings = verify(path, &keyed(key)).unwrap().findings;
     findings.iter().filter(|f| f.stream.is_some()).map(ToString::to_string).collect()
 }
 
@@ -87,7 +91,7 @@ fn an_untouched_journal_verifies_clean() {
     let (_folder, path) = copy();
     assert!(unguarded(&path, |_| true));
     for key in [Some(ORIGINAL.key), None] {
-        let verified = verify(&path, key).unwrap();
+        let verified = verify(&path, &keyed(key)).unwrap();
         assert_eq!((verified.findings, verified.waiting), (vec![], 0));
         assert_eq!((verified.streams.len(), verified.key), (3, Some(ORIGINAL.key)));
     }
@@ -259,7 +263,7 @@ proptest! {
         bytes[at] ^= 1u8 << bit;
         std::fs::write(&path, bytes).unwrap();
         if shown(&path) != shown(&ORIGINAL.config.path) {
-            let verified = verify(&path, Some(ORIGINAL.key));
+            let verified = verify(&path, &ORIGINAL.known());
             prop_assert!(verified.is_err() || verified.is_ok_and(|v| !v.findings.is_empty()));
         }
     }
@@ -385,7 +389,7 @@ fn a_journal_emptied_whole_is_found() {
             .execute_batch("DELETE FROM entries; DELETE FROM bodies; DELETE FROM streams; UPDATE meta SET value = '' WHERE name = 'latest_stream'")
             .is_ok()
     });
-    assert_ne!(verify(&path, None).unwrap().findings, []);
+    assert_ne!(verify(&path, &Known::default()).unwrap().findings, []);
 }
 
 /// Everything after a forged header hashed anew, heads too: only signatures can tell.
@@ -435,6 +439,6 @@ fn an_index_that_hides_an_entry_is_found() {
     connection
         .execute_batch(&format!("DROP INDEX entries_by_time; {kept} WHERE at <> 12000000"))
         .unwrap();
-    let findings = verify(&path, None).unwrap().findings;
+    let findings = verify(&path, &Known::default()).unwrap().findings;
     assert!(findings.iter().any(|f| f.what.contains("entries_by_time")), "{findings:?}");
 }

@@ -1,14 +1,18 @@
 //! `countersign audit`: the journal, read and verified. Works while a gateway writes it.
 
 use super::{At, End};
+use crate::machine::{SystemClock, SystemEntropy};
 use crate::render::{self, Doing, Failure};
 use clap::ValueEnum;
 use countersign_core::id::Timestamp;
+use countersign_core::port::Clock as _;
 use countersign_core::record::Kind;
-use countersign_posture::load_deployment;
-use countersign_store::PublicKey;
-use countersign_store::audit::{Cursor, Filter, Reader, Record, verify};
-use std::{path::PathBuf, time::Duration};
+use countersign_posture::{Deployment, load_deployment};
+use countersign_store::audit::{Cursor, Filter, Known, Reader, Record, Verification, verify};
+use countersign_store::{Config, PublicKey, SqliteStore, StoreError, Witness};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How often a followed journal is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
@@ -26,6 +30,10 @@ pub(crate) enum Audit {
     /// Whether the journal is as the gateway wrote it: exit code 1 if not
     #[command(after_help = "Example: countersign audit verify --journal copy.db --key journal.pub")]
     Verify(Verify),
+    /// Go on with a journal that was put back from a copy, or has lost the head beside its key. That
+    /// this was done is put on record in it
+    #[command(after_help = "Example: countersign audit accept my-gateway")]
+    Accept(At),
 }
 
 impl Audit {
@@ -34,6 +42,7 @@ impl Audit {
             Self::Tail(tail) => tail.run(),
             Self::Query(query) => query.run(),
             Self::Verify(verify) => verify.run(),
+            Self::Accept(at) => accept(at),
         }
     }
 }
@@ -49,29 +58,46 @@ struct Which {
 }
 
 impl Which {
-    /// The journal's file and, if the deployment is known, its public key's.
+    /// The journal's file and, if the deployment is known, its signing key's.
     fn files(&self) -> Result<(PathBuf, Option<PathBuf>), Failure> {
         if let Some(journal) = &self.journal {
             return Ok((journal.clone(), None));
         }
-        let file = self.at.file();
-        if !file.exists() {
-            return Err(Failure::new(format!("there is no {}", file.display()))
-                .help("name the deployment's folder, or the journal's file with `--journal`"));
-        }
-        let (deployment, findings) = load_deployment(&file);
-        let Some(deployment) = deployment else {
-            render::findings(&findings);
-            return Err(Failure::new(format!("{} has errors", file.display())));
-        };
-        let mut key = deployment.base.join(&deployment.store.signing_key).into_os_string();
-        key.push(".pub");
-        Ok((deployment.base.join(&deployment.store.sqlite), Some(key.into())))
+        let Config { path, key } = config(&self.at)?;
+        Ok((path, Some(key)))
     }
 
     fn reader(&self) -> Result<Reader, Failure> {
         Reader::open(&self.files()?.0).doing("the journal cannot be read")
     }
+}
+
+/// Where the deployment keeps its journal.
+fn config(at: &At) -> Result<Config, Failure> {
+    let file = at.file();
+    if !file.exists() {
+        return Err(Failure::new(format!("there is no {}", file.display()))
+            .help("name the deployment's folder, or the journal's file with `--journal`"));
+    }
+    let (deployment, findings) = load_deployment(&file);
+    let Some(Deployment { base, store, .. }) = deployment else {
+        render::findings(&findings);
+        return Err(Failure::new(format!("{} has errors", file.display())));
+    };
+    Ok(Config { path: base.join(&store.sqlite), key: base.join(&store.signing_key) })
+}
+
+fn accept(at: &At) -> Result<End, Failure> {
+    let store = SqliteStore::accept(&config(at)?, Arc::new(SystemClock), Arc::new(SystemEntropy))
+        .doing("the journal cannot be opened")?;
+    match store.accepted() {
+        Some(why) => {
+            render::line(format_args!("accepted, and put on record in the journal: {why}"))
+        }
+        None => render::line("the journal is as it was left: there was nothing to accept"),
+    }
+    store.close().doing("the journal could not be closed in good order")?;
+    Ok(End::Fine)
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -165,11 +191,13 @@ impl Tail {
         let (records, mut cursor) =
             reader.tail(&self.filters.filter(self.lines)).doing("the journal cannot be read")?;
         show(records, self.filters.format);
-        while self.follow {
+        if !self.follow {
+            return Ok(End::Fine);
+        }
+        loop {
             std::thread::sleep(FOLLOW_EVERY);
             show(self.next(&reader, &mut cursor)?, self.filters.format);
         }
-        Ok(End::Fine)
     }
 
     fn next(&self, reader: &Reader, cursor: &mut Cursor) -> Result<Vec<Record>, Failure> {
@@ -237,21 +265,31 @@ pub(crate) struct Verify {
     /// The public key's file, instead of the one beside the deployment's signing key
     #[arg(long)]
     key: Option<PathBuf>,
+    /// A head's file, instead of the one beside the deployment's signing key
+    #[arg(long)]
+    head: Option<PathBuf>,
 }
 
 impl Verify {
     fn run(&self) -> Result<End, Failure> {
-        let (journal, beside) = self.which.files()?;
-        let key = match self.key.clone().or(beside) {
-            Some(file) => {
-                let text = std::fs::read_to_string(&file).doing(file.display())?;
-                Some(PublicKey::parse(&text).doing(file.display())?)
+        let (journal, signing_key) = self.which.files()?;
+        let beside = signing_key.as_deref();
+        let key_file = self.key.clone().or_else(|| beside.map(PublicKey::beside));
+        let head_file = self.head.clone().or_else(|| beside.map(Witness::beside));
+        let key = key_file.as_deref().map(read_key).transpose()?;
+        // Before the journal, which may be growing.
+        let (head, no_head) = match head_file.as_deref().map(Witness::read).transpose() {
+            Ok(head) => (head, None),
+            Err(error @ (StoreError::NoWitness(_) | StoreError::Tampered(_))) => {
+                (None, Some(error))
             }
-            None => None,
+            Err(error) => return Err(error).doing("the head cannot be read"),
         };
-        let known = key.is_some();
-        let found = verify(&journal, key).doing("the journal cannot be read")?;
-        for finding in &found.findings {
+        let known = Known { key, head, now: Some(SystemClock.now()) };
+        let found = verify(&journal, &known).doing("the journal cannot be read")?;
+        let findings = found.findings.iter().map(ToString::to_string);
+        let findings: Vec<_> = findings.chain(no_head.map(|error| error.to_string())).collect();
+        for finding in &findings {
             render::line(format_args!("finding: {finding}"));
         }
         for head in &found.streams {
@@ -261,16 +299,71 @@ impl Verify {
                 head.stream, head.seq, head.hash
             ));
         }
-        if !known {
-            render::line(
-                "no key was given: the signatures were checked with the one in the file itself",
-            );
-        }
-        let (streams, findings) = (found.streams.len(), found.findings.len());
+        render::line(key_line(&found, key_file.as_deref()));
+        render::line(head_line(known.head.as_ref(), head_file.as_deref()));
         render::line(format_args!(
-            "{findings} findings in {} records of {streams} streams; {} calls are under way or not yet recovered",
-            found.entries, found.waiting
+            "{} findings in {} records of {} streams; {} calls are under way or not yet recovered",
+            findings.len(),
+            found.entries,
+            found.streams.len(),
+            found.waiting
         ));
-        Ok(if found.findings.is_empty() { End::Fine } else { End::Findings })
+        Ok(if findings.is_empty() { End::Fine } else { End::Findings })
+    }
+}
+
+fn read_key(file: &Path) -> Result<PublicKey, Failure> {
+    let text = std::fs::read_to_string(file).doing(file.display())?;
+    PublicKey::parse(&text).doing(file.display())
+}
+
+/// Which key was gone by, and whence: it is compared with one that is known from elsewhere.
+fn key_line(found: &Verification, file: Option<&Path>) -> String {
+    match (found.key, file) {
+        (Some(key), Some(file)) => {
+            format!("key {} from {}", key.fingerprint(), file.display())
+        }
+        (Some(key), None) => format!(
+            "key {} from the journal itself: it agrees with itself, and more is not known \
+             without `--key`",
+            key.fingerprint()
+        ),
+        (None, _) => "no key: no signature holds".to_owned(),
+    }
+}
+
+fn head_line(head: Option<&Witness>, file: Option<&Path>) -> String {
+    match (head, file) {
+        (Some(Witness { epoch: 0, .. }), Some(file)) => {
+            format!("head from {}: no stream had begun", file.display())
+        }
+        (Some(head), Some(file)) => {
+            format!("head from {}: entry {} of stream {}", file.display(), head.seq, head.stream)
+        }
+        _ => "no head was compared: that the journal was put back to an earlier state, or cut \
+              short at one, would not have been found"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(key: Option<PublicKey>, file: Option<&str>) -> String {
+        let (findings, streams) = (Vec::new(), Vec::new());
+        let found = Verification { findings, streams, entries: 0, waiting: 0, key };
+        key_line(&found, file.map(Path::new))
+    }
+
+    #[test]
+    fn verify_says_which_key_it_went_by_and_whence() {
+        let key = PublicKey::parse(&"07".repeat(32)).unwrap();
+        let other = PublicKey::parse(&"08".repeat(32)).unwrap();
+        let said = line(Some(key), Some("state/journal.key.pub"));
+        assert_eq!(said, format!("key {} from state/journal.key.pub", key.fingerprint()));
+        assert_ne!(key.fingerprint(), other.fingerprint());
+        assert!(line(Some(key), None).contains("from the journal itself"));
+        assert!(line(None, None).contains("no signature holds"));
     }
 }

@@ -32,6 +32,13 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(&self) -> Result<End, Failure> {
+        if !self.listen.ip().is_loopback() {
+            return Err(Failure::new(format!(
+                "`--listen {}` is not a loopback address",
+                self.listen
+            ))
+            .help("the demo gives tokens to whoever asks: only this machine may reach it"));
+        }
         let company = Company::open(&self.dir, self.listen, self.fresh)?;
         if self.only_make {
             return Ok(End::Fine);

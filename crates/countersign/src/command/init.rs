@@ -2,11 +2,11 @@
 //! try them on, and the journal.
 
 use super::End;
-use crate::machine::SystemEntropy;
+use crate::machine::{SystemEntropy, private_folder};
 use crate::render::{self, Doing, Failure};
 use countersign_store::SqliteStore;
 use include_dir::{Dir, include_dir};
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 static TEMPLATE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/src/command/init/template");
 const SHOP: &str = include_str!("init/shop.sql");
@@ -30,7 +30,7 @@ impl Init {
         }
         for folder in ["", "data", "state", "logs"] {
             let path = self.dir.join(folder);
-            fs::create_dir_all(&path).doing(path.display())?;
+            private_folder(&path).doing(path.display())?;
         }
         TEMPLATE.extract(&self.dir).doing(self.dir.display())?;
         let database = self.dir.join("data/shop.db");

@@ -22,12 +22,13 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
     let Some((Assembled { gateway, reloader, store, listen }, hangups)) = assembled else {
         return Ok(End::Findings);
     };
+    let posture = gateway.in_force.load().monitor.posture.digest;
     let served = runtime.block_on(async {
         let listener =
             TcpListener::bind(listen).await.doing(format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().doing("the listener")?;
         render::note(format_args!(
-            "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1"
+            "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1, posture {posture}"
         ));
         let reloading = tokio::spawn(reloader.run(hangups));
         let served = gateway.serve(listener, stopping()).await.doing("serving ended");

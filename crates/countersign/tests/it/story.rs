@@ -278,6 +278,43 @@ async fn the_demo_tells_its_story_starts_again_and_starts_afresh() {
     }
 }
 
+/// Runs the program as a person does: its output is a terminal.
+fn on_a_terminal(company: &Company, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new("python3")
+        .args([
+            "-c",
+            "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+        ])
+        .arg(env!("CARGO_BIN_EXE_countersign"))
+        .args(arguments)
+        .current_dir(company.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_command_works_on_a_terminal() {
+    let company = Company::new();
+    for arguments in [
+        &["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--once"][..],
+        &["check", "."],
+        &["audit", "tail", "."],
+        &["audit", "verify", "."],
+        &["init", "fresh"],
+    ] {
+        let output = on_a_terminal(&company, arguments);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    company.edit("posture/posture.yaml", |text| text.replace("limits:", "limit:"));
+    let broken = on_a_terminal(&company, &["check", "."]);
+    let said = String::from_utf8_lossy(&broken.stdout);
+    assert_eq!(broken.status.code(), Some(1), "{said}");
+    assert!(said.contains("\u{1b}[") && said.contains("did you mean"), "{said}");
+}
+
 #[tokio::test]
 async fn the_demo_touches_no_folder_that_is_not_its_own() {
     let elsewhere = tempfile::tempdir().unwrap();
@@ -290,4 +327,10 @@ async fn the_demo_touches_no_folder_that_is_not_its_own() {
         assert_eq!(company.run(&arguments).status.code(), Some(2));
     }
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    // A folder that somebody prepared: a link in the place of a file that the demo writes.
+    let victim = elsewhere.path().join("letters.txt");
+    std::fs::remove_file(company.path().join("countersign.yaml")).unwrap();
+    std::os::unix::fs::symlink(&victim, company.path().join("countersign.yaml")).unwrap();
+    assert_eq!(company.run(&["demo", "--dir", ".", "--once"]).status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(victim).unwrap(), "mine");
 }

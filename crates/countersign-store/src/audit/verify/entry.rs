@@ -1,6 +1,7 @@
 //! One entry: its header, its bodies, and what it says of other entries.
 
 use crate::audit::verify::{StreamRow, Verifier, bytes, digest, text};
+use crate::counters;
 use crate::place::intent_of;
 use countersign_core::chain;
 use countersign_core::id::Digest;
@@ -71,6 +72,9 @@ impl Verifier<'_> {
         let mut rows = statement.query(params![name, seq])?;
         while let Some(row) = rows.next()? {
             let (field, salt, body) = (text(row, 0)?, bytes(row, 1)?, bytes(row, 2)?);
+            if field == counters::FIELD {
+                self.charges(name, seq, header, &body);
+            }
             match salt.as_slice().try_into() {
                 Ok(salt) => drop(found.insert(field.clone(), chain::commit(&field, salt, &body))),
                 Err(_other_length) => {

@@ -1,13 +1,15 @@
 //! The example company on disk: the posture and the deployment as in `examples/acme`, databases made
 //! from its SQL, a journal.
 
-use crate::machine::SystemEntropy;
+use crate::machine::{SystemEntropy, private_folder};
 use crate::render::{self, Doing, Failure};
 use countersign_store::SqliteStore;
 use include_dir::{Dir, include_dir};
 use std::{
     fs,
+    io::ErrorKind,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -28,6 +30,7 @@ impl Company {
     /// Opens the company in `dir`, or makes it there, and says which.
     pub(super) fn open(dir: &Path, listen: SocketAddr, fresh: bool) -> Result<Self, Failure> {
         let company = Self { dir: dir.to_owned() };
+        company.is_nobody_elses()?;
         let ours = dir.join(MARKER).exists();
         let empty = !dir.exists() || fs::read_dir(dir).doing(dir.display())?.next().is_none();
         if !ours && !empty {
@@ -60,6 +63,30 @@ impl Company {
             ));
         }
         Ok(company)
+    }
+
+    /// What lies in a folder that others may write to, or behind a link, is not the demo's to use or
+    /// to overwrite.
+    fn is_nobody_elses(&self) -> Result<(), Failure> {
+        let refuse = |path: &Path, why: &str| {
+            Err(Failure::new(format!("{} {why}", path.display()))
+                .help("name another folder with `--dir`"))
+        };
+        for part in ["", MARKER, "countersign.yaml", "posture", "data", "state", "logs"] {
+            let path = if part.is_empty() { self.dir.clone() } else { self.dir.join(part) };
+            match fs::symlink_metadata(&path) {
+                Ok(found) if found.is_symlink() && !part.is_empty() => {
+                    return refuse(&path, "is a symbolic link");
+                }
+                Ok(found) if found.permissions().mode() & 0o022 != 0 && !found.is_symlink() => {
+                    return refuse(&path, "can be written by other users");
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).doing(path.display()),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn config(&self) -> PathBuf {
@@ -95,7 +122,7 @@ impl Company {
     fn write(&self, listen: SocketAddr) -> Result<(), Failure> {
         for part in ["data", "state", "logs"] {
             let path = self.dir.join(part);
-            fs::create_dir_all(&path).doing(path.display())?;
+            private_folder(&path).doing(path.display())?;
         }
         let posture = self.dir.join("posture");
         if !posture.exists() {

@@ -38,6 +38,7 @@ fn step(title: &'static str, tool: &'static str, arguments: Value, expected: &'s
     Step { title, agent: COPILOT, tool, arguments, times: 1, expected, without: None }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn steps() -> Vec<Step> {
     let usage = |account: &str, days: Value| json!({ "account_id": account, "days": days });
     let departures = |depot: &str| json!({ "depot": depot, "day": "2026-11-24" });
@@ -197,7 +198,8 @@ async fn take(
         .filter_map(|(system, after)| {
             let so_far = before.iter().find(|(name, _)| *name == system).map_or(0, |(_, n)| *n);
             let ran = after.saturating_sub(so_far);
-            (ran > 0).then(|| format!("{system} ran {ran}"))
+            (ran > 0)
+                .then(|| format!("{system}: {ran} statement{}", if ran == 1 { "" } else { "s" }))
         })
         .collect();
     let as_told = answer.code == step.expected;
@@ -205,7 +207,7 @@ async fn take(
         number.to_string(),
         step.title.to_owned(),
         format!("{} {}", step.tool, step.arguments),
-        format!("{} {}", if as_told { "✓" } else { "✗" }, answer.code),
+        format!("{} {}{}", if as_told { "✓" } else { "✗" }, answer.kind, answer.code),
         answer.told,
         if ran.is_empty() { "not touched".to_owned() } else { ran.join(", ") },
     ]);
@@ -224,6 +226,8 @@ async fn connect(address: SocketAddr, token: &str) -> Result<Client, Failure> {
 }
 
 struct Answer {
+    /// `refused: ` or `failed: ` before its code.
+    kind: &'static str,
     code: String,
     told: String,
 }
@@ -235,7 +239,11 @@ async fn call(client: &Client, step: &Step) -> Result<Answer, Failure> {
         Ok(result) => Ok(read(&result)),
         Err(ServiceError::McpError(error)) => {
             let told = error.data.unwrap_or_default();
-            Ok(Answer { code: text(&told, "code"), told: text(&told, "message") })
+            Ok(Answer {
+                kind: "refused: ",
+                code: text(&told, "code"),
+                told: text(&told, "message"),
+            })
         }
         Err(error) => Err(Failure::new(format!("the MCP door: {error}"))),
     }
@@ -246,13 +254,15 @@ fn read(result: &CallToolResult) -> Answer {
     if result.is_error != Some(true) {
         let rows = value.get("row_count").and_then(Value::as_u64).unwrap_or_default();
         let told = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
-        return Answer { code: "completed".to_owned(), told };
+        return Answer { kind: "", code: "completed".to_owned(), told };
     }
     let issue = value
         .pointer("/issues/0")
         .map(|issue| format!(" {} {}.", text(issue, "argument"), text(issue, "message")));
     let told = format!("{}{}", text(&value, "message"), issue.unwrap_or_default());
-    Answer { code: text(&value, "code"), told }
+    let code = text(&value, "code");
+    let kind = if code.starts_with("system_") { "failed: " } else { "refused: " };
+    Answer { kind, code, told }
 }
 
 fn text(value: &Value, name: &str) -> String {
@@ -286,10 +296,11 @@ async fn token(address: SocketAddr, agent: &str, session: Option<&str>) -> Resul
 pub(super) async fn invite(company: &Company, address: SocketAddr) -> Result<(), Failure> {
     let token = token(address, COPILOT, None).await?;
     let config = company.config().display().to_string();
+    let program = std::env::args().next().unwrap_or_else(|| "countersign".to_owned());
     render::line(format_args!(
         r#"The gateway stays up: MCP on http://{address}/mcp, HTTP on http://{address}/v1. Ctrl-C ends it.
 
-A token for {COPILOT} working for acct_alpha (8 hours):
+A token for {COPILOT} working for acct_alpha (until this process ends, at most 8 hours):
 
 export TOKEN={token}
 
@@ -307,8 +318,8 @@ curl -s http://{address}/v1/calls -H "Authorization: Bearer $TOKEN" \
 
 The journal, in another terminal:
 
-countersign audit tail {config}
-countersign audit verify {config}
+{program} audit tail {config}
+{program} audit verify {config}
 "#
     ));
     Ok(())
