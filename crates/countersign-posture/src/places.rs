@@ -41,12 +41,6 @@ impl Places {
         Self { files: files.iter().map(written).collect() }
     }
 
-    /// A file of the posture, e.g. `tools/NAME.yaml`; `None` if there is none.
-    #[must_use]
-    pub fn file(&self, path: &str) -> Option<Place> {
-        self.deepest(path, &[])
-    }
-
     /// Which client calls as an agent.
     #[must_use]
     pub fn identity(&self, agent: &str) -> Option<Place> {

@@ -248,9 +248,9 @@ impl Subject<'_> {
                 let change = "the call has to be one that these policies do not forbid, or they have to be changed";
                 (forbidden.collect(), vec![said(change, None)])
             }
-            Refusal::Undecided(_) => {
+            Refusal::Undecided(policy) => {
                 let change = "the policy has to be mended: one that errs permits nothing";
-                (vec![said(refusal.detail(), None)], vec![said(change, None)])
+                (vec![self.policy("not evaluated:", policy)], vec![said(change, None)])
             }
             Refusal::ApprovalRequired(rung) => {
                 let text = format!("it stands on rung {} of the ladder", rung.number());
