@@ -65,3 +65,47 @@ impl Connector for Connectors {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_core::id::Timestamp;
+
+    #[derive(Debug)]
+    struct Standing;
+
+    impl Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(0)
+        }
+    }
+
+    #[test]
+    fn only_a_system_that_is_as_it_was_keeps_its_connections() {
+        let name = |name: &str| SystemName::new(name).unwrap();
+        let system = |path: &str, concurrency| SqliteSystem {
+            path: path.into(),
+            concurrency,
+            statement_log: None,
+        };
+        let before = BTreeMap::from([
+            (name("same"), system("a.db", 1)),
+            (name("moved"), system("b.db", 1)),
+            (name("wider"), system("c.db", 1)),
+            (name("gone"), system("d.db", 1)),
+        ]);
+        let after = BTreeMap::from([
+            (name("same"), system("a.db", 1)),
+            (name("moved"), system("e.db", 1)),
+            (name("wider"), system("c.db", 2)),
+            (name("new"), system("d.db", 1)),
+        ]);
+        let before = Connectors::new(before, Arc::new(Standing));
+        let after = before.with(after);
+        let kept = |name: &SystemName| {
+            before.systems.get(name).is_some_and(|was| Arc::ptr_eq(was, &after.systems[name]))
+        };
+        let kept: Vec<_> = after.systems.keys().map(|name| (name.as_str(), kept(name))).collect();
+        assert_eq!(kept, [("moved", false), ("new", false), ("same", true), ("wider", false)]);
+    }
+}

@@ -170,3 +170,20 @@ pub(crate) fn cut(text: &str) -> &[u8] {
     let end = text.floor_char_boundary(DETAIL_BYTES_MAX.min(text.len()));
     text.as_bytes().get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_under_two_postures_are_no_repeats_of_one_another() {
+        let repeat = |posture: &[u8]| {
+            let mut trail =
+                Trail::begin(CallId::random([7; 12]), Timestamp::from_secs(1), Door::Http);
+            trail.posture = Some(Digest::sha256(posture));
+            trail.repeat(&Refusal::UnknownTool)
+        };
+        assert_eq!(repeat(b"a"), repeat(b"a"));
+        assert_ne!(repeat(b"a"), repeat(b"b"));
+    }
+}

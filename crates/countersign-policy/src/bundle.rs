@@ -110,6 +110,13 @@ impl Bundle {
         self.slices.get(tool).map(|slice| slice.schema_text.as_str())
     }
 
+    /// One policy of a tool as its text gives it; `None` if the tool has none of that id.
+    #[must_use]
+    pub fn policy(&self, tool: &ToolName, id: &str) -> Option<String> {
+        let policy = self.slices.get(tool)?.policies.policy(&PolicyId::new(id))?;
+        Some(policy.to_string())
+    }
+
     pub(crate) fn slice(&self, tool: &ToolName) -> Option<&Slice> {
         self.slices.get(tool)
     }

@@ -509,7 +509,7 @@ impl Draft {
             register,
             gates: self.gates(),
             unreviewed,
-            places: Places { files: self.folder.files.clone() },
+            places: Places::new(&self.folder.files),
         })
     }
 

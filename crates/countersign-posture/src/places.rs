@@ -4,14 +4,23 @@ use crate::finding::{Place, Source};
 use crate::node::{self, Kind, Node, Span};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::{Counter, Window};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
-/// The files of a posture, to look things up in. A file is read again for each question: nobody
-/// asks while calls are served.
+/// The files of a posture, to look things up in.
 #[derive(Debug)]
 pub struct Places {
     /// By path relative to the posture folder.
-    pub(crate) files: BTreeMap<String, Arc<Source>>,
+    files: BTreeMap<String, Written>,
+}
+
+/// A file, and its tree from the first question on: most are never asked about.
+#[derive(Debug)]
+struct Written {
+    source: Arc<Source>,
+    tree: OnceLock<Option<Node>>,
 }
 
 /// One step into a file's tree.
@@ -25,10 +34,11 @@ enum Step<'a> {
 use Step::{Item, Key};
 
 impl Places {
-    /// A file of the posture, e.g. `tools/NAME.yaml`; `None` if there is none.
-    #[must_use]
-    pub fn file(&self, path: &str) -> Option<Place> {
-        self.deepest(path, &[])
+    pub(crate) fn new(files: &BTreeMap<String, Arc<Source>>) -> Self {
+        let written = |(path, source): (&String, &Arc<Source>)| {
+            (path.clone(), Written { source: Arc::clone(source), tree: OnceLock::new() })
+        };
+        Self { files: files.iter().map(written).collect() }
     }
 
     /// Which client calls as an agent.
@@ -121,9 +131,9 @@ impl Places {
     }
 
     fn walk(&self, file: &str, steps: &[Step<'_>]) -> Option<(Place, usize)> {
-        let source = self.files.get(file)?;
-        let root = node::read(source, &mut Vec::new())?;
-        let mut at = (&root, root.span);
+        let Written { source, tree } = self.files.get(file)?;
+        let root = tree.get_or_init(|| node::read(source, &mut Vec::new())).as_ref()?;
+        let mut at = (root, root.span);
         let mut taken = 0usize;
         for step in steps {
             let Some(next) = step.take(at.0) else { break };
@@ -164,4 +174,59 @@ fn agent_file(agent: &str) -> String {
 
 fn tool_file(tool: &str) -> String {
     format!("tools/{tool}.yaml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Places {
+        let agent =
+            "grants:\n  - { tool: a, reason: r }\n  - tool: b\n    limits:\n      per_hour: 5\n";
+        let tool = "input:\n  parcels:\n    items:\n      properties:\n        id: { type: string }\n\
+                    scope:\n  \"parcels[].id\": { equals: caller.tenant }\n";
+        let posture = "limits: { per_minute: 1, per_hour: 2 }\n";
+        let files = [("agents/x.yaml", agent), ("tools/b.yaml", tool), (POSTURE, posture)];
+        let source =
+            |(path, text): (&str, &str)| (path.to_owned(), Arc::new(Source::new("", path, text)));
+        Places::new(&files.into_iter().map(source).collect())
+    }
+
+    fn written(place: Option<Place>) -> Option<String> {
+        place.map(|place| place.text().trim_end().to_owned())
+    }
+
+    fn counter(key: &str, window: Window) -> Counter {
+        Counter { key: key.to_owned(), window, max: 1, identical: false }
+    }
+
+    #[test]
+    fn each_part_is_found_where_it_is_written() {
+        let places = places();
+        let id = Some("id: { type: string }".to_owned());
+        assert_eq!(written(places.argument("b", "parcels[3].id")), id);
+        assert_eq!(written(places.argument("b", "parcels[].id")), id);
+        let rule = "\"parcels[].id\": { equals: caller.tenant }".to_owned();
+        assert_eq!(written(places.scope("b", "parcels[].id")), Some(rule));
+        assert_eq!(written(places.grant("x", "a")), Some("{ tool: a, reason: r }".to_owned()));
+        assert!(written(places.grant("x", "b")).unwrap().starts_with("tool: b"));
+    }
+
+    #[test]
+    fn what_is_not_declared_is_where_its_parent_is() {
+        let found = written(places().argument("b", "parcels[0].invented")).unwrap();
+        assert!(found.starts_with("properties:"), "{found}");
+        assert!(written(places().argument("b", "invented")).unwrap().starts_with("input:"));
+        assert_eq!(written(places().argument("c", "x")), None);
+        assert_eq!(written(places().scope("b", "x")), None);
+    }
+
+    #[test]
+    fn a_limit_is_the_agents_own_or_the_postures() {
+        let limit = |key: &str, window| written(places().limit("x", "b", &counter(key, window)));
+        assert_eq!(limit("agent/x/tenant/t", Window::Minute), Some("per_minute: 1".to_owned()));
+        assert_eq!(limit("grant/x/b/tenant/t", Window::Hour), Some("per_hour: 5".to_owned()));
+        assert_eq!(limit("tool/b/tenant/t", Window::Hour), None);
+        assert_eq!(limit("all/tenant/t", Window::Hour), None);
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) type Found<T> = Result<(Option<T>, Vec<Finding>), Failure>;
 pub(crate) struct Read {
     pub(crate) deployment: Deployment,
     pub(crate) loaded: Loaded,
-    bundle: Bundle,
+    pub(crate) bundle: Bundle,
 }
 
 /// Reads deployment and posture, and compiles the policies. `None` beside the findings if one of
@@ -172,7 +172,7 @@ impl Ground {
     }
 }
 
-fn claims(map: &ClaimMap) -> Claims {
+pub(crate) fn claims(map: &ClaimMap) -> Claims {
     let ClaimMap { subject, actor, tenant, session, agent_build, model, attributes } = map.clone();
     Claims { subject, actor, tenant, session, agent_build, model, attributes }
 }

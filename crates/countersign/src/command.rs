@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod demo;
+mod explain;
 mod init;
 mod serve;
 mod token;
@@ -58,6 +59,11 @@ pub(crate) enum Command {
     /// Read posture and deployment and say everything that is wrong with them
     #[command(after_help = "Example: countersign check examples/acme")]
     Check(check::Check),
+    /// Say what would be decided of a call, stage by stage, by which line, and what would change it
+    #[command(
+        after_help = "Exit codes: 0 allowed, 1 refused, 2 could not run.\n\nExample: countersign explain my-gateway --agent shop-assistant --tenant ann --user ann --tool list_orders --arguments '{\"count\": 5}'"
+    )]
+    Explain(explain::Explain),
     /// Run the gateway: MCP on /mcp, HTTP on /v1
     #[command(after_help = "Example: countersign serve my-gateway")]
     Serve(At),
@@ -77,6 +83,7 @@ impl Command {
             Self::Demo(demo) => demo.run(),
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
+            Self::Explain(explain) => explain.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Token(token) => token.run(),
             Self::Audit(audit) => audit.run(),

@@ -212,21 +212,90 @@ fn look(folder: &Path, with_files: bool) -> Look {
     Look { leads_to, files }
 }
 
-/// Stamps what is in a folder, and in folders in it, `depth` levels down.
+/// Stamps the files in a folder and in the folders in it, but for the hidden ones, which are no part
+/// of a posture.
 fn stamp(folder: &Path, depth: u32, files: &mut BTreeMap<PathBuf, [i64; 6]>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if files.len() >= FILES_MAX {
-            return;
+        let Ok(file) = fs::metadata(entry.path()) else { continue };
+        if files.len() >= FILES_MAX || entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
         }
-        let Ok(file) = fs::metadata(&path) else { continue };
-        if file.is_dir() && depth > 0 {
-            stamp(&path, depth - 1, files);
+        if !file.is_dir() {
+            let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            let (inode, size) = (number(file.ino()), number(file.size()));
+            let modified = [file.mtime(), file.mtime_nsec()];
+            let changed = [file.ctime(), file.ctime_nsec()];
+            let stamp = [inode, size, modified[0], modified[1], changed[0], changed[1]];
+            files.insert(entry.path(), stamp);
+        } else if depth > 0 {
+            stamp(&entry.path(), depth - 1, files);
         }
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (inode, size) = (number(file.ino()), number(file.size()));
-        let (modified, changed) =
-            ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
-        files.insert(path, [inode, size, modified.0, modified.1, changed.0, changed.1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A folder with two postures, and a link `now` that leads to the first.
+    fn postures() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::create_dir_all(dir.path().join(name).join("tools")).unwrap();
+            fs::write(dir.path().join(name).join("tools/t.yaml"), "x").unwrap();
+        }
+        symlink("a", dir.path().join("now")).unwrap();
+        dir
+    }
+
+    fn lead_to(dir: &Path, name: &str) {
+        symlink(name, dir.join("new")).unwrap();
+        fs::rename(dir.join("new"), dir.join("now")).unwrap();
+    }
+
+    #[test]
+    fn a_swapped_link_is_noticed_once_two_looks_agree_and_until_it_was_tried() {
+        for environment in [Environment::Production, Environment::Development] {
+            let dir = postures();
+            let mut watch = Watch::new(dir.path().join("now"), environment);
+            assert!(!watch.another());
+            lead_to(dir.path(), "b");
+            assert!(!watch.another(), "it may be one of several steps");
+            assert!(watch.another());
+            watch.tried();
+            assert!(!watch.another());
+            fs::remove_file(dir.path().join("now")).unwrap();
+            assert!(!watch.another(), "a link that is being made anew is no news");
+            lead_to(dir.path(), "b");
+            assert!(!watch.another());
+            assert!(!watch.another());
+            fs::remove_file(dir.path().join("now")).unwrap();
+            assert!(!watch.another());
+            assert!(watch.another(), "one that stays away is");
+        }
+    }
+
+    #[test]
+    fn files_count_only_in_development_and_only_once_they_are_still() {
+        for (environment, noticed) in
+            [(Environment::Production, false), (Environment::Development, true)]
+        {
+            let dir = postures();
+            let mut watch = Watch::new(dir.path().join("now"), environment);
+            let file = dir.path().join("a/tools/t.yaml");
+            fs::write(&file, "xy").unwrap();
+            assert!(!watch.another());
+            fs::write(&file, "xyz").unwrap();
+            assert!(!watch.another(), "it is still being written");
+            assert_eq!(watch.another(), noticed);
+            watch.tried();
+            fs::write(dir.path().join("a/tools/.t.swp"), "x").unwrap();
+            assert!(!watch.another());
+            assert!(!watch.another(), "hidden files are no part of a posture");
+            fs::remove_file(&file).unwrap();
+            assert!(!watch.another());
+            assert_eq!(watch.another(), noticed);
+        }
     }
 }

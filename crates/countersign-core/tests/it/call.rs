@@ -2,7 +2,7 @@
 //! watershed.
 
 use crate::world::{Acts, World, now, values};
-use countersign_core::call::{Answer, Door, Proposed};
+use countersign_core::call::{Answer, Door, Evidence, Explained, Proposed};
 use countersign_core::port::{Credential, Denial, Permission};
 use countersign_core::refusal::{Forbidden, Public};
 use countersign_core::tool::{Effect, Rung};
@@ -69,6 +69,9 @@ fn a_refused_call_touches_no_system_and_is_noted_once() {
     ];
     for (expected, tool, arguments, change) in rows {
         let world = World::with(change);
+        let explained = world.explain(tool, arguments.clone());
+        assert_eq!(explained.refusal.map(|refusal| refusal.code()), Some(expected));
+        assert!(world.asked().iter().all(|asked| asked.starts_with("decide")));
         let public = told(world.call(tool, arguments.clone()));
         assert_eq!(public.code, expected, "{tool} {arguments}");
         assert!(!public.message.is_empty() && !public.next.is_empty());
@@ -91,6 +94,28 @@ fn a_policy_tells_the_agent_its_reason_and_the_journal_its_name() {
     let public = told(world.call("get_usage", fitting()));
     assert_eq!((public.code, Some(public.message)), ("forbidden", reason));
     assert_eq!(world.last_header()["policies"], json!(["working-days"]));
+}
+
+#[test]
+fn an_explanation_passes_every_stage_and_counts_records_and_does_nothing() {
+    let world = World::default();
+    for _ in 0..20 {
+        let explained = world.explain("get_usage", fitting());
+        assert_eq!(explained.refusal, None);
+        assert_eq!(explained.passed.len(), Explained::STAGES.len());
+        let [_, _, Evidence::Metered(counters), _, Evidence::Bound(scope, bound), ..] =
+            &explained.passed[..]
+        else {
+            panic!("{explained:?}")
+        };
+        let limits: Vec<_> = counters.iter().map(|counter| counter.max).collect();
+        assert_eq!(limits, [8, 5], "per session, and of the same call");
+        assert_eq!(scope.len(), 1);
+        assert_eq!(bound["tenant"], "t1");
+    }
+    assert!(world.asked().iter().all(|asked| asked.starts_with("decide")));
+    // It would be the sixth of the very same call, and the ninth of the session.
+    assert_eq!(code(world.call("get_usage", fitting())), "completed");
 }
 
 #[test]
@@ -151,6 +176,7 @@ fn a_failing_system_is_an_error_on_record_without_internals() {
 fn what_the_model_is_shown_has_no_hidden_characters_and_the_record_counts_them() {
     let world = World::default();
     let Answer::Completed(completed) = world.call("get_usage", fitting()) else { panic!() };
+    // Compared as a value: whether members keep their order depends on what else is built.
     let shown: Value = serde_json::from_str(completed.text()).unwrap();
     let rows = json!([{"n": 0, "note": "ab"}, {"n": 1, "note": "ab"}]);
     assert_eq!(shown, json!({"rows": rows, "row_count": 2, "truncated": false}));

@@ -1,6 +1,6 @@
 //! A monitor whose ports are in memory, write down what they were asked, and fail on demand.
 
-use countersign_core::call::{Answer, Caller, Door, Monitor, Permit, Proposed};
+use countersign_core::call::{Answer, Caller, Door, Explained, Monitor, Permit, Proposed};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
@@ -109,6 +109,13 @@ impl World {
     /// One call of `t1`'s agent from beginning to end.
     pub(crate) fn call(&self, tool: &str, arguments: Value) -> Answer {
         self.call_with(Effect::Read, tool, arguments)
+    }
+
+    /// What would be decided of the same.
+    pub(crate) fn explain(&self, tool: &str, arguments: Value) -> Explained {
+        let monitor = self.monitor(Effect::Read);
+        let caller = self.caller(&monitor);
+        monitor.explain(Proposed { caller, tool: tool.into(), arguments })
     }
 
     pub(crate) fn call_with(&self, effect: Effect, tool: &str, arguments: Value) -> Answer {

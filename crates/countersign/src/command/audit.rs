@@ -148,7 +148,7 @@ fn kind(text: &str) -> Result<Kind, String> {
     })
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     let time: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     Ok(Timestamp::from_micros(time.as_microsecond()))
 }

@@ -27,7 +27,7 @@ pub(crate) struct Token {
     url: String,
 }
 
-fn claim(text: &str) -> Result<(String, Vec<String>), String> {
+pub(super) fn claim(text: &str) -> Result<(String, Vec<String>), String> {
     let (name, values) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), values.split(',').map(str::to_owned).collect()))
 }

@@ -9,6 +9,8 @@ mod crash;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod limits;

@@ -216,111 +216,119 @@ async fn listed(gateway: &Gateway, token: &str) {
 const CALLS: usize = 10_000;
 const RELOADS: usize = 200;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_calls_during_two_hundred_reloads_are_each_decided_by_one_posture() {
-    let two = Two::new();
-    let gateway = Arc::new(two.company.serve());
-    gateway.says(&in_force(two.digest("a")));
-    let token = gateway.token(ANN).await;
-    let (next, reloaded) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let ended = Arc::new(Semaphore::new(0));
-    let callers: Vec<_> = (0..16)
-        .map(|_| {
-            let (gateway, token, next) = (Arc::clone(&gateway), token.clone(), Arc::clone(&next));
-            let (reloaded, ended) = (Arc::clone(&reloaded), Arc::clone(&ended));
-            tokio::spawn(async move {
-                let mut completed = 0;
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= CALLS && reloaded.load(Ordering::Relaxed) {
-                        return completed;
-                    }
-                    completed += usize::from(answered(&gateway, &token, n).await.is_some());
-                    if n % 64 == 0 {
-                        listed(&gateway, &token).await;
-                    }
-                    ended.add_permits(1);
-                }
-            })
-        })
-        .collect();
-    for number in 0..RELOADS {
-        // A reload for every so many calls, so that they lie among them from the first to the last.
-        ended.acquire_many((CALLS / RELOADS - 1).try_into().unwrap()).await.unwrap().forget();
+/// Calls, one after the other by each of several callers, until there were enough calls and reloads.
+struct Traffic {
+    gateway: Gateway,
+    token: String,
+    next: AtomicUsize,
+    reloaded: AtomicBool,
+    ended: Semaphore,
+}
+
+impl Traffic {
+    /// Returns how many of this caller's calls were completed.
+    async fn caller(self: Arc<Self>) -> usize {
+        let mut completed = 0;
+        loop {
+            let n = self.next.fetch_add(1, Ordering::Relaxed);
+            if n >= CALLS && self.reloaded.load(Ordering::Relaxed) {
+                return completed;
+            }
+            completed += usize::from(answered(&self.gateway, &self.token, n).await.is_some());
+            if n.is_multiple_of(64) {
+                listed(&self.gateway, &self.token).await;
+            }
+            self.ended.add_permits(1);
+        }
+    }
+
+    /// Waits for so many calls, then has a posture loaded or refused.
+    async fn reload(&self, two: &Two, number: usize) {
+        let calls = u32::try_from(CALLS / RELOADS - 1).unwrap();
+        self.ended.acquire_many(calls).await.unwrap().forget();
         let letter = ["b", "b", "a", "a"][number % 4];
-        let what = if number % 2 == 0 {
+        let what = if number.is_multiple_of(2) {
             two.lead_to(&two.write_broken(number, letter));
             format!("broken_{number}`")
         } else {
             two.lead_to(letter);
             in_force(two.digest(letter))
         };
-        gateway.signal("-HUP");
-        block_in_place(|| gateway.says(&what));
+        self.gateway.signal("-HUP");
+        block_in_place(|| self.gateway.says(&what));
     }
-    reloaded.store(true, Ordering::Relaxed);
-    let mut completed = 0;
-    for caller in callers {
-        completed += caller.await.unwrap();
-    }
-    Arc::into_inner(gateway).unwrap().stop();
+}
 
-    two.company.says(&["audit", "verify", "."]);
-    let loaded = two.loaded();
-    assert!(loaded.len() > RELOADS / 2, "{} loads", loaded.len());
-    let records = two.company.records(&["--limit", "1000000"], CALLS);
-    let mut ok = BTreeMap::from([("a", 0), ("b", 0)]);
+/// What the journal says: how many calls were completed under each posture. Every record of a call
+/// is of the posture for which it was made; every refusal, of the other.
+fn completed(two: &Two) -> BTreeMap<&str, usize> {
+    let mut completed = BTreeMap::new();
     let mut decisions = BTreeSet::new();
     let mut intents = BTreeMap::new();
-    for record in &records {
-        let letter = record["posture"].as_str().map(|digest| two.digests[digest]);
-        match (record["kind"].as_str().unwrap(), letter) {
-            ("intent", Some(letter)) => {
-                let arguments = &record["bodies"]["arguments"];
+    for record in two.company.records(&["--limit", "1000000"], CALLS) {
+        let Some(digest) = record["posture"].as_str() else { continue };
+        let letter = two.digests[digest];
+        let call = record["call"].as_str().unwrap_or_default().to_owned();
+        let arguments = &record["bodies"]["arguments"];
+        match record["kind"].as_str().unwrap() {
+            "intent" => {
                 let n = usize::try_from(arguments["n"].as_u64().unwrap()).unwrap();
                 assert_eq!(letter, ["a", "b"][n % 2], "{record}");
-                decisions.insert((
-                    letter,
-                    record["tool"].to_string(),
-                    record["decision"].to_string(),
-                ));
-                intents.insert(record["call"].as_str().unwrap(), (letter, n));
+                intents.insert(call, (letter, n));
             }
-            ("outcome", Some(letter)) => {
-                let (begun, n) = intents.remove(record["call"].as_str().unwrap()).unwrap();
+            "outcome" => {
+                let (begun, n) = intents.remove(&call).unwrap();
                 assert_eq!((begun, &record["status"]), (letter, &json!("ok")), "{record}");
                 let tool = record["tool"].as_str().unwrap();
                 assert_eq!(record["bodies"]["result"]["rows"], rows(tool, letter, n), "{record}");
-                decisions.insert((
-                    letter,
-                    record["tool"].to_string(),
-                    record["decision"].to_string(),
-                ));
-                *ok.get_mut(letter).unwrap() += 1;
+                *completed.entry(letter).or_default() += 1;
             }
-            // Refused by the posture for which the call was not made.
-            ("refusal", Some(letter)) => {
+            "refusal" => {
                 let tool = record["bodies"]["claimed_tool"].as_str().unwrap();
-                let arguments = &record["bodies"]["arguments"];
-                let meant = if tool == "mark" {
-                    arguments.get(letter).is_some()
-                } else {
-                    tool.ends_with(letter)
-                };
+                let meant =
+                    tool.ends_with(&format!("_{letter}")) || arguments.get(letter).is_some();
                 assert!(!meant, "{record}");
             }
-            _ => {}
+            _ => continue,
         }
+        let decision = record["decision"].as_str().map(str::to_owned);
+        decisions.extend(decision.map(|decision| (letter, record["tool"].to_string(), decision)));
     }
     assert_eq!(intents, BTreeMap::new(), "calls without an outcome");
     assert_eq!(decisions.len(), 4, "two tools under two postures: {decisions:?}");
-    assert_eq!(ok.values().sum::<usize>(), completed);
-    eprintln!(
-        "{} calls, {ok:?} completed, {} loads, {RELOADS} reloads",
-        next.load(Ordering::Relaxed),
-        loaded.len()
-    );
-    assert!(ok.values().all(|&count| count > CALLS / 20), "{ok:?}");
+    completed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_calls_during_two_hundred_reloads_are_each_decided_by_one_posture() {
+    let two = Two::new();
+    let gateway = two.company.serve();
+    gateway.says(&in_force(two.digest("a")));
+    let traffic = Arc::new(Traffic {
+        token: gateway.token(ANN).await,
+        gateway,
+        next: AtomicUsize::new(0),
+        reloaded: AtomicBool::new(false),
+        ended: Semaphore::new(0),
+    });
+    let callers: Vec<_> = (0..16).map(|_| tokio::spawn(Arc::clone(&traffic).caller())).collect();
+    for number in 0..RELOADS {
+        traffic.reload(&two, number).await;
+    }
+    traffic.reloaded.store(true, Ordering::Relaxed);
+    let mut answers = 0;
+    for caller in callers {
+        answers += caller.await.unwrap();
+    }
+    Arc::into_inner(traffic).unwrap().gateway.stop();
+
+    two.company.says(&["audit", "verify", "."]);
+    let loaded = two.loaded().len();
+    assert!(loaded > RELOADS / 2, "{loaded} loads");
+    let completed = completed(&two);
+    eprintln!("{completed:?} completed, {loaded} loads");
+    assert_eq!(completed.values().sum::<usize>(), answers);
+    assert!(["a", "b"].iter().all(|letter| completed[letter] > CALLS / 20), "{completed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

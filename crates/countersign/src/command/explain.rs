@@ -1,0 +1,224 @@
+//! `countersign explain`: what would be decided of a call, stage by stage, and by which line.
+
+mod account;
+#[cfg(test)]
+mod tests;
+
+use super::{At, End};
+use crate::assemble::{self, Read};
+use crate::machine::{SystemClock, SystemEntropy};
+use crate::render::{self, Doing, Failure};
+use crate::report;
+use account::{Account, Ground, NOTES};
+use countersign_connectors::Connectors;
+use countersign_core::args;
+use countersign_core::bound::BODY_BYTES_MAX;
+use countersign_core::call::{Door, Monitor};
+use countersign_core::id::Timestamp;
+use countersign_core::port::{Clock, Credential, Entropy};
+use countersign_gateway::identity::development::{DevelopmentIssuer, TTL_S_MAX, TokenRequest};
+use countersign_gateway::identity::{Claims, Identity};
+use countersign_store::MemoryJournal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, stdin};
+use std::sync::Arc;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    at: At,
+    /// The agent's client id
+    #[arg(long, required_unless_present = "call", conflicts_with = "call")]
+    agent: Option<String>,
+    /// Whose data it may touch
+    #[arg(long, required_unless_present = "call", conflicts_with = "call")]
+    tenant: Option<String>,
+    /// On whose behalf it calls
+    #[arg(long, required_unless_present = "call", conflicts_with = "call")]
+    user: Option<String>,
+    /// A further claim that the posture names, e.g. `depots=HAM,BER`
+    #[arg(long = "claim", value_name = "NAME=VALUE,…", value_parser = super::token::claim)]
+    #[arg(conflicts_with = "call")]
+    claims: Vec<(String, Vec<String>)>,
+    /// The tool
+    #[arg(long, required_unless_present = "call", conflicts_with = "call")]
+    tool: Option<String>,
+    /// The arguments, a JSON object
+    #[arg(long, value_name = "JSON", conflicts_with = "call")]
+    arguments: Option<String>,
+    /// The whole call as JSON, from a file or from `-`: `{"principal": {"agent": …, "tenant": …,
+    /// "user": …, "claims": {…}}, "tool": …, "arguments": {…}}`
+    #[arg(long, value_name = "FILE")]
+    call: Option<String>,
+    /// When it would be made, e.g. `2026-11-23T10:00:00Z`; now if left out
+    #[arg(long = "at", value_name = "TIME", value_parser = super::audit::time)]
+    when: Option<Timestamp>,
+    /// How it is told
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// A call, and who makes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    principal: Who,
+    tool: String,
+    #[serde(default)]
+    arguments: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Who {
+    agent: String,
+    tenant: String,
+    user: String,
+    #[serde(default)]
+    claims: BTreeMap<String, Vec<String>>,
+}
+
+impl Explain {
+    pub(crate) fn run(&self) -> Result<End, Failure> {
+        let call = self.call()?;
+        let (read, findings) = assemble::read(&self.at.file())?;
+        let Some(Read { loaded, bundle, .. }) = read else {
+            render::findings(&findings);
+            return Err(Failure::new("a posture with errors decides nothing"));
+        };
+        let clock = Arc::new(Stopped(self.when.unwrap_or_else(|| SystemClock.now())));
+        let claims = assemble::claims(&loaded.claims);
+        let (identity, credential) = identity(&call.principal, claims, clock.0)?;
+        let bundle = Arc::new(bundle);
+        let monitor = Monitor {
+            posture: Arc::new(loaded.posture),
+            authenticator: Arc::new(identity),
+            pdp: bundle.clone(),
+            // Neither reaches beyond this process: nothing is recorded, no system is there.
+            journal: Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy))),
+            connector: Arc::new(Connectors::new(BTreeMap::new(), clock.clone())),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+        };
+        let runtime = super::serve::runtime()?;
+        let met = runtime.block_on(monitor.authenticate(&credential, Door::Http));
+        let ground = Ground {
+            places: &loaded.places,
+            register: &loaded.register,
+            claims: &loaded.claims,
+            bundle: &bundle,
+        };
+        let account = Account::of(ground, &call, &monitor, met);
+        self.tell(&call, &monitor, &account);
+        Ok(if account.explained().refusal.is_none() { End::Fine } else { End::Findings })
+    }
+
+    fn tell(&self, call: &Call, monitor: &Monitor, account: &Account) {
+        let Call { principal: Who { agent, tenant, user, claims }, tool, arguments } = call;
+        let now = monitor.clock.now();
+        let at = jiff::Timestamp::from_microsecond(now.micros())
+            .map_or_else(|_beyond| now.micros().to_string(), |at| at.to_string());
+        let posture = monitor.posture.digest;
+        match self.format {
+            Format::Text => {
+                let verdict = account.explained().refusal.as_ref().map_or_else(
+                    || "allowed".to_owned(),
+                    |refusal| format!("refused as `{}`", refusal.code()),
+                );
+                let call = report::visible(&format!(
+                    "{agent} calling {tool} for {user} of {tenant}: {verdict}"
+                ));
+                render::line(format_args!(
+                    "{call}\nat {at} under posture {posture}\n\n{}\n{}",
+                    account.text(),
+                    NOTES.join("; ")
+                ));
+            }
+            Format::Json => render::line(json!({
+                "call": {
+                    "principal": { "agent": agent, "tenant": tenant, "user": user, "claims": claims },
+                    "tool": tool,
+                    "arguments": arguments,
+                },
+                "at": at,
+                "posture": posture.to_string(),
+                "decided": account.json(),
+            })),
+        }
+    }
+
+    fn call(&self) -> Result<Call, Failure> {
+        let Self { agent, tenant, user, tool, claims, arguments, call, .. } = self;
+        if let Some(file) = call {
+            let value = read(file).doing(file)?;
+            let value = args::parse(&value).doing(file)?;
+            return serde_json::from_value(value).doing(file);
+        }
+        // Clap asks for all four where there is no `--call`.
+        let text = |given: &Option<String>| given.clone().unwrap_or_default();
+        let arguments = match arguments {
+            Some(json) => args::parse(json.as_bytes()).doing("--arguments")?,
+            None => Value::Null,
+        };
+        let principal = Who {
+            agent: text(agent),
+            tenant: text(tenant),
+            user: text(user),
+            claims: claims.iter().cloned().collect(),
+        };
+        Ok(Call { principal, tool: text(tool), arguments })
+    }
+}
+
+/// A file, or standard input for `-`: one byte more than is allowed tells that it is too long.
+fn read(file: &str) -> std::io::Result<Vec<u8>> {
+    let max = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    match file {
+        "-" => stdin().take(max).read_to_end(&mut bytes)?,
+        path => File::open(path)?.take(max).read_to_end(&mut bytes)?,
+    };
+    Ok(bytes)
+}
+
+/// A caller of whom a token says this, and who accepts it. The token is made and read as any other
+/// is, so that the posture's mapping of claims has its say; its key never leaves this process.
+fn identity(who: &Who, claims: Claims, now: Timestamp) -> Result<(Identity, Credential), Failure> {
+    let Who { agent, tenant, user, claims: attributes } = who;
+    let request = TokenRequest {
+        actor: agent.clone(),
+        tenant: tenant.clone(),
+        subject: user.clone(),
+        session: None,
+        attributes: attributes.clone(),
+        ttl_s: TTL_S_MAX,
+    };
+    let name = || "countersign:explain".to_owned();
+    let issuer = DevelopmentIssuer::new(&SystemEntropy, name(), name()).doing("no key")?;
+    let mut id = [0; 16];
+    SystemEntropy.fill(&mut id);
+    let token = issuer.mint(&request, &claims, now, id).doing("no token can say this")?;
+    let identity = Identity::new(vec![issuer.issuer_config()], claims).doing("the claims")?;
+    Ok((identity, Credential::bearer(token)))
+}
+
+/// The moment that is asked about.
+#[derive(Debug)]
+struct Stopped(Timestamp);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
