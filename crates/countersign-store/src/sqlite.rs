@@ -220,8 +220,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError`]: nothing has been written then, or the whole of it.
-    /// [`StoreError::Tampered`] and [`StoreError::NoWitness`] if it is not, or cannot be known to
-    /// be, what the last process left.
+    /// [`StoreError::Tampered`] if it is not, or cannot be known to be, what the last process left.
     pub fn open(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -261,8 +260,13 @@ impl SqliteStore {
         let (key, public) = read_key(&config.key, &connection)?;
         let doubt = doubt(&config.key, &connection, &public)?;
         let accepted = match doubt {
-            Some(doubt) if !accept => return Err(doubt),
-            doubt => doubt.map(reason),
+            Some(doubt) if !accept => {
+                return Err(StoreError::Tampered(format!(
+                    "{doubt}; if it was put back on purpose, `countersign audit accept` goes on \
+                     with it and puts that on record"
+                )));
+            }
+            doubt => doubt,
         };
         let mut keeper = Keeper::open(&config.key, accepted.is_some())?;
         let shared = Arc::new(Shared::default());
@@ -438,23 +442,21 @@ fn read_key(path: &Path, connection: &Connection) -> Result<(SigningKey, PublicK
     Ok((key, public))
 }
 
-/// Why the journal may not be the one that the last process left.
+/// Why the journal may not be the one that the last process left. It may be recorded for ever, so no
+/// path is in it.
 fn doubt(
     key_path: &Path,
     connection: &Connection,
     key: &PublicKey,
-) -> Result<Option<StoreError>, StoreError> {
+) -> Result<Option<String>, StoreError> {
     match Witness::read(&Witness::beside(key_path)) {
-        Ok(witness) => Ok(witness.disagrees(connection, key)?.map(StoreError::Tampered)),
-        Err(doubt @ (StoreError::NoWitness(_) | StoreError::Tampered(_))) => Ok(Some(doubt)),
+        Ok(witness) => Ok(witness.disagrees(connection, key)?),
+        Err(StoreError::NoWitness(_)) => {
+            Ok(Some("there is no head beside its signing key".to_owned()))
+        }
+        Err(StoreError::Tampered(_)) => {
+            Ok(Some("what is beside its signing key is no head of a journal".to_owned()))
+        }
         Err(error) => Err(error),
-    }
-}
-
-/// What is recorded of a doubt that was put aside.
-fn reason(doubt: StoreError) -> String {
-    match doubt {
-        StoreError::Tampered(why) => why,
-        other => other.to_string(),
     }
 }

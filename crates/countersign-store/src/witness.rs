@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// What is added to the name of the signing key's file.
 const SUFFIX: &str = ".head";
+/// How long every record is.
+const RECORD_BYTES: u64 = 288;
 /// What a witness names before a stream has begun.
 const NO_STREAM: &str = "00000000000000000000000000000000";
 /// A reader may meet a record that is being overwritten; so many times it looks again.
@@ -185,10 +187,11 @@ impl Keeper {
         write_new(&Witness::beside(key_path), &Witness::sign(key, 0, NO_STREAM, head).record())
     }
 
-    /// Opens the one that is there; with `anew`, makes one in its place.
+    /// Opens the one that is there; with `anew`, any file there, or none. It is as it was until it
+    /// is written.
     pub(crate) fn open(key_path: &Path, anew: bool) -> Result<Self, StoreError> {
         let path = Witness::beside(key_path);
-        let file = private(OpenOptions::new().write(true).create(anew).truncate(anew))
+        let file = private(OpenOptions::new().write(true).create(anew).truncate(false))
             .open(&path)
             .map_err(StoreError::file(&path))?;
         Ok(Self { file, path })
@@ -217,9 +220,13 @@ impl Keeper {
         })
     }
 
-    /// What has been written survives a power cut too.
+    /// What has been written is all there is, and survives a power cut too.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_all().map_err(StoreError::file(&self.path))
+        let sync = || {
+            self.file.set_len(RECORD_BYTES)?;
+            self.file.sync_all()
+        };
+        sync().map_err(StoreError::file(&self.path))
     }
 }
 
@@ -234,7 +241,7 @@ mod tests {
         let stream = "0123456789abcdef0123456789abcdef";
         let witness = Witness::sign(&key, 3, stream, head);
         let record = witness.record();
-        assert_eq!(record.len(), 288);
+        assert_eq!(u64::try_from(record.len()), Ok(RECORD_BYTES));
         assert!(record.len() <= 512, "one sector");
         assert_eq!(Witness::parse(&record), Some(witness));
         let first = Witness::sign(&key, u64::MAX, stream, Head { sequence: u64::MAX, ..head });

@@ -115,9 +115,10 @@ fn a_journal_that_is_ahead_of_its_head_goes_on() {
 #[test]
 fn a_head_that_is_missing_torn_or_forged_is_refused_until_it_is_accepted_on_record() {
     type Change = fn(String) -> Option<String>;
-    let changes: [(Change, &str); 3] = [
+    let changes: [(Change, &str); 4] = [
         (|_| None, "no head"),
         (|head| Some(head.lines().take(4).collect()), "is no head"),
+        (|head| Some(format!("{head}{head}")), "is no head"),
         (|head| Some(head.replacen("0000001\n", "0000000\n", 1)), "not signed by its key"),
     ];
     for (change, says) in changes {
@@ -172,9 +173,11 @@ fn a_newest_stream_taken_out_is_refused_even_where_the_head_is_accepted() {
             )
             .is_ok()
     });
-    let accepted =
+    let head = place.head();
+    let refused =
         SqliteStore::accept(&place.config, place.clock.clone(), place.entropy.clone()).unwrap_err();
-    assert!(accepted.to_string().contains("newest stream is missing"), "{accepted}");
+    assert!(refused.to_string().contains("newest stream is missing"), "{refused}");
+    assert_eq!(place.head(), head, "what was known is still known");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use countersign_core::record::Kind;
 use countersign_posture::{Deployment, load_deployment};
 use countersign_store::audit::{Cursor, Filter, Known, Reader, Record, Verification, verify};
 use countersign_store::{Config, PublicKey, SqliteStore, StoreError, Witness};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub(crate) enum Audit {
         after_help = "Example: countersign audit query my-gateway --tenant acct_alpha --kind refusal --since 2026-11-23T00:00:00Z"
     )]
     Query(Query),
+    /// Everything that is recorded of one call: who, with which arguments, what came of it and why
+    #[command(after_help = "Example: countersign audit show call_5f0c… my-gateway")]
+    Show(Show),
     /// Whether the journal is as the gateway wrote it: exit code 1 if not
     #[command(after_help = "Example: countersign audit verify --journal copy.db --key journal.pub")]
     Verify(Verify),
@@ -41,6 +45,7 @@ impl Audit {
         match self {
             Self::Tail(tail) => tail.run(),
             Self::Query(query) => query.run(),
+            Self::Show(show) => show.run(),
             Self::Verify(verify) => verify.run(),
             Self::Accept(at) => accept(at),
         }
@@ -102,7 +107,7 @@ fn accept(at: &At) -> Result<End, Failure> {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// A table
+    /// One line each: time, record, call, agent, tenant, user, tool, what came of it
     Text,
     /// One object a line: the header's members, and `bodies`
     Json,
@@ -219,43 +224,86 @@ pub(crate) struct Query {
 impl Query {
     fn run(&self) -> Result<End, Failure> {
         let records = self.which.reader()?.query(&self.filters.filter(self.limit));
-        show(records.doing("the journal cannot be read")?, self.filters.format);
+        let records = records.doing("the journal cannot be read")?;
+        if records.is_empty() {
+            render::note("no record fits");
+        }
+        show(records, self.filters.format);
+        Ok(End::Fine)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// The call's id, from an answer, a log line or another record
+    call: String,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Show {
+    fn run(&self) -> Result<End, Failure> {
+        let filter =
+            Filter { call: Some(self.call.clone()), limit: Some(1_000), ..Filter::default() };
+        let records = self.which.reader()?.query(&filter).doing("the journal cannot be read")?;
+        if records.is_empty() {
+            return Err(Failure::new(format!("there is no record of `{}`", self.call))
+                .help("refusals that are repeats of one another share one record, under the first one's id"));
+        }
+        for record in records {
+            render::line(format_args!("{:#}", record.into_json()));
+        }
         Ok(End::Fine)
     }
 }
 
 fn show(records: Vec<Record>, format: Format) {
-    if records.is_empty() {
-        return;
-    }
-    match format {
-        Format::Json => records.into_iter().for_each(|record| render::line(record.into_json())),
-        Format::Text => {
-            let header = ["time (UTC)", "record", "agent", "tenant", "tool", "what", "call"];
-            render::line(render::table(&header, records.iter().map(row)));
+    for record in records {
+        match format {
+            Format::Json => render::line(record.into_json()),
+            Format::Text => render::line(row(&record)),
         }
     }
 }
 
-fn row(record: &Record) -> Vec<String> {
-    let text = |name: &str| record.text(name).unwrap_or_default().to_owned();
-    let number = |name: &str| record.header.get(name).and_then(serde_json::Value::as_u64);
+/// One record on one line: a journal is read with `grep` as often as with eyes.
+fn row(record: &Record) -> String {
+    let text = |name: &str| record.text(name).unwrap_or("-");
+    let number = |name: &str| record.header.get(name).and_then(Value::as_u64);
+    let body = |name: &str| record.bodies.get(name);
     let at = jiff::Timestamp::from_microsecond(record.at().micros())
         .map_or_else(|_beyond| record.at().micros().to_string(), |at| format!("{at:.3}"));
-    let mut what = [text("status"), text("code")].join(" ").trim().to_owned();
+    let user = body("principal").and_then(|p| p.get("subject")).and_then(Value::as_str);
+    // A tool that does not exist has only the name that the agent gave it.
+    let claimed = || body("claimed_tool").and_then(Value::as_str).map(|name| format!("{name:?}?"));
+    let tool = record.text("tool").map(str::to_owned).or_else(claimed);
+    let mut what: Vec<String> = ["status", "code"]
+        .into_iter()
+        .filter_map(|name| record.text(name))
+        .map(str::to_owned)
+        .collect();
     if record.kind() == Some(Kind::PostureLoaded) {
-        what.push_str(&format!(" {}", text("posture")));
+        what.extend(record.text("posture").map(str::to_owned));
     }
     if let Some(rows) = number("rows") {
-        what.push_str(&format!(", {rows} rows"));
+        what.push(format!("rows={rows}"));
     }
     if let Some(micros) = number("duration_us") {
-        what.push_str(&format!(", {}.{:03} ms", micros / 1_000, micros % 1_000));
+        what.push(format!("ms={}.{:03}", micros / 1_000, micros % 1_000));
     }
     if let Some(count @ 2..) = number("count") {
-        what.push_str(&format!(", {count} times"));
+        what.push(format!("times={count}"));
     }
-    vec![at, text("kind"), text("agent"), text("tenant"), text("tool"), what, text("call")]
+    format!(
+        "{at}  {:<13}  {:<29}  {:<18}  {:<14}  {:<12}  {:<20}  {}",
+        text("kind"),
+        text("call"),
+        text("agent"),
+        text("tenant"),
+        user.unwrap_or("-"),
+        tool.as_deref().unwrap_or("-"),
+        what.join(" "),
+    )
 }
 
 #[derive(Debug, clap::Args)]

@@ -261,6 +261,8 @@ async fn a_failing_system_is_an_error_result_without_internals_and_comes_back_by
         (&json!("fault"), &json!("system_unavailable"))
     );
     assert_eq!(records[1]["applied"], "not_applied");
+    let shown = company.says(&["audit", "show", answer["call"].as_str().unwrap(), "."]);
+    assert!(shown.contains("telematics.db"), "the operator is told what the agent is not: {shown}");
     std::fs::rename(data.join("away"), data.join("telematics.db")).unwrap();
     assert_eq!(call().await["status"], "completed");
 }
