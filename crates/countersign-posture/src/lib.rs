@@ -9,6 +9,7 @@ mod agent;
 pub mod bound;
 mod decode;
 mod deployment;
+pub mod file_schema;
 mod finding;
 mod gate;
 mod input;

@@ -13,10 +13,10 @@ const SYSTEM: &str = "posture/systems/freight-db.yaml";
 const DEPLOYMENT: &str = "countersign.yaml";
 
 /// Replaces `from` in a file by the mistake, or by its mended twin.
-type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
+pub(crate) type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
 
 /// Mistakes that are a change of text.
-const EDITS: &[Edit] = &[
+pub(crate) const EDITS: &[Edit] = &[
     (Code::FileName, SYSTEM, "system: freight-db", "system: freight_db", "system: freight-db"),
     (Code::YamlSyntax, SYSTEM, "rows: 200", "rows: [200", "rows: 200 # [200"),
     (Code::YamlFeature, SYSTEM, "rows: 200", "rows: &r 200", "rows: 201"),
@@ -445,9 +445,9 @@ const EDITS: &[Edit] = &[
 ];
 
 /// Does the rest: what takes more than one change, or no text.
-type Change = (Code, fn(&Company), fn(&Company));
+pub(crate) type Change = (Code, fn(&Company), fn(&Company));
 
-const CHANGES: &[Change] = &[
+pub(crate) const CHANGES: &[Change] = &[
     (
         Code::Unreadable,
         |company| fs::remove_file(company.path(MAIN)).unwrap(),

@@ -21,6 +21,8 @@ mod matrix;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 mod walls;
