@@ -19,6 +19,8 @@ mod lints;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod schema;
