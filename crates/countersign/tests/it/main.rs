@@ -27,4 +27,6 @@ mod schema;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
+mod tutorial;
+#[cfg(test)]
 mod walls;
