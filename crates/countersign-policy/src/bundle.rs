@@ -3,15 +3,19 @@
 //! Slices, because Cedar evaluates every policy it is given and validates whole schemas in
 //! quadratic time: what does not concern a tool is not there when it is called.
 
+use crate::authored::{self, Mistake, PolicyFile, Rule, Trial};
 use crate::input::{self, Record};
-use crate::text::{self, CALLER_TEXTS, quote};
-use cedar_policy::{EntityUid, PolicyId, PolicySet, Schema, ValidationMode, Validator};
-use countersign_core::id::{AgentId, ToolName};
+use crate::text::{self, CALLER, CALLER_TEXTS, TOOL, quote};
+use cedar_policy::{
+    Entity, EntityUid, PolicyId, PolicySet, Schema, ValidationMode, ValidationResult, Validator,
+};
+use countersign_core::id::{AgentId, Digest, ToolName};
 use countersign_core::posture::{Grant, Posture};
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::ScopeRule;
 use countersign_core::tool::Tool;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Why a tool of the posture has no policies that could be relied on.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,9 @@ pub enum CompileError {
         /// What Cedar says.
         why: String,
     },
+    /// A hand-written policy is wrong.
+    #[error("{}", .0.message)]
+    Authored(Box<Mistake>),
     /// The tool cannot be said in Cedar at all.
     #[error("tool `{tool}` cannot be put into policy: {why}")]
     Unreadable {
@@ -76,25 +83,50 @@ pub enum CompileError {
 #[derive(Debug)]
 pub struct Bundle {
     slices: BTreeMap<ToolName, Slice>,
+    /// Where each hand-written policy stands, by its id: file and place.
+    written: BTreeMap<String, (String, Range<usize>)>,
 }
 
 impl Bundle {
-    /// Writes, parses and strictly validates the policies of every granted tool.
+    /// Writes, parses and strictly validates the policies of every granted tool, and puts those of
+    /// `files` beside them that bear on it. `attributes` are what the posture knows of a caller
+    /// besides agent, tenant, subject and actor.
     ///
     /// # Errors
-    /// Every [`CompileError`] of every tool, in the order of their names.
-    pub fn compile(posture: &Posture) -> Result<Self, Vec<CompileError>> {
+    /// Every [`CompileError`] of every tool, in the order of their names, then every [`Mistake`] in
+    /// the files, in their order.
+    pub fn compile(
+        posture: &Posture,
+        attributes: &[&str],
+        files: &[PolicyFile<'_>],
+    ) -> Result<Self, Vec<CompileError>> {
         let mut slices = BTreeMap::new();
         let mut errors = Vec::new();
-        for (name, (tool, agents)) in granted(posture, &mut errors) {
-            match Slice::compile(tool, &agents) {
-                Ok(slice) => {
+        let granted = granted(posture, &mut errors);
+        let (rules, mistakes) = authored::read(files);
+        let mut trial = Trial::of(&rules, mistakes, &granted);
+        for (&name, (tool, agents)) in &granted {
+            let rules = trial.bearing_on(tool);
+            let compiled = Slice::compile(tool, agents, attributes, &Written { rules, files });
+            match compiled {
+                Ok((slice, result)) => {
+                    trial.hear(&result);
                     slices.insert(name.clone(), slice);
                 }
                 Err(found) => errors.extend(found),
             }
         }
-        if errors.is_empty() { Ok(Self { slices }) } else { Err(errors) }
+        errors.extend(trial.mistakes().into_iter().map(Box::new).map(CompileError::Authored));
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let written = rules.into_iter().filter_map(|rule| {
+            let file = files.get(rule.file)?.name.to_owned();
+            let span = rule.span();
+            Some((rule.id, (file, span)))
+        });
+        let written = written.collect();
+        Ok(Self { slices, written })
     }
 
     /// The Cedar policies of a tool, as evaluated; `None` for a tool that no agent was granted.
@@ -117,6 +149,19 @@ impl Bundle {
         Some(policy.to_string())
     }
 
+    /// What people wrote that bears on a tool: part of every decision about it. `None` if nothing
+    /// does.
+    #[must_use]
+    pub fn written_digest(&self, tool: &ToolName) -> Option<Digest> {
+        self.slices.get(tool)?.written
+    }
+
+    /// Where a hand-written policy stands: the name of its file, and where in it.
+    #[must_use]
+    pub fn written(&self, id: &str) -> Option<(&str, Range<usize>)> {
+        self.written.get(id).map(|(file, span)| (file.as_str(), span.clone()))
+    }
+
     pub(crate) fn slice(&self, tool: &ToolName) -> Option<&Slice> {
         self.slices.get(tool)
     }
@@ -132,11 +177,24 @@ impl Bundle {
     }
 }
 
+/// The whole schema: all that a hand-written policy can speak of, for editors and Cedar's own tools.
+#[must_use]
+pub fn schema(posture: &Posture, attributes: &[&str]) -> String {
+    let tools = granted(posture, &mut Vec::new());
+    let mut sets: BTreeSet<String> = attributes.iter().map(|&name| name.to_owned()).collect();
+    let mut actions = String::new();
+    for (tool, _) in tools.values() {
+        let reading = Reading::of(tool);
+        sets.extend(reading.sets);
+        actions.push_str(&text::action(tool, &reading.input, &reading.scopes));
+    }
+    text::ground(&sets) + &actions
+}
+
 /// Every granted tool with the agents it was granted to.
-fn granted<'a>(
-    posture: &'a Posture,
-    errors: &mut Vec<CompileError>,
-) -> BTreeMap<&'a ToolName, (&'a Tool, BTreeSet<&'a AgentId>)> {
+pub(crate) type Granted<'a> = BTreeMap<&'a ToolName, (&'a Tool, BTreeSet<&'a AgentId>)>;
+
+fn granted<'a>(posture: &'a Posture, errors: &mut Vec<CompileError>) -> Granted<'a> {
     let mut granted: BTreeMap<_, (&Tool, BTreeSet<_>)> = BTreeMap::new();
     for agent in posture.agents.values() {
         for Grant { tool, .. } in agent.grants.values() {
@@ -171,15 +229,89 @@ pub(crate) struct Slice {
     pub(crate) caller: EntityUid,
     pub(crate) action: EntityUid,
     pub(crate) resource: EntityUid,
+    /// The action and the groups it is in, if people wrote policies for this tool: no generated one
+    /// asks for a group, or for the time.
+    pub(crate) grouped: Option<Entity>,
+    /// Over the texts of those, if there are any.
+    written: Option<Digest>,
+}
+
+/// The hand-written policies of one tool, and the files they are from.
+struct Written<'a> {
+    rules: Vec<&'a Rule>,
+    files: &'a [PolicyFile<'a>],
 }
 
 impl Slice {
-    fn compile(tool: &Tool, agents: &BTreeSet<&AgentId>) -> Result<Self, Vec<CompileError>> {
-        let (mut input, bounds) = input::read(&tool.input);
+    /// The slice, and what Cedar's validator says of hand-written policies in it.
+    fn compile(
+        tool: &Tool,
+        agents: &BTreeSet<&AgentId>,
+        attributes: &[&str],
+        Written { rules, files }: &Written<'_>,
+    ) -> Result<(Self, ValidationResult), Vec<CompileError>> {
         let errors = misnamed(tool);
         if !errors.is_empty() {
             return Err(errors);
         }
+        let Reading { input, bounds, scopes, mut sets } = Reading::of(tool);
+        let generated = text::policies(tool, agents, &bounds);
+        let mut policies = parse(&tool.name, &generated).map_err(|error| vec![error])?;
+        let mut policies_text = generated;
+        let mut others = BTreeSet::new();
+        for rule in rules {
+            let file = files.get(rule.file).map(|file| file.name).unwrap_or_default();
+            policies_text.push_str(&format!("\n// {file}\n{}\n", rule.text));
+            others.extend(rule.mentioned());
+            policies
+                .add(rule.policy.clone())
+                .map_err(|error| vec![unreadable(&tool.name, &error)])?;
+        }
+        others.remove(tool.name.as_str());
+        if !rules.is_empty() {
+            sets.extend(attributes.iter().map(|&name| name.to_owned()));
+        }
+        let schema_text = text::ground(&sets)
+            + &text::action(tool, &input, &scopes)
+            + &text::actions_named(&others);
+        let result = validate(&tool.name, &policies, &schema_text)?;
+        let uid = |kind: &str, id: &str| {
+            let uid = format!("{kind}::{}", quote(id)).parse::<EntityUid>();
+            uid.map_err(|error| vec![unreadable(&tool.name, &error)])
+        };
+        let action = uid("Action", tool.name.as_str())?;
+        let groups = text::groups(tool.effect).iter().map(|group| uid("Action", group));
+        let groups = groups.collect::<Result<_, _>>()?;
+        let texts: Vec<_> = rules.iter().map(|rule| rule.text.as_bytes()).collect();
+        let grouped = (!rules.is_empty()).then(|| Entity::new_no_attrs(action.clone(), groups));
+        let slice = Self {
+            policies_text,
+            schema_text,
+            policies,
+            input,
+            scopes,
+            sets,
+            caller: uid(CALLER, "caller")?,
+            action,
+            resource: uid(TOOL, tool.name.as_str())?,
+            grouped,
+            written: (!rules.is_empty()).then(|| Digest::of("countersign/policies/1", &texts)),
+        };
+        Ok((slice, result))
+    }
+}
+
+/// What a tool says, as far as policy can speak of it.
+struct Reading {
+    input: Record,
+    bounds: Vec<text::Rule>,
+    scopes: Vec<String>,
+    sets: BTreeSet<String>,
+}
+
+impl Reading {
+    fn of(tool: &Tool) -> Self {
+        let (mut input, bounds) = input::read(&tool.input);
         let mut scopes = Vec::new();
         let mut sets = BTreeSet::new();
         for rule in &tool.scope {
@@ -193,24 +325,7 @@ impl Slice {
                 sets.insert(name.clone());
             }
         }
-        let policies_text = text::policies(tool, agents, &bounds);
-        let schema_text = text::schema(&tool.name, &input, &scopes, &sets);
-        let policies = load(&tool.name, &policies_text, &schema_text)?;
-        let uid = |kind: &str, id: &str| {
-            let uid = format!("{kind}::{}", quote(id)).parse::<EntityUid>();
-            uid.map_err(|error| vec![unreadable(&tool.name, &error)])
-        };
-        Ok(Self {
-            policies_text,
-            schema_text,
-            policies,
-            input,
-            scopes,
-            sets,
-            caller: uid("Caller", "caller")?,
-            action: uid("Action", tool.name.as_str())?,
-            resource: uid("Tool", tool.name.as_str())?,
-        })
+        Self { input, bounds, scopes, sets }
     }
 }
 
@@ -259,20 +374,29 @@ fn parse(tool: &ToolName, text: &str) -> Result<PolicySet, CompileError> {
     Ok(named)
 }
 
-/// Reads policies and has Cedar check them against the schema, strictly.
-fn load(tool: &ToolName, policies: &str, schema: &str) -> Result<PolicySet, Vec<CompileError>> {
-    let policies = parse(tool, policies).map_err(|error| vec![error])?;
+/// Has Cedar check policies against the schema, strictly. What it says of generated ones is a
+/// defect; of others, for their trial.
+fn validate(
+    tool: &ToolName,
+    policies: &PolicySet,
+    schema: &str,
+) -> Result<ValidationResult, Vec<CompileError>> {
     let schema = schema.parse::<Schema>().map_err(|error| vec![unreadable(tool, &error)])?;
-    let result = Validator::new(schema).validate(&policies, ValidationMode::Strict);
-    let errors: Vec<_> = result
-        .validation_errors()
+    let result = Validator::new(schema).validate(policies, ValidationMode::Strict);
+    let generated = result.validation_errors().filter(|error| is_generated(error.policy_id()));
+    let errors: Vec<_> = generated
         .map(|error| CompileError::Invalid {
             tool: tool.clone(),
             policy: AsRef::<str>::as_ref(error.policy_id()).to_owned(),
             why: error.to_string(),
         })
         .collect();
-    if errors.is_empty() { Ok(policies) } else { Err(errors) }
+    if errors.is_empty() { Ok(result) } else { Err(errors) }
+}
+
+/// The names of generated policies begin with their tool's, and a dot; no other name holds a dot.
+fn is_generated(policy: &PolicyId) -> bool {
+    AsRef::<str>::as_ref(policy).contains('.')
 }
 
 fn unreadable(tool: &ToolName, error: &dyn std::error::Error) -> CompileError {
@@ -282,7 +406,7 @@ fn unreadable(tool: &ToolName, error: &dyn std::error::Error) -> CompileError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{bound, bundle, closed, equals, posture, tool, within};
+    use crate::fixture::{bound, bundle, closed, compile, equals, posture, tool, within};
     use countersign_core::tool::Effect;
     use serde_json::{Value, json};
     use std::sync::Arc;
@@ -292,7 +416,7 @@ mod tests {
     }
 
     fn errors(tool: Tool) -> Vec<String> {
-        let errors = Bundle::compile(&posture(&[("copilot", &[&Arc::new(tool)])])).unwrap_err();
+        let errors = compile(&posture(&[("copilot", &[&Arc::new(tool)])])).unwrap_err();
         errors.iter().map(ToString::to_string).collect()
     }
 
@@ -329,8 +453,7 @@ mod tests {
             bound("depot", attribute("depots")),
         ];
         let tool = Arc::new(tool("book", Effect::Persistent, input, scope));
-        let bundle =
-            Bundle::compile(&posture(&[("ops", &[&tool]), ("copilot", &[&tool])])).unwrap();
+        let bundle = compile(&posture(&[("ops", &[&tool]), ("copilot", &[&tool])])).unwrap();
         insta::assert_snapshot!("policies", bundle.policies(&name("book")).unwrap());
         insta::assert_snapshot!("schema", bundle.schema(&name("book")).unwrap());
     }
@@ -356,7 +479,7 @@ mod tests {
         let second = Arc::new(tool("second", Effect::Read, empty(), scope("tenant")));
         let sound = Arc::new(tool("sound", Effect::Read, empty(), Vec::new()));
         let posture = posture(&[("copilot", &[&second, &sound, &first])]);
-        let errors = Bundle::compile(&posture).unwrap_err();
+        let errors = compile(&posture).unwrap_err();
         let [CompileError::ReservedAttribute { tool, .. }, second] = &errors[..] else {
             panic!("{errors:?}");
         };
@@ -399,8 +522,8 @@ mod tests {
         let make = |effect| Arc::new(tool("book", effect, empty(), Vec::new()));
         let (read, write, same) =
             (make(Effect::Read), make(Effect::Persistent), make(Effect::Read));
-        assert!(Bundle::compile(&posture(&[("a", &[&read]), ("b", &[&same])])).is_ok());
-        let errors = Bundle::compile(&posture(&[("a", &[&read]), ("b", &[&write])])).unwrap_err();
+        assert!(compile(&posture(&[("a", &[&read]), ("b", &[&same])])).is_ok());
+        let errors = compile(&posture(&[("a", &[&read]), ("b", &[&write])])).unwrap_err();
         assert!(matches!(&errors[..], [CompileError::Ambiguous { .. }]), "{errors:?}");
     }
 
@@ -412,7 +535,8 @@ mod tests {
             let text = format!(
                 "@id(\"usage.bad\") forbid (principal, action, resource) when {{ {condition} }};"
             );
-            let errors = load(&name("usage"), &text, schema).unwrap_err();
+            let policies = parse(&name("usage"), &text).unwrap();
+            let errors = validate(&name("usage"), &policies, schema).unwrap_err();
             let text = errors[0].to_string();
             assert!(
                 text.starts_with("tool `usage`: policy `usage.bad` does not fit the tool: "),

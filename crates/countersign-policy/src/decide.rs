@@ -5,6 +5,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, Request,
     Response, RestrictedExpression,
 };
+use countersign_core::id::Timestamp;
 use countersign_core::port::{Denial, Pdp, Permission, Question};
 use countersign_core::refusal::Forbidden;
 use countersign_core::tool::Rung;
@@ -86,7 +87,8 @@ impl Slice {
             (name.clone(), RestrictedExpression::new_set(values.map(|value| text(value))))
         });
         let caller = Entity::new_with_tags(self.caller.clone(), texts.chain(sets), [], [])?;
-        Ok(Entities::from_entities([caller], None)?)
+        let entities = std::iter::once(caller).chain(self.grouped.clone());
+        Ok(Entities::from_entities(entities, None)?)
     }
 
     fn context(&self, question: &Question<'_>, clearance: Rung) -> Result<Context, Box<dyn Error>> {
@@ -98,6 +100,8 @@ impl Slice {
         let input = self.input.express(question.arguments)?;
         let clearance = RestrictedExpression::new_long(clearance.number().into());
         let members = [("clearance", clearance), ("input", input), ("scope", scope)];
+        let time = self.grouped.iter().flat_map(|_| time(question.now));
+        let members = members.into_iter().chain(time);
         Ok(Context::from_pairs(members.map(|(name, value)| (name.to_owned(), value)))?)
     }
 
@@ -122,6 +126,22 @@ impl Slice {
         let reason = reasons.next().map(str::to_owned);
         Denial::Forbidden(Forbidden { policies, reason })
     }
+}
+
+/// A moment as people who write policies see it: in UTC, the week beginning with Monday as 1.
+fn time(now: Timestamp) -> [(&'static str, RestrictedExpression); 4] {
+    const DAY_S: i64 = 24 * 60 * 60;
+    let seconds = now.secs();
+    let of_day = seconds.rem_euclid(DAY_S);
+    // 1970-01-01 was a Thursday.
+    let weekday = seconds.div_euclid(DAY_S).saturating_add(3).rem_euclid(7).saturating_add(1);
+    [
+        ("hour", of_day.div_euclid(3600)),
+        ("minute", of_day.rem_euclid(3600).div_euclid(60)),
+        ("now", seconds),
+        ("weekday", weekday),
+    ]
+    .map(|(name, value)| (name, RestrictedExpression::new_long(value)))
 }
 
 /// An id as the policy's text gives it; Cedar's `Display` would escape it.

@@ -1,6 +1,6 @@
 //! Postures and questions for tests, made by hand from core's types.
 
-use crate::Bundle;
+use crate::{Bundle, CompileError};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
@@ -101,9 +101,14 @@ pub(crate) fn posture(agents: &[(&str, &[&Arc<Tool>])]) -> Posture {
     }
 }
 
+/// A posture without hand-written policies.
+pub(crate) fn compile(posture: &Posture) -> Result<Bundle, Vec<CompileError>> {
+    Bundle::compile(posture, &[], &[])
+}
+
 /// One tool, granted to the agent `copilot`.
 pub(crate) fn bundle(tool: Tool) -> Bundle {
-    Bundle::compile(&posture(&[("copilot", &[&Arc::new(tool)])])).unwrap()
+    compile(&posture(&[("copilot", &[&Arc::new(tool)])])).unwrap()
 }
 
 pub(crate) fn caller(tenant: &str, depots: &[&str]) -> Principal {

@@ -3,12 +3,16 @@
 //! [`Bundle::compile`] turns a checked posture into Cedar text, one slice of policies and one of
 //! schema per tool, and validates each slice strictly. A decision is then a pure function of the
 //! bundle and the question: [`Bundle`] implements [`countersign_core::port::Pdp`].
+//!
+//! Policies that people write stand beside the generated ones of the tools they bear on. They only
+//! narrow: what is wrong with them, and what would widen, is a [`Mistake`] with its place.
 
 #![cfg_attr(
     not(test),
     deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+mod authored;
 mod bundle;
 mod decide;
 #[cfg(test)]
@@ -16,4 +20,5 @@ mod fixture;
 mod input;
 mod text;
 
-pub use bundle::{Bundle, CompileError};
+pub use authored::{Mistake, MistakeKind, POLICIES_PER_TOOL_MAX, PolicyFile, mistakes};
+pub use bundle::{Bundle, CompileError, schema};

@@ -12,6 +12,30 @@ use std::fmt::Write as _;
 /// The attributes of `Caller` that are single texts, and always there.
 pub(crate) const CALLER_TEXTS: [&str; 4] = ["agent", "tenant", "subject", "actor"];
 
+/// The entity type of whoever calls.
+pub(crate) const CALLER: &str = "Caller";
+/// The entity type of tools.
+pub(crate) const TOOL: &str = "Tool";
+
+/// The groups of actions, by what the tools in them change. No tool can have such a name.
+pub(crate) const GROUPS: [&str; 5] = [
+    "effect:read",
+    "effect:write",
+    "effect:reversible",
+    "effect:persistent",
+    "effect:irreversible",
+];
+
+/// The groups that a tool of this effect is in.
+pub(crate) const fn groups(effect: Effect) -> &'static [&'static str] {
+    match effect {
+        Effect::Read => &["effect:read"],
+        Effect::Reversible => &["effect:write", "effect:reversible"],
+        Effect::Persistent => &["effect:write", "effect:persistent"],
+        Effect::Irreversible => &["effect:write", "effect:irreversible"],
+    }
+}
+
 /// A Cedar string literal.
 pub(crate) fn quote(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
@@ -136,30 +160,42 @@ fn values(caller: &CallerRef) -> String {
     }
 }
 
-/// The schema of one tool: `Caller`, `Tool`, and its action with the context a decision is given.
-pub(crate) fn schema(
-    tool: &ToolName,
-    input: &Record,
-    scopes: &[String],
-    sets: &BTreeSet<String>,
-) -> String {
+/// What every schema begins with: `Caller` with its attributes, `Tool`, and the groups of actions.
+pub(crate) fn ground(sets: &BTreeSet<String>) -> String {
     let texts = CALLER_TEXTS.iter().map(|name| format!("  {}: String,\n", quote(name)));
     let sets = sets.iter().map(|name| format!("  {}: Set<String>,\n", quote(name)));
     let caller: String = texts.chain(sets).collect();
+    let groups = GROUPS.map(quote).join(", ");
+    format!("entity {CALLER} = {{\n{caller}}};\nentity {TOOL};\naction {groups};\n")
+}
+
+/// Further actions that a tool's policies name: there, and applied to nothing.
+pub(crate) fn actions_named(names: &BTreeSet<String>) -> String {
+    let names = names.iter().filter(|name| !GROUPS.contains(&name.as_str()));
+    let names: Vec<String> = names.map(|name| quote(name)).collect();
+    if names.is_empty() { String::new() } else { format!("action {};\n", names.join(", ")) }
+}
+
+/// A tool's action, with the context that a decision is given.
+pub(crate) fn action(tool: &Tool, input: &Record, scopes: &[String]) -> String {
     let scopes: Vec<String> =
         scopes.iter().map(|path| format!("{}?: Set<String>", quote(path))).collect();
     let scopes = scopes.join(", ");
-    let action = quote(tool.as_str());
+    let name = quote(tool.name.as_str());
+    let groups: Vec<String> = groups(tool.effect).iter().copied().map(quote).collect();
+    let groups = groups.join(", ");
     format!(
-        "entity Caller = {{\n{caller}}};\n\
-         entity Tool;\n\
-         action {action} appliesTo {{\n  \
-           principal: [Caller],\n  \
-           resource: [Tool],\n  \
+        "action {name} in [{groups}] appliesTo {{\n  \
+           principal: [{CALLER}],\n  \
+           resource: [{TOOL}],\n  \
            context: {{\n    \
              \"clearance\": Long,\n    \
+             \"hour\": Long,\n    \
              \"input\": {input},\n    \
-             \"scope\": {{{scopes}}},\n  \
+             \"minute\": Long,\n    \
+             \"now\": Long,\n    \
+             \"scope\": {{{scopes}}},\n    \
+             \"weekday\": Long,\n  \
            }},\n\
          }};\n"
     )

@@ -235,10 +235,10 @@ fn values(lines: Option<Vec<Spanned<String>>>) -> Vec<String> {
     lines.into_iter().flatten().map(|line| line.value).collect()
 }
 
-const ENVIRONMENTS: [(&str, Environment); 2] =
+pub(crate) const ENVIRONMENTS: [(&str, Environment); 2] =
     [("development", Environment::Development), ("production", Environment::Production)];
 
-const ALGORITHMS: [(&str, Algorithm); 3] =
+pub(crate) const ALGORITHMS: [(&str, Algorithm); 3] =
     [("ES256", Algorithm::Es256), ("RS256", Algorithm::Rs256), ("EdDSA", Algorithm::EdDsa)];
 
 /// The development issuer gives anybody a token: only where nobody but the developer can ask.

@@ -230,6 +230,23 @@ codes! {
     UnreviewedGrant Error "unreviewed-grant",
     /// A tool that no agent is granted.
     UngrantedTool Warning "ungranted-tool",
+    // Hand-written policies.
+    /// A policy that is not Cedar.
+    PolicySyntax Error "policy-syntax",
+    /// A policy that goes deeper than it can be evaluated.
+    PolicyDepth Error "policy-depth",
+    /// A policy without an id, or with an annotation that means nothing.
+    PolicyAnnotation Error "policy-annotation",
+    /// A hand-written policy that permits.
+    PolicyPermit Error "policy-permit",
+    /// A policy that names what does not exist.
+    PolicyName Error "policy-name",
+    /// A policy that does not fit the schema of the tools it bears on.
+    PolicyType Error "policy-type",
+    /// A policy that can never match, or compares with what a thing never is.
+    PolicyNever Error "policy-never",
+    /// A policy that errs whenever it is evaluated.
+    PolicyErrs Error "policy-errs",
     // The deployment.
     /// In production, a listener that strangers reach without encryption.
     PlaintextListener Error "plaintext-listener",

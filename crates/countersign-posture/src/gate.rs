@@ -45,7 +45,7 @@ pub(crate) fn decode(
     Some(Gate { approvers: approvers?, expires_s: expires_s? })
 }
 
-const DURATIONS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+pub(crate) const DURATIONS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
 fn approvers(decoder: &mut Decoder, item: Item<'_>, effect: Option<Effect>) -> Option<Approvers> {
     let mut fields = decoder.fields(item)?;

@@ -94,7 +94,7 @@ pub(crate) fn identifier(text: &str) -> Option<&'static str> {
 
 /// JSON's types, as the keyword `type` writes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Type {
+pub(crate) enum Type {
     String,
     Integer,
     Number,
@@ -103,7 +103,7 @@ enum Type {
     Object,
 }
 
-const TYPES: [(&str, Type); 6] = [
+pub(crate) const TYPES: [(&str, Type); 6] = [
     ("string", Type::String),
     ("integer", Type::Integer),
     ("number", Type::Number),

@@ -9,6 +9,7 @@ mod agent;
 pub mod bound;
 mod decode;
 mod deployment;
+pub mod file_schema;
 mod finding;
 mod gate;
 mod input;
@@ -29,7 +30,7 @@ pub use deployment::{
 };
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean};
 pub use gate::{Approvers, Gate};
-pub use load::{Loaded, Registered, link, load_posture};
+pub use load::{Loaded, Registered, link, load_policies, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;
 pub use system::{Backend, SystemSpec};

@@ -7,7 +7,7 @@ use crate::deployment::{Deployment, Environment};
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
 use crate::gate::Gate;
 use crate::lint;
-use crate::node::Span;
+use crate::node::{HIDDEN, Span, invisible};
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
@@ -41,6 +41,9 @@ pub struct Loaded {
     pub gates: BTreeMap<ToolName, Gate>,
     /// Grants of an effect that say not by whom and when they were reviewed.
     pub(crate) unreviewed: Vec<(ToolName, Place)>,
+    /// The files of hand-written policies, in order. What they say, and on which tools they bear, is
+    /// for others to judge: they are part of the posture's digest, and of no decision digest yet.
+    pub policies: Vec<Arc<Source>>,
     /// Where all of it is written.
     pub places: Places,
 }
@@ -64,6 +67,7 @@ pub struct Registered {
 #[must_use]
 pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
     let mut draft = Draft::decode(Folder::read(folder));
+    draft.folder.check_policies();
     draft.check_names();
     draft.check_tools();
     draft.check_alike();
@@ -73,6 +77,13 @@ pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
     sort(&mut findings);
     let loaded = if any_error(&findings) { None } else { draft.compile() };
     (loaded, findings)
+}
+
+/// The files of hand-written policies of a posture that has errors elsewhere: theirs can be told all
+/// the same. What kept a file from being read has been said.
+#[must_use]
+pub fn load_policies(folder: &Path) -> Vec<Arc<Source>> {
+    Folder::read(folder).policies().cloned().collect()
 }
 
 /// What only both together show: references that lead nowhere, those that nobody uses, and what
@@ -167,7 +178,7 @@ struct Folder {
     findings: Vec<Finding>,
 }
 
-const FOLDERS: [&str; 3] = ["agents", "tools", "systems"];
+const FOLDERS: [&str; 4] = ["agents", "tools", "systems", "policies"];
 
 impl Folder {
     fn read(folder: &Path) -> Self {
@@ -230,7 +241,11 @@ impl Folder {
         let path = format!("{prefix}{name}");
         let full = self.root.join(&path);
         let at_top = prefix.is_empty();
-        let expected = if at_top { name == "posture.yaml" } else { name.ends_with(".yaml") };
+        let expected = match prefix {
+            "" => name == "posture.yaml",
+            "policies/" => name.ends_with(".cedar"),
+            _ => name.ends_with(".yaml"),
+        };
         if expected {
             self.names.insert(path.clone());
         }
@@ -274,9 +289,29 @@ impl Folder {
         let stem = name.strip_suffix(".yml").map(|stem| format!("call it `{stem}.yaml`"));
         if let Some(finding) = self.findings.last_mut() {
             finding.help = stem.or_else(|| {
-                Some("a posture is `posture.yaml` and files NAME.yaml in `agents`, `tools` and `systems`".to_owned())
+                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools` and `systems`, and NAME.cedar in `policies`".to_owned())
             });
         }
+    }
+
+    fn policies(&self) -> impl Iterator<Item = &Arc<Source>> {
+        let files = self.files.iter().filter(|(path, _)| path.starts_with("policies/"));
+        files.map(|(_, source)| source)
+    }
+
+    /// A policy, like any other file, must be what it looks like.
+    fn check_policies(&mut self) {
+        let hidden = self.policies().filter_map(|source| {
+            let Span { start, end } = invisible(source.text())?;
+            Some(Finding {
+                code: Code::HiddenCharacter,
+                place: Place { source: Arc::clone(source), span: start..end },
+                message: HIDDEN.to_owned(),
+                help: None,
+            })
+        });
+        let hidden: Vec<_> = hidden.collect();
+        self.findings.extend(hidden);
     }
 
     fn report(&mut self, path: &str, code: Code, message: String) {
@@ -477,6 +512,7 @@ impl Draft {
         let file = posture.file.as_ref()?;
         let systems = self.compile_systems()?;
         let tools = self.compile_tools(&systems)?;
+        let policies: Vec<_> = self.folder.policies().cloned().collect();
         let mut agents = BTreeMap::new();
         let mut register = Vec::new();
         let mut unreviewed = Vec::new();
@@ -509,6 +545,7 @@ impl Draft {
             register,
             gates: self.gates(),
             unreviewed,
+            policies,
             places: Places::new(&self.folder.files),
         })
     }

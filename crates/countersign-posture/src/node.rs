@@ -114,8 +114,7 @@ impl Reader<'_> {
     fn run(mut self) -> Option<Node> {
         let source = Arc::clone(self.source);
         if let Some(at) = invisible(source.text()) {
-            let message = "the file holds a character that people cannot see";
-            self.report(Code::HiddenCharacter, at, message);
+            self.report(Code::HiddenCharacter, at, HIDDEN);
             return None;
         }
         let mut parser = Parser::new_from_str(source.text());
@@ -322,9 +321,12 @@ impl Reader<'_> {
     }
 }
 
+/// What is said of a character that [`invisible`] finds.
+pub(crate) const HIDDEN: &str = "the file holds a character that people cannot see";
+
 /// The first character that a reader of the file does not see, comments included: it could make the
 /// file look other than it is. A carriage return is one unless it ends a line.
-fn invisible(text: &str) -> Option<Span> {
+pub(crate) fn invisible(text: &str) -> Option<Span> {
     let hides = |text: &str| screen::strip_hidden(&mut serde_json::Value::from(text)) > 0;
     let mut hidden = text.char_indices().filter(|&(at, c)| {
         let after = || text.get(at.saturating_add(1)..).unwrap_or_default();

@@ -6,6 +6,7 @@ use countersign_core::principal::CallerRef;
 use countersign_core::quota::{Counter, Window};
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -39,6 +40,13 @@ impl Places {
             (path.clone(), Written { source: Arc::clone(source), tree: OnceLock::new() })
         };
         Self { files: files.iter().map(written).collect() }
+    }
+
+    /// A stretch of a file, as others read it.
+    #[must_use]
+    pub fn stretch(&self, path: &str, span: Range<usize>) -> Option<Place> {
+        let source = Arc::clone(&self.files.get(path)?.source);
+        Some(Place { source, span })
     }
 
     /// Which client calls as an agent.

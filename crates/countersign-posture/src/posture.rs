@@ -101,7 +101,7 @@ fn decode_attributes(decoder: &mut Decoder, item: Item<'_>) -> BTreeMap<String, 
         let key = entry.key.as_str();
         if let Some(problem) = identifier(key) {
             decoder.report(Code::BadName, entry.key_span, format!("`{key}` {problem}"));
-        } else if OWN.contains(&key) || key == "agent" {
+        } else if RESERVED.contains(&key) {
             let message = format!("`caller.{key}` already has a meaning");
             decoder.report(Code::BadName, entry.key_span, message);
         }
@@ -126,6 +126,9 @@ fn pointer(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
 
 /// What `caller.` may be followed by besides attributes.
 const OWN: [&str; 3] = ["tenant", "subject", "actor"];
+
+/// Names that no attribute may have.
+pub(crate) const RESERVED: [&str; 4] = ["tenant", "subject", "actor", "agent"];
 
 /// Reads `caller.NAME`. Without `attributes` (their file is broken) every name is taken.
 pub(crate) fn caller(
@@ -160,7 +163,8 @@ pub(crate) fn caller(
 }
 
 /// The four keys of a `limits:`.
-const LIMITS: [&str; 4] = ["per_session", "per_minute", "per_hour", "identical_per_minute"];
+pub(crate) const LIMITS: [&str; 4] =
+    ["per_session", "per_minute", "per_hour", "identical_per_minute"];
 
 /// `limits:` with any of the four keys.
 pub(crate) fn limits(decoder: &mut Decoder, item: Item<'_>) -> Limits {

@@ -99,5 +99,5 @@ fn decode_sqlite(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<String
     database
 }
 
-const DURATIONS: [(&str, u32); 3] = [("m", 60_000), ("s", 1_000), ("ms", 1)];
-const SIZES: [(&str, u32); 3] = [("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];
+pub(crate) const DURATIONS: [(&str, u32); 3] = [("m", 60_000), ("s", 1_000), ("ms", 1)];
+pub(crate) const SIZES: [(&str, u32); 3] = [("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];

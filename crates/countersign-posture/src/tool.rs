@@ -44,7 +44,7 @@ pub(crate) struct Call {
     pub(crate) rows: Option<u32>,
 }
 
-const EFFECTS: [(&str, Effect); 4] = [
+pub(crate) const EFFECTS: [(&str, Effect); 4] = [
     (Effect::Read.as_str(), Effect::Read),
     (Effect::Reversible.as_str(), Effect::Reversible),
     (Effect::Persistent.as_str(), Effect::Persistent),

@@ -1,6 +1,7 @@
 //! Posture and deployment made into a gateway: the one place that names every back end.
 
 use crate::machine::{self, SystemClock, SystemEntropy};
+use crate::policies;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
 use countersign_connectors::{Connectors, SqliteSystem};
@@ -15,7 +16,8 @@ use countersign_gateway::identity::{
 use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, link, load_deployment, load_posture,
+    Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, link, load_deployment, load_policies,
+    load_posture,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
 use secrecy::ExposeSecret;
@@ -47,19 +49,22 @@ pub(crate) fn read(config: &Path) -> Found<Read> {
 
 /// The same for the posture alone.
 pub(crate) fn read_posture(deployment: &Deployment) -> Found<(Loaded, Bundle)> {
-    let (loaded, mut findings) = load_posture(&deployment.base.join(&deployment.posture));
-    let Some(loaded) = loaded else { return Ok((None, findings)) };
+    let folder = deployment.base.join(&deployment.posture);
+    let (loaded, mut findings) = load_posture(&folder);
+    let Some(mut loaded) = loaded else {
+        findings.extend(policies::mistakes(&load_policies(&folder)));
+        return Ok((None, findings));
+    };
     let linked = link(deployment, &loaded);
     let broken = linked.iter().any(|f| f.severity() == countersign_posture::Severity::Error);
     findings.extend(linked);
-    if broken {
-        return Ok((None, findings));
-    }
-    // What the posture crate accepts compiles; anything else is a defect, told and not run.
-    let bundle = Bundle::compile(&loaded.posture).map_err(|errors| {
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::new(format!("the policies do not compile: {}", texts.join("; ")))
-    })?;
+    let bundle = match policies::compile(&mut loaded)? {
+        Ok(bundle) if !broken => bundle,
+        compiled => {
+            findings.extend(compiled.err().into_iter().flatten());
+            return Ok((None, findings));
+        }
+    };
     Ok((Some((loaded, bundle)), findings))
 }
 

@@ -5,6 +5,8 @@ mod check;
 mod demo;
 mod explain;
 mod init;
+mod policy;
+mod schema;
 mod serve;
 mod token;
 
@@ -64,6 +66,12 @@ pub(crate) enum Command {
         after_help = "Exit codes: 0 allowed, 1 refused, 2 could not run.\n\nExample: countersign explain my-gateway --agent shop-assistant --tenant ann --user ann --tool list_orders --arguments '{\"count\": 5}'"
     )]
     Explain(explain::Explain),
+    /// Print the schema that hand-written policies are held against, or the policies of a tool
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Print the JSON Schemas of posture and deployment files, for editors
+    #[command(after_help = "Example: countersign schema --out .countersign/schemas")]
+    Schema(schema::Schema),
     /// Run the gateway: MCP on /mcp, HTTP on /v1
     #[command(after_help = "Example: countersign serve my-gateway")]
     Serve(At),
@@ -84,6 +92,8 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
+            Self::Policy(policy) => policy.run(),
+            Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Token(token) => token.run(),
             Self::Audit(audit) => audit.run(),

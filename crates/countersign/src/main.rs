@@ -4,6 +4,7 @@
 mod assemble;
 mod command;
 mod machine;
+mod policies;
 mod reload;
 mod render;
 mod report;

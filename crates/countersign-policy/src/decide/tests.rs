@@ -1,7 +1,7 @@
 use super::{Verdict, verdict};
 use crate::Bundle;
 use crate::fixture::{
-    ask, bound, bundle, call, caller, closed, equals, evidence, posture, tool, within,
+    ask, bound, bundle, call, caller, closed, compile, equals, evidence, posture, tool, within,
 };
 use cedar_policy::{Decision, PolicyId, Response};
 use countersign_core::id::ToolName;
@@ -99,7 +99,7 @@ fn an_argument_that_policy_cannot_read_refuses() {
 #[test]
 fn a_bundle_with_nothing_in_it_permits_nothing() {
     for posture in [posture(&[]), posture(&[("copilot", &[])])] {
-        let bundle = Bundle::compile(&posture).unwrap();
+        let bundle = compile(&posture).unwrap();
         assert_eq!(ask_usage(&bundle, &json!({"days": 7})), forbidden(&[]));
         assert_eq!(bundle.policies(&ToolName::new("usage").unwrap()), None);
     }
@@ -111,7 +111,7 @@ fn a_tool_is_permitted_to_the_agents_it_was_granted_and_to_nobody_else() {
     let other = Arc::new(tool("other", Effect::Read, days(), Vec::new()));
     let agents: &[(&str, &[&Arc<Tool>])] =
         &[("copilot", &[&usage]), ("ops", &[&usage, &other]), ("idle", &[])];
-    let bundle = Bundle::compile(&posture(agents)).unwrap();
+    let bundle = compile(&posture(agents)).unwrap();
     let ask = |agent, tool| {
         ask(&bundle, (agent, tool), &caller("t1", &[]), &json!({"days": 7}), &ScopeEvidence::new())
     };
@@ -374,7 +374,7 @@ fn principal_by_tool_by_outcome() {
     let tools = freight();
     let all: Vec<&Arc<Tool>> = tools.iter().map(|(tool, _)| tool).collect();
     let posture = posture(&[("copilot", &all), ("reader", &all[..1])]);
-    let bundle = Bundle::compile(&posture).unwrap();
+    let bundle = compile(&posture).unwrap();
     let mut table = String::new();
     for agent in ["copilot", "reader"] {
         for (tenant, depots) in [("t1", &["d1"][..]), ("t2", &[])] {

@@ -13,10 +13,10 @@ const SYSTEM: &str = "posture/systems/freight-db.yaml";
 const DEPLOYMENT: &str = "countersign.yaml";
 
 /// Replaces `from` in a file by the mistake, or by its mended twin.
-type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
+pub(crate) type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
 
 /// Mistakes that are a change of text.
-const EDITS: &[Edit] = &[
+pub(crate) const EDITS: &[Edit] = &[
     (Code::FileName, SYSTEM, "system: freight-db", "system: freight_db", "system: freight-db"),
     (Code::YamlSyntax, SYSTEM, "rows: 200", "rows: [200", "rows: 200 # [200"),
     (Code::YamlFeature, SYSTEM, "rows: 200", "rows: &r 200", "rows: 201"),
@@ -445,9 +445,29 @@ const EDITS: &[Edit] = &[
 ];
 
 /// Does the rest: what takes more than one change, or no text.
-type Change = (Code, fn(&Company), fn(&Company));
+pub(crate) type Change = (Code, fn(&Company), fn(&Company));
 
-const CHANGES: &[Change] = &[
+pub(crate) const CHANGES: &[Change] = &[
+    (
+        Code::UnexpectedFile,
+        |company| company.write("posture/policies/hours.yaml", "hours: 8"),
+        |company| company.write("posture/policies/hours.cedar", "What this is, others judge."),
+    ),
+    (
+        Code::UnexpectedFile,
+        |company| company.write("posture/tools/hours.cedar", "// hours"),
+        |company| company.write("posture/policies/hours.cedar", "// hours"),
+    ),
+    (
+        Code::HiddenCharacter,
+        |company| company.write("posture/policies/a.cedar", "// reviewed \u{202e}"),
+        |company| company.write("posture/policies/a.cedar", "// reviewed"),
+    ),
+    (
+        Code::InlineSecret,
+        |company| company.write("posture/policies/a.cedar", "// AKIAIOSFODNN7EXAMPLE"),
+        |company| company.write("posture/policies/a.cedar", "// an AWS access key"),
+    ),
     (
         Code::Unreadable,
         |company| fs::remove_file(company.path(MAIN)).unwrap(),
@@ -700,7 +720,9 @@ fn every_mistake_earns_its_code_alone_and_its_mended_twin_earns_none() {
 fn no_code_goes_untested() {
     let edits = EDITS.iter().map(|edit| edit.0);
     let tested: BTreeSet<_> = edits.chain(CHANGES.iter().map(|change| change.0)).collect();
-    assert_eq!(tested, Code::ALL.iter().copied().collect());
+    // What only Cedar can tell is tested where Cedar is known, and by `docs/lints.md`.
+    let ours = Code::ALL.iter().copied().filter(|code| !code.as_str().starts_with("policy-"));
+    assert_eq!(tested, ours.collect());
 }
 
 #[test]

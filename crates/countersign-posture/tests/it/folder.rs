@@ -1,7 +1,10 @@
 //! A company on disk that has nothing wrong with it, to be broken one edit at a time.
 
 use countersign_posture::{Deployment, Finding, Loaded, link, load_deployment, load_posture};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 pub(crate) const POSTURE: &str = r#"organisation: Acme Freight
@@ -112,12 +115,43 @@ impl Company {
         company
     }
 
+    /// A copy of the posture and deployment in a folder.
+    pub(crate) fn of(folder: &Path) -> Self {
+        let company = Self(TempDir::new().unwrap());
+        for inner in ["", "posture", "posture/agents", "posture/tools", "posture/systems"] {
+            fs::create_dir_all(company.path(inner)).unwrap();
+            for entry in fs::read_dir(folder.join(inner)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "yaml") {
+                    let name = path.file_name().unwrap();
+                    fs::copy(&path, company.path(inner).join(name)).unwrap();
+                }
+            }
+        }
+        company
+    }
+
+    /// Its YAML files.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let mut files = vec!["countersign.yaml".to_owned()];
+        for folder in ["posture/", "posture/agents/", "posture/tools/", "posture/systems/"] {
+            let Ok(entries) = fs::read_dir(self.path(folder)) else { continue };
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let ours = names.filter(|name| name.ends_with(".yaml") && !name.starts_with('.'));
+            files.extend(ours.map(|name| format!("{folder}{name}")));
+        }
+        files.sort();
+        files
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
 
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
-        fs::write(self.path(path), text).unwrap();
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     pub(crate) fn text(&self, path: &str) -> String {

@@ -5,6 +5,8 @@ mod codes;
 #[cfg(test)]
 mod folder;
 #[cfg(test)]
+mod in_step;
+#[cfg(test)]
 mod loaded;
 #[cfg(test)]
 mod mistakes;

@@ -18,7 +18,7 @@ fn one_run_tells_all_mistakes() {
     insta::assert_snapshot!(report);
 }
 
-const BROKEN: &[(&str, &str)] = &[
+pub(crate) const BROKEN: &[(&str, &str)] = &[
     (
         "posture/posture.yaml",
         r"organization: Acme Freight

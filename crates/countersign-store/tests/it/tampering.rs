@@ -4,6 +4,7 @@ use crate::support::{Place, append, at, call, intent, refused};
 use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::Digest;
 use countersign_core::port::Journal as _;
+use countersign_core::record::{Entry, Kind};
 use countersign_store::PublicKey;
 use countersign_store::audit::{Filter, Known, Reader, verify};
 use proptest::prelude::*;
@@ -16,6 +17,9 @@ pub(crate) static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
     let place = Place::new();
     for process in 0..3 {
         let store = place.open();
+        let posture =
+            Entry::new(Kind::PostureLoaded, at(9)).with("posture", "9f").with("status", "loaded");
+        append(&store, posture).unwrap();
         call(&store, &format!("call_{process}_a"));
         store.note(refused(&format!("call_{process}_r"), "forbidden", at(12)));
         call(&store, &format!("call_{process}_b"));

@@ -1,9 +1,10 @@
 //! `countersign init`: a commented posture and deployment that pass `check`, a small database to
-//! try them on, and the journal.
+//! try them on, the schemas that editors check them by, and the journal.
 
-use super::End;
+use super::{End, schema};
 use crate::machine::{SystemEntropy, private_folder};
 use crate::render::{self, Doing, Failure};
+use countersign_posture::file_schema::FileKind;
 use countersign_store::SqliteStore;
 use include_dir::{Dir, include_dir};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub(crate) struct Init {
 impl Init {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         // No surprise writes: all or nothing of ours may be there.
-        for name in ["countersign.yaml", "posture", "state", "data", "logs"] {
+        for name in ["countersign.yaml", "posture", "state", "data", "logs", ".countersign"] {
             let path = self.dir.join(name);
             if path.exists() {
                 return Err(Failure::new(format!("{} is already there", path.display()))
@@ -33,6 +34,7 @@ impl Init {
             private_folder(&path).doing(path.display())?;
         }
         TEMPLATE.extract(&self.dir).doing(self.dir.display())?;
+        schema::write(&self.dir.join(".countersign/schemas"), FileKind::ALL)?;
         let database = self.dir.join("data/shop.db");
         rusqlite::Connection::open(&database)
             .and_then(|shop| shop.execute_batch(SHOP))

@@ -15,11 +15,14 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub(super) fn run(config: &Path) -> Result<End, Failure> {
     let runtime = runtime()?;
     let assembled = runtime.block_on(async {
-        // First of all, so that a SIGHUP meanwhile is a reload and not the end.
+        // First of all, so that a SIGHUP meanwhile is a reload, and whoever stops it ends the
+        // stream that it begins.
         let hangups = machine::hangups().doing("SIGHUP cannot be heard")?;
-        Ok(assemble::assemble(config).await?.map(|assembled| (assembled, hangups)))
+        let stopping = stopping();
+        Ok(assemble::assemble(config).await?.map(|assembled| (assembled, hangups, stopping)))
     })?;
-    let Some((Assembled { gateway, reloader, store, listen }, hangups)) = assembled else {
+    let Some((Assembled { gateway, reloader, store, listen }, hangups, stopping)) = assembled
+    else {
         return Ok(End::Findings);
     };
     let posture = gateway.in_force.load().monitor.posture.digest;
@@ -31,7 +34,7 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
             "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1, posture {posture}"
         ));
         let reloading = tokio::spawn(reloader.run(hangups));
-        let served = gateway.serve(listener, stopping()).await.doing("serving ended");
+        let served = gateway.serve(listener, stopping).await.doing("serving ended");
         reloading.abort();
         served
     });
@@ -41,10 +44,18 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
     served.and(closed).map(|()| End::Fine)
 }
 
-/// Waits for the signal; without signals the gateway runs until it is killed.
-pub(super) async fn stopping() {
-    if let Err(error) = machine::asked_to_stop().await {
-        render::note(format_args!("warning: signals are not heard ({error}): stop with kill"));
-        std::future::pending::<()>().await;
+/// Hears from here on when to stop; without signals the gateway runs until it is killed.
+pub(super) fn stopping() -> impl Future<Output = ()> {
+    let asked = machine::asked_to_stop();
+    async move {
+        match asked {
+            Ok(asked) => asked.await,
+            Err(error) => {
+                render::note(format_args!(
+                    "warning: signals are not heard ({error}): stop with kill"
+                ));
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }

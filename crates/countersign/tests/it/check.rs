@@ -60,7 +60,7 @@ fn every_form_tells_the_same_findings() {
         findings[1],
         json!({
             "code": "unknown-key", "severity": "error", "file": "gw/posture/systems/shop-db.yaml",
-            "line": 4, "column": 1, "end_line": 4, "end_column": 8,
+            "line": 5, "column": 1, "end_line": 5, "end_column": 8,
             "message": "the key `tiemout` means nothing here", "help": "did you mean `timeout`?",
         })
     );

@@ -334,9 +334,9 @@ async fn health_and_readiness_answer_and_the_end_is_in_good_order() {
     let token = gateway.token(COPILOT).await;
     gateway.call(&token, "get_account_usage", json!({"account_id": "acct_alpha", "days": 1})).await;
     gateway.stop();
-    let records = company.records(&[], 4);
+    let records = company.records(&[], 5);
     let kinds: Vec<&str> = records.iter().map(|r| r["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["stream_opened", "intent", "outcome", "stream_closed"]);
+    assert_eq!(kinds, ["stream_opened", "posture_loaded", "intent", "outcome", "stream_closed"]);
 }
 
 #[tokio::test]

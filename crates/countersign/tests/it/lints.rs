@@ -24,7 +24,7 @@ fn blocks(section: &str) -> Vec<(&str, &str)> {
 
 /// A text cut before every line that begins something; what comes before the first is empty or
 /// nobody's.
-fn cut<'a>(text: &'a str, begins: impl Fn(&str) -> bool) -> Vec<(&'a str, String)> {
+fn cut(text: &str, begins: impl Fn(&str) -> bool) -> Vec<(&str, String)> {
     let mut parts: Vec<(&str, String)> = Vec::new();
     for line in text.lines() {
         if begins(line) || parts.is_empty() {
@@ -55,15 +55,23 @@ fn merged(file: &str, change: &str) -> String {
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
+/// What a comment says, in YAML or in Cedar.
+fn named(line: &str) -> Option<&str> {
+    line.strip_prefix("# ").or(line.strip_prefix("// "))
+}
+
 fn apply(dir: &Path, (language, text): (&str, &str)) {
     if language == "sh" {
         let status = Command::new("sh").args(["-euc", text]).current_dir(dir).status();
         assert!(status.unwrap().success(), "{text}");
         return;
     }
-    let names_a_file = |line: &str| line.starts_with("# posture/") || line == "# countersign.yaml";
+    let names_a_file = |line: &str| {
+        named(line).is_some_and(|name| name.starts_with("posture/") || name == "countersign.yaml")
+    };
     for (line, part) in cut(text, names_a_file) {
-        let path = dir.join(line.strip_prefix("# ").unwrap());
+        let path = dir.join(named(line).unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         let change = part.split_once('\n').unwrap().1;
         let text = match fs::read_to_string(&path) {
             Ok(file) => merged(&file, change),

@@ -19,8 +19,14 @@ mod lints;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod story;
+#[cfg(test)]
+mod tutorial;
 #[cfg(test)]
 mod walls;

@@ -228,6 +228,8 @@ impl Subject<'_> {
             Some(("bound", path)) => places.argument(name, path),
             None | Some(_) => None,
         });
+        let written = || bundle.written(id).and_then(|(file, span)| places.stretch(file, span));
+        let place = place.or_else(written);
         let policy = text.map(|text| (id.to_owned(), text));
         Said { text: format!("{verb} `{id}`"), place, policy }
     }

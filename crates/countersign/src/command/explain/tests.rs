@@ -4,6 +4,7 @@ use super::account::{Account, Ground};
 use super::{Call, Stopped, Who, identity};
 use crate::assemble;
 use crate::machine::SystemEntropy;
+use crate::policies;
 use countersign_core::call::{Answer, Caller, Door, Evidence, Monitor, Permit, Proposed};
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
@@ -13,7 +14,6 @@ use countersign_core::posture::Posture;
 use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{Applied, SystemFault};
-use countersign_policy::Bundle;
 use countersign_posture::load_posture;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -159,8 +159,8 @@ fn calls(posture: &Posture) -> BoxedStrategy<Call> {
 fn the_explanation_says_what_the_pipeline_does() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme/posture");
     let (loaded, findings) = load_posture(&root);
-    let loaded = loaded.unwrap_or_else(|| panic!("{findings:?}"));
-    let bundle = Arc::new(Bundle::compile(&loaded.posture).unwrap());
+    let mut loaded = loaded.unwrap_or_else(|| panic!("{findings:?}"));
+    let bundle = Arc::new(policies::compile(&mut loaded).unwrap().unwrap());
     let posture = Arc::new(loaded.posture);
     let ground = Ground {
         places: &loaded.places,

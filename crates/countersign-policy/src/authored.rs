@@ -1,0 +1,313 @@
+//! Policies that people write: `policies/*.cedar`, read and judged before they stand beside the
+//! generated ones. They only ever narrow what the posture grants.
+
+mod depth;
+mod outcome;
+mod trial;
+
+pub(crate) use trial::Trial;
+
+use crate::text::{self, CALLER, TOOL};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, ParseErrors, Policy, PolicyId, PolicySet};
+use countersign_core::bound::{REASON_BYTES_MAX, TOOL_NAME_BYTES_MAX};
+use countersign_core::{screen, tool::Tool};
+use miette::Diagnostic;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// Most hand-written policies that bear on one tool: each is evaluated at every call of it.
+pub const POLICIES_PER_TOOL_MAX: usize = 64;
+
+/// A file of hand-written policies.
+#[derive(Debug, Clone, Copy)]
+pub struct PolicyFile<'a> {
+    /// What it is called where policies are shown.
+    pub name: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
+/// What is wrong with a hand-written policy, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// In which of the files, by its place in their list.
+    pub file: usize,
+    /// Byte offsets into its text.
+    pub span: Range<usize>,
+    /// Of what kind.
+    pub kind: MistakeKind,
+    /// One sentence, lower case, what was written in backticks.
+    pub message: String,
+    /// How to mend it.
+    pub help: Option<String>,
+    /// A name that leads nowhere, and those that it could have been.
+    pub meant: Option<(String, Vec<String>)>,
+}
+
+/// The kinds of mistakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MistakeKind {
+    /// It is not Cedar.
+    Syntax,
+    /// There is no policy in the file.
+    Empty,
+    /// It goes deeper than it can be evaluated.
+    Depth,
+    /// It has no id, or an annotation that means nothing here.
+    Annotation,
+    /// Another has its id.
+    Duplicate,
+    /// It permits.
+    Permit,
+    /// It names what does not exist.
+    Name,
+    /// A name in it looks like another.
+    Lookalike,
+    /// It does not fit the schema.
+    Type,
+    /// It can never match, or a comparison in it can only come out one way.
+    Never,
+    /// It errs whenever it is evaluated.
+    Errs,
+    /// More policies bear on a tool than may.
+    TooMany,
+}
+
+/// One policy, sound by itself: it parses, forbids, has an id and names tools that exist.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// Under its id.
+    pub(crate) policy: Policy,
+    pub(crate) id: String,
+    /// As it was written.
+    pub(crate) text: String,
+    pub(crate) file: usize,
+    /// Where it begins in its file.
+    pub(crate) start: usize,
+    /// The actions and groups that its scope names; `None` if it bears on every tool.
+    names: Option<BTreeSet<String>>,
+}
+
+impl Rule {
+    /// Whether it bears on a tool.
+    pub(crate) fn reaches(&self, tool: &Tool) -> bool {
+        let name = std::iter::once(tool.name.as_str());
+        let mut named = name.chain(text::groups(tool.effect).iter().copied());
+        self.names.as_ref().is_none_or(|names| named.any(|name| names.contains(name)))
+    }
+
+    /// The actions that it mentions anywhere.
+    pub(crate) fn mentioned(&self) -> BTreeSet<String> {
+        let actions = self.policy.entity_literals().into_iter().filter(is_action);
+        actions.map(|uid| id(&uid).to_owned()).collect()
+    }
+
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.start..self.start.saturating_add(self.text.len())
+    }
+
+    /// A mistake at the first place in it that reads `written`, else at its head.
+    pub(crate) fn mistake(&self, written: &str, kind: MistakeKind, message: String) -> Mistake {
+        let at = self.text.find(written).filter(|_| !written.is_empty());
+        let (at, length) = match at {
+            Some(at) => (at, written.len()),
+            None => (0, self.text.lines().next().unwrap_or_default().len()),
+        };
+        let start = self.start.saturating_add(at);
+        let span = start..start.saturating_add(length);
+        Mistake { file: self.file, span, kind, message, help: None, meant: None }
+    }
+}
+
+impl Mistake {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+}
+
+/// What is wrong with hand-written policies by themselves, whatever the posture says: for a posture
+/// that cannot be compiled.
+#[must_use]
+pub fn mistakes(files: &[PolicyFile<'_>]) -> Vec<Mistake> {
+    read(files).1
+}
+
+/// Reads every file, and says all that is wrong with policies by themselves.
+pub(crate) fn read(files: &[PolicyFile<'_>]) -> (Vec<Rule>, Vec<Mistake>) {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut mistakes = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (index, file) in files.iter().enumerate() {
+        let policies = match parse(index, file.text) {
+            Ok(policies) => policies,
+            Err(found) => {
+                mistakes.extend(found);
+                continue;
+            }
+        };
+        for mut rule in policies {
+            let found = judge(&mut rule);
+            let sound = found.is_empty();
+            mistakes.extend(found);
+            if rule.id.is_empty() {
+                continue;
+            }
+            if let Some(first) = seen.get(&rule.id) {
+                let message = format!("the policy `{}` is declared twice", rule.id);
+                let mistake = rule.mistake("@id", MistakeKind::Duplicate, message);
+                mistakes.push(mistake.help(format!("the other is in `{first}`")));
+                continue;
+            }
+            seen.insert(rule.id.clone(), file.name);
+            if sound {
+                rules.push(rule);
+            }
+        }
+    }
+    (rules, mistakes)
+}
+
+/// The policies of one file, in order, with their texts.
+fn parse(file: usize, text: &str) -> Result<Vec<Rule>, Vec<Mistake>> {
+    let mistake = |span, kind, message: &str| {
+        let message = message.to_owned();
+        Mistake { file, span, kind, message, help: None, meant: None }
+    };
+    if let Some(span) = depth::too_deep(text) {
+        let message = "the policy goes deeper here than it can be evaluated";
+        let mistake = mistake(span, MistakeKind::Depth, message);
+        return Err(vec![mistake.help(
+            "write several policies, each of which forbids by itself, or a list with `.contains(…)`",
+        )]);
+    }
+    let policies: PolicySet =
+        text.parse().map_err(|error: ParseErrors| said(&error, file, MistakeKind::Syntax))?;
+    if let Some(template) = policies.templates().next() {
+        let slot =
+            if template.to_cedar().contains("?principal") { "?principal" } else { "?resource" };
+        let start = text.find(slot).unwrap_or_default();
+        let message = format!("`{slot}` makes this a template, and nothing fills it in");
+        let span = start..start.saturating_add(slot.len());
+        return Err(vec![mistake(span, MistakeKind::Syntax, &message)]);
+    }
+    let mut policies: Vec<Policy> = policies.policies().cloned().collect();
+    if policies.is_empty() {
+        return Err(vec![mistake(0..0, MistakeKind::Empty, "the file holds no policy")]);
+    }
+    // Cedar numbers them as it reads: `policy0`, `policy1`.
+    policies.sort_by_key(|policy| {
+        let name: &str = policy.id().as_ref();
+        name.trim_start_matches("policy").parse::<usize>().unwrap_or(usize::MAX)
+    });
+    let mut from = 0usize;
+    let rules = policies.into_iter().map(|policy| {
+        let written = policy.to_cedar().unwrap_or_default();
+        let found = text.get(from..).and_then(|rest| rest.find(&written)).unwrap_or_default();
+        let start = from.saturating_add(found);
+        from = start.saturating_add(written.len());
+        Rule { policy, id: String::new(), text: written, file, start, names: None }
+    });
+    Ok(rules.collect())
+}
+
+/// What Cedar says of a text, with everything that is related.
+fn said(error: &dyn Diagnostic, file: usize, kind: MistakeKind) -> Vec<Mistake> {
+    let related = error.related().into_iter().flatten();
+    let rest: Vec<Mistake> = related.flat_map(|error| said(error, file, kind)).collect();
+    let (span, expected) = labelled(error);
+    let help = error.help().map(|help| help.to_string()).or(expected);
+    let mistake = Mistake { file, span, kind, message: error.to_string(), help, meant: None };
+    std::iter::once(mistake).chain(rest).collect()
+}
+
+/// Where an error of Cedar's points, and what it says there.
+pub(crate) fn labelled(error: &dyn Diagnostic) -> (Range<usize>, Option<String>) {
+    let Some(label) = error.labels().and_then(|mut labels| labels.next()) else {
+        return (0..0, None);
+    };
+    let span = label.offset()..label.offset().saturating_add(label.len());
+    (span, label.label().map(str::to_owned))
+}
+
+/// What is wrong with one policy by itself. Gives it its id.
+fn judge(rule: &mut Rule) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if rule.policy.effect() == Effect::Permit {
+        let head = rule.text.find("permit").unwrap_or_default();
+        let start = rule.start.saturating_add(head);
+        let span = start..start.saturating_add("permit".len());
+        let message = "a hand-written policy may forbid, and not permit".to_owned();
+        let mistake = rule.mistake("", MistakeKind::Permit, message);
+        mistakes.push(Mistake { span, ..mistake }.help(
+            "what is permitted is what an agent's file grants; write `forbid … unless { … }`",
+        ));
+    }
+    mistakes.extend(annotations(rule));
+    mistakes.extend(entities(rule));
+    rule.names = match rule.policy.action_constraint() {
+        ActionConstraint::Any => None,
+        ActionConstraint::Eq(uid) => Some(BTreeSet::from([id(&uid).to_owned()])),
+        ActionConstraint::In(uids) => Some(uids.iter().map(|uid| id(uid).to_owned()).collect()),
+    };
+    mistakes
+}
+
+const ANNOTATIONS: [&str; 2] = ["id", "reason"];
+
+fn annotations(rule: &mut Rule) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut wrong = |written: &str, message: String, help: Option<&str>| {
+        let mistake = rule.mistake(written, MistakeKind::Annotation, message);
+        mistakes.push(Mistake { help: help.map(str::to_owned), ..mistake });
+    };
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let id = rule.policy.annotation("id").unwrap_or_default().to_owned();
+    if id.is_empty() {
+        let help = "write `@id(\"…\")` before it: the name that refusals and records give it";
+        wrong("", "the policy has no id".to_owned(), Some(help));
+    } else if !id.chars().all(name) || id.len() > TOOL_NAME_BYTES_MAX {
+        let message =
+            format!("`@id` must be at most {TOOL_NAME_BYTES_MAX} letters, digits, `_` and `-`");
+        wrong("@id", message, None);
+    }
+    if let Some(reason) = rule.policy.annotation("reason") {
+        let hidden =
+            screen::strip_hidden(&mut reason.into()) > 0 || reason.contains(char::is_control);
+        if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX || hidden {
+            let message = format!("`@reason` must be a line of at most {REASON_BYTES_MAX} bytes");
+            wrong("@reason", message, Some("the agent reads it when it is refused"));
+        }
+    }
+    for (other, _) in rule.policy.annotations().filter(|(name, _)| !ANNOTATIONS.contains(name)) {
+        let message = format!("the annotation `@{other}` means nothing here");
+        wrong(&format!("@{other}"), message, Some("the annotations are `@id` and `@reason`"));
+    }
+    rule.policy = rule.policy.new_id(PolicyId::new(&id));
+    rule.id = id;
+    mistakes
+}
+
+/// Only actions have names: a caller and a tool are known by what they are.
+fn entities(rule: &Rule) -> Vec<Mistake> {
+    let others = rule.policy.entity_literals().into_iter().filter(|uid| !is_action(uid));
+    let mistake = |uid: EntityUid| {
+        let message = format!("there is no entity `{uid}`");
+        let help = match uid.type_name().to_string().as_str() {
+            CALLER => {
+                "callers are told apart by `principal.agent`, `principal.tenant` and the like"
+            }
+            TOOL => "name the tool as an action: `action == Action::\"…\"`",
+            _ => "a policy names nothing but actions",
+        };
+        rule.mistake(&uid.to_string(), MistakeKind::Name, message).help(help)
+    };
+    others.map(mistake).collect()
+}
+
+fn is_action(uid: &EntityUid) -> bool {
+    uid.type_name().to_string() == "Action"
+}
+
+fn id(uid: &EntityUid) -> &str {
+    uid.id().as_ref()
+}

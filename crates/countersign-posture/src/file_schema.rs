@@ -1,0 +1,287 @@
+//! What each kind of file may say, as JSON Schema for editors and as the reference for people.
+//!
+//! Both come from one definition ([`kinds`]), which takes its bounds and words from where the
+//! decoder has them. That the decoder and the schemas agree otherwise is held by a test that drives
+//! both with the same files.
+
+mod kinds;
+mod reference;
+
+use crate::finding::Code;
+use serde_json::{Map, Value, json};
+
+pub use reference::reference;
+
+/// A kind of file that people write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// `posture.yaml`.
+    Posture,
+    /// `agents/NAME.yaml`.
+    Agent,
+    /// `tools/NAME.yaml`.
+    Tool,
+    /// `systems/NAME.yaml`.
+    System,
+    /// `countersign.yaml`.
+    Deployment,
+}
+
+impl FileKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 5] =
+        [Self::Posture, Self::Agent, Self::Tool, Self::System, Self::Deployment];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Posture => "posture",
+            Self::Agent => "agent",
+            Self::Tool => "tool",
+            Self::System => "system",
+            Self::Deployment => "deployment",
+        }
+    }
+
+    /// Its JSON Schema (2020-12), strict: a key that it does not name is refused.
+    ///
+    /// It tells mistakes in the shape of one file. What it cannot tell is listed in [`BEYOND`].
+    #[must_use]
+    pub fn schema(self) -> Value {
+        let kinds::Kind { title, about, shape } = kinds::kind(self);
+        let head = members([
+            ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
+            ("title", json!(title)),
+            ("description", json!(about)),
+        ]);
+        let mut schema: Map<_, _> = head.into_iter().chain(shape.schema()).collect();
+        if self == Self::Tool {
+            let defined = Defined::ALL.map(|of| (of.as_str(), Value::Object(of.schema())));
+            schema.insert("$defs".to_owned(), Value::Object(members(defined)));
+        }
+        Value::Object(schema)
+    }
+}
+
+/// What may stand in one place of a file.
+enum Shape {
+    /// A text, a number, true or false.
+    Leaf {
+        /// As the reference calls it.
+        says: String,
+        schema: Map<String, Value>,
+        example: Value,
+    },
+    /// A mapping with these keys and no others.
+    Map(Vec<Key>),
+    /// A mapping with exactly one of these keys.
+    One(Vec<Key>),
+    /// A mapping whose keys are the author's own: each fits one of the patterns.
+    Entries(Vec<(String, Shape)>),
+    List {
+        of: Box<Shape>,
+        items_min: usize,
+        items_max: Option<usize>,
+    },
+    Defined(Defined),
+}
+
+/// What can hold itself, and so has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Defined {
+    /// An argument of a tool, at any depth.
+    Argument,
+    /// An element of an array.
+    Element,
+}
+
+/// One key of a mapping.
+struct Key {
+    name: &'static str,
+    required: bool,
+    /// A sentence or two; empty if the reference need not speak of it.
+    about: &'static str,
+    shape: Shape,
+}
+
+/// One form of an argument.
+struct Form {
+    title: &'static str,
+    /// Its `type`.
+    word: &'static str,
+    /// Its keys beside those of every form.
+    keys: Vec<Key>,
+    /// Sets of keys of which one must be there as a whole.
+    needs: &'static [&'static [&'static str]],
+}
+
+impl Shape {
+    fn schema(&self) -> Map<String, Value> {
+        match self {
+            Self::Leaf { schema, .. } => schema.clone(),
+            Self::Map(keys) => closed(keys),
+            Self::One(keys) => {
+                let one = members([("minProperties", json!(1)), ("maxProperties", json!(1))]);
+                closed(keys).into_iter().chain(one).collect()
+            }
+            Self::Entries(fits) => {
+                let fits = fits.iter();
+                let fits = fits.map(|(pattern, shape)| (pattern.clone(), shape.schema().into()));
+                members([
+                    ("type", json!("object")),
+                    ("patternProperties", Value::Object(fits.collect())),
+                    ("additionalProperties", json!(false)),
+                ])
+            }
+            Self::List { of, items_min, items_max } => {
+                let list = [
+                    ("type", json!("array")),
+                    ("items", Value::Object(of.schema())),
+                    ("minItems", json!(items_min)),
+                ];
+                let most = items_max.map(|max| ("maxItems".to_owned(), json!(max)));
+                members(list).into_iter().chain(most).collect()
+            }
+            Self::Defined(of) => members([("$ref", json!(format!("#/$defs/{}", of.as_str())))]),
+        }
+    }
+}
+
+impl Key {
+    fn schema(&self) -> (String, Value) {
+        let mut schema = self.shape.schema();
+        if !self.about.is_empty() {
+            schema.insert("description".to_owned(), json!(self.about));
+        }
+        if let Shape::Leaf { example, .. } = &self.shape {
+            schema.insert("examples".to_owned(), json!([example]));
+        }
+        (self.name.to_owned(), Value::Object(schema))
+    }
+}
+
+fn closed(keys: &[Key]) -> Map<String, Value> {
+    let required = keys.iter().filter(|key| key.required).map(|key| key.name);
+    members([
+        ("type", json!("object")),
+        ("properties", Value::Object(keys.iter().map(Key::schema).collect())),
+        ("required", required.collect()),
+        ("additionalProperties", json!(false)),
+    ])
+}
+
+fn members<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+impl Defined {
+    const ALL: [Self; 2] = [Self::Argument, Self::Element];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Argument => "argument",
+            Self::Element => "element",
+        }
+    }
+
+    fn schema(self) -> Map<String, Value> {
+        let forms = kinds::forms().into_iter().map(|form| {
+            let Form { title, word, keys, needs } = form;
+            let keys: Vec<_> = kinds::common(self, [word]).into_iter().chain(keys).collect();
+            let mut schema = closed(&keys);
+            schema.insert("title".to_owned(), json!(title));
+            if !needs.is_empty() {
+                let needs = needs.iter().map(|keys| json!({ "required": keys }));
+                schema.insert("anyOf".to_owned(), needs.collect());
+            }
+            Value::Object(schema)
+        });
+        members([("anyOf", forms.collect())])
+    }
+}
+
+/// What a schema cannot tell: the code, a part of the messages that are meant (all of them if it is
+/// empty), and in words what that is (what the code says of itself if it is empty).
+///
+/// A code that is not here is told by schema and decoder alike: the tests see to it.
+pub const BEYOND: &[(Code, &str, &str)] = &[
+    (Code::BadValue, "bytes long", "Lengths are counted in bytes, not in characters."),
+    (Code::BadValue, "must be a date", "A day that no calendar has."),
+    (Code::BadValue, "must be an address", "An address or a port that is out of range."),
+    (Code::BadValue, "must say why", "A reason that is no sentence."),
+    (Code::BadValue, "1e15", "A number of a size that doubles do not keep apart."),
+    (Code::WrongType, "not a decimal number", "A whole number written with a fraction, as `2.0`."),
+    (Code::SchemaConflict, "nothing would fit", "A minimum above its maximum."),
+    (
+        Code::UnboundedInput,
+        "takes text",
+        "A pattern without an end of its own, and no `maxLength`.",
+    ),
+    (Code::FileName, "", ""),
+    (Code::InlineSecret, "", ""),
+    (Code::Duplicate, "", ""),
+    (Code::UnknownTool, "", ""),
+    (Code::UnknownSystem, "", ""),
+    (Code::UnknownCaller, "", ""),
+    (Code::UnknownReference, "", ""),
+    (Code::BadPattern, "", ""),
+    (Code::UnanchoredPattern, "", ""),
+    (Code::MoneyType, "", ""),
+    (Code::UnscopedTool, "", ""),
+    (Code::UnscopedIdentifier, "", ""),
+    (Code::IdlePublic, "", ""),
+    (Code::ScopePath, "", ""),
+    (Code::ScopeOptional, "", ""),
+    (Code::ScopeType, "", ""),
+    (Code::BindDeclared, "", ""),
+    (Code::ScopeUnused, "", ""),
+    (Code::BadSql, "", ""),
+    (Code::SeveralStatements, "", ""),
+    (Code::ReadStatement, "", ""),
+    (Code::SqlInterpolation, "", ""),
+    (Code::EffectTenant, "", ""),
+    (Code::UnknownPlaceholder, "", ""),
+    (Code::GateApprovers, "", ""),
+    (Code::IdleGate, "", ""),
+    (Code::UnreviewedGrant, "", ""),
+    (Code::PlaintextListener, "", ""),
+    (Code::DevelopmentIssuer, "", ""),
+    (Code::NoIssuer, "", ""),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every example with the schema of its place.
+    fn examples(shape: &Shape, found: &mut Vec<(Value, Value)>) {
+        match shape {
+            Shape::Leaf { schema, example, .. } => {
+                found.push((Value::Object(schema.clone()), example.clone()));
+            }
+            Shape::Map(keys) | Shape::One(keys) => {
+                keys.iter().for_each(|key| examples(&key.shape, found));
+            }
+            Shape::Entries(fits) => fits.iter().for_each(|(_, shape)| examples(shape, found)),
+            Shape::List { of, .. } => examples(of, found),
+            Shape::Defined(_) => {}
+        }
+    }
+
+    #[test]
+    fn every_example_fits_where_it_stands() {
+        let mut found = Vec::new();
+        for kind in FileKind::ALL {
+            examples(&kinds::kind(kind).shape, &mut found);
+        }
+        for Form { word, keys, .. } in kinds::forms() {
+            examples(&Shape::Map(keys), &mut found);
+            examples(&Shape::Map(kinds::common(Defined::Argument, [word])), &mut found);
+        }
+        assert!(found.len() > 100);
+        for (schema, example) in found {
+            assert!(jsonschema::is_valid(&schema, &example), "{example} in {schema}");
+        }
+    }
+}

@@ -1,0 +1,604 @@
+//! The keys of every kind of file, in the order in which people would write them.
+
+use super::{Defined, FileKind, Form, Key, Shape};
+use crate::bound::{
+    APPROVERS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX,
+    LINE_BYTES_MAX, PATTERN_BYTES_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
+    TIMEOUT_MS_MAX,
+};
+use crate::deployment::{ALGORITHMS, ENVIRONMENTS};
+use crate::gate;
+use crate::posture::{LIMITS, RESERVED};
+use crate::system::{DURATIONS, SIZES};
+use crate::tool::EFFECTS;
+use countersign_core::bound::{ID_BYTES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX};
+use serde_json::{Value, json};
+
+/// A kind of file.
+pub(super) struct Kind {
+    pub(super) title: &'static str,
+    pub(super) about: &'static str,
+    pub(super) shape: Shape,
+}
+
+pub(super) fn kind(kind: FileKind) -> Kind {
+    let (title, about, keys) = match kind {
+        FileKind::Posture => (
+            "posture/posture.yaml",
+            "What holds for every agent: whose posture it is, what tokens say, and the limits.",
+            posture(),
+        ),
+        FileKind::Agent => (
+            "posture/agents/NAME.yaml",
+            "One agent: a non-human identity with an owner, a purpose and its grants. A tool that is not granted does not exist for it.",
+            agent(),
+        ),
+        FileKind::Tool => (
+            "posture/tools/NAME.yaml",
+            "One tool: what a model may ask for, whose data it may touch, and the statement that answers it.",
+            tool(),
+        ),
+        FileKind::System => (
+            "posture/systems/NAME.yaml",
+            "One production system: how it is reached, and what a call may take of it.",
+            system(),
+        ),
+        FileKind::Deployment => (
+            "countersign.yaml",
+            "The deployment: where the gateway runs and what it trusts. It stands outside the posture, so that nobody becomes trusted by editing what is reviewed. Paths are relative to this file.",
+            deployment(),
+        ),
+    };
+    Kind { title, about, shape: Shape::Map(keys) }
+}
+
+// ── keys ────────────────────────────────────────────────────────────────────────────────────────
+
+const fn required(name: &'static str, about: &'static str, shape: Shape) -> Key {
+    Key { name, required: true, about, shape }
+}
+
+const fn optional(name: &'static str, about: &'static str, shape: Shape) -> Key {
+    Key { name, required: false, about, shape }
+}
+
+fn posture() -> Vec<Key> {
+    let claims = vec![
+        required("subject", "On whose behalf the agent calls.", pointer("/sub")),
+        required("actor", "Which agent calls: its OAuth client.", pointer("/client_id")),
+        required("tenant", "Whose data may be touched.", pointer("/tenant")),
+        optional("session", "Limits `per_session` are counted by it.", pointer("/sid")),
+        optional("agent_build", "Recorded with every call.", pointer("/agent_build")),
+        optional("model", "Recorded with every call.", pointer("/model")),
+    ];
+    let own = format!("(?!(?:{})$)", RESERVED.join("|"));
+    let attributes = Shape::Entries(vec![(format!("^{own}{IDENTIFIER}$"), pointer("/regions"))]);
+    let identity = vec![
+        required(
+            "claims",
+            "Which claim of a token says what, as JSON pointers (RFC 6901).",
+            Shape::Map(claims),
+        ),
+        optional(
+            "attributes",
+            "Further claims, texts or lists of texts, which scope rules then know as `caller.NAME`.",
+            attributes,
+        ),
+    ];
+    let all = LIMITS.map(|name| limit(name, true)).into();
+    let of_tenants = ["per_minute", "per_hour"].map(|name| limit(name, false)).into();
+    vec![
+        required("organisation", "Whose posture it is.", line("Example Ltd")),
+        required("identity", "What a token says of its bearer.", Shape::Map(identity)),
+        required(
+            "limits",
+            "The limits of every agent that does not say otherwise, per tenant it works for.",
+            Shape::Map(all),
+        ),
+        optional("tenant_limits", "Limits of each tenant over all agents.", Shape::Map(of_tenants)),
+    ]
+}
+
+fn agent() -> Vec<Key> {
+    let owner = vec![
+        required("team", "Who answers for it.", line("customer-service")),
+        required("contact", "How to reach them.", line("customer-service@example.com")),
+    ];
+    let client = required(
+        "client_id",
+        "The OAuth client that calls as this agent: the token's actor. One agent each.",
+        printable("shop-assistant"),
+    );
+    let grant = vec![
+        required("tool", "The tool.", name("list_orders")),
+        required(
+            "reason",
+            "Why it needs it.",
+            line("Most questions are about the last few orders."),
+        ),
+        optional(
+            "reviewed_by",
+            "Who looked at this grant. A production deployment asks for it where the tool has an effect.",
+            line("security@example.com"),
+        ),
+        optional("reviewed_on", "When.", date("2026-11-20")),
+        optional("limits", "Limits of this agent's calls of this tool.", Shape::Map(limits())),
+    ];
+    vec![
+        required("agent", "Its name, which is also the file's.", name("shop-assistant")),
+        required(
+            "purpose",
+            "What it is for.",
+            text(DESCRIPTION_BYTES_MAX, "Answers customers' questions about their orders."),
+        ),
+        required("owner", "The team behind it.", Shape::Map(owner)),
+        required("identity", "How its calls are recognised.", Shape::Map(vec![client])),
+        required("grants", "The tools it may call, and why.", list(Shape::Map(grant), 0)),
+        optional(
+            "limits",
+            "Its own limits, key by key over those of `posture.yaml`.",
+            Shape::Map(limits()),
+        ),
+    ]
+}
+
+fn tool() -> Vec<Key> {
+    let statement = "select day, units from usage where account_id = :tenant limit :days";
+    let call = vec![
+        required("system", "The system that answers.", name("freight-db")),
+        required(
+            "sql",
+            "One statement. Arguments stand in it as `:name`: they are bound, never put into the text. An object or an array arrives as JSON.",
+            text(STATEMENT_BYTES_MAX, statement),
+        ),
+        optional("rows", "Most rows of a result, instead of the system's.", count(ROWS_MAX, 100)),
+    ];
+    let person = r"^[^@ \r\n]+@[^@ \r\n]+$";
+    let named = Shape::List {
+        of: Box::new(pattern("an address", person, LINE_BYTES_MAX, "ann@example.com")),
+        items_min: 1,
+        items_max: Some(APPROVERS_MAX),
+    };
+    let approvers = vec![
+        optional("named", "Any of these people.", named),
+        optional(
+            "group",
+            "Any member of this group; not for what is irreversible.",
+            line("billing-leads"),
+        ),
+    ];
+    let gate = vec![
+        required("approvers", "Who may agree.", Shape::One(approvers)),
+        required(
+            "expires",
+            "How long a draft waits for them.",
+            quantity(&gate::DURATIONS, GATE_EXPIRES_SECONDS_MAX, "4h"),
+        ),
+    ];
+    vec![
+        required("tool", "Its name, which is also the file's.", name("get_usage")),
+        required(
+            "description",
+            "What the model reads with every request: what the tool answers, not what to do.",
+            text(DESCRIPTION_BYTES_MAX, "Daily usage of the caller's account, newest day first."),
+        ),
+        required(
+            "effect",
+            "What a call does to the world. `read` changes nothing; `reversible` can be undone; `persistent` stays; `irreversible` cannot be taken back.",
+            choice(EFFECTS.iter().map(|(word, _)| *word)),
+        ),
+        optional(
+            "gate",
+            "Who has to agree before the effect happens: for `persistent` and `irreversible`, and there required.",
+            Shape::Map(gate),
+        ),
+        required("input", "The arguments that the model may send, by name.", arguments()),
+        optional(
+            "scope",
+            "What ties a call to its caller, by argument: `account_id`, `parcel.account_id`, `parcels[].account_id`, `ids[]`; or by a name that the input does not have, for `bind`.",
+            scope(),
+        ),
+        optional(
+            "public",
+            "Why everybody may read what this tool answers, in a sentence; instead of `scope`.",
+            line("Opening hours are on the website."),
+        ),
+        optional("limits", "Limits of each agent's calls of this tool.", Shape::Map(limits())),
+        required("call", "What answers a call.", Shape::Map(call)),
+    ]
+}
+
+fn scope() -> Shape {
+    let reference = format!(r"^caller\.{IDENTIFIER}$");
+    let says = "`caller.tenant`, `caller.subject`, `caller.actor` or `caller.NAME` of an attribute";
+    let caller = || pattern(says, &reference, LINE_BYTES_MAX, "caller.tenant");
+    let rules = || {
+        vec![
+            optional("equals", "The argument must be the caller's one value.", caller()),
+            optional("in", "The argument must be one of the caller's values.", caller()),
+        ]
+    };
+    let mut of_names = rules();
+    let bind = "The caller's value is put in under this name; the model neither sees nor sends it.";
+    of_names.insert(0, optional("bind", bind, caller()));
+    let path = format!(r"^{IDENTIFIER}(?:\[\])*(?:\.{IDENTIFIER}(?:\[\])*)*$");
+    Shape::Entries(vec![
+        (format!("^{IDENTIFIER}$"), Shape::One(of_names)),
+        (format!(r"(?=.*[.\[]){path}"), Shape::One(rules())),
+    ])
+}
+
+fn system() -> Vec<Key> {
+    let database = required(
+        "database",
+        "A reference of the deployment that stands for the database's file.",
+        name("shop-db"),
+    );
+    vec![
+        required("system", "Its name, which is also the file's.", name("shop-db")),
+        required("sqlite", "An SQLite database, opened for reading.", Shape::Map(vec![database])),
+        required(
+            "timeout",
+            "How long a statement may run.",
+            quantity(&DURATIONS, TIMEOUT_MS_MAX, "2s"),
+        ),
+        required(
+            "rows",
+            "Most rows of a result; further ones are cut off, and the answer says so.",
+            count(ROWS_MAX, 100),
+        ),
+        required("bytes", "Largest result.", quantity(&SIZES, RESULT_BYTES_MAX, "64KiB")),
+        optional(
+            "concurrency",
+            "Most statements at once; 4 if left out.",
+            count(CONCURRENCY_MAX, 4),
+        ),
+    ]
+}
+
+fn issuer() -> Vec<Key> {
+    vec![
+        required("issuer", "The tokens' `iss`.", printable("https://login.example.com")),
+        optional(
+            "audience",
+            "The tokens' `aud`; `public_url` if left out.",
+            line("https://countersign.example.com"),
+        ),
+        required("keys", "A file with the issuer's JWK set (RFC 7517).", path("issuer-keys.json")),
+        required(
+            "algorithms",
+            "The algorithms accepted.",
+            list(choice(ALGORITHMS.iter().map(|(word, _)| *word)), 1),
+        ),
+    ]
+}
+
+fn deployment() -> Vec<Key> {
+    let address = r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.%]+\]):[0-9]+$";
+    let url = r"^https?://[^\s/?#@\\]+$";
+    let tls = required("terminated_by", "What ends TLS before it.", line("the ingress"));
+    let store = vec![
+        required("sqlite", "The journal; made by `countersign init`.", path("state/journal.db")),
+        required(
+            "signing_key",
+            "The key that signs the journal's heads. Keep it from whoever may write the journal.",
+            path("state/journal.key"),
+        ),
+    ];
+    let reference = vec![
+        optional("value", "As it is.", line("data/shop.db")),
+        optional("env", "The environment variable that holds it.", line("SHOP_DB")),
+        optional("file", "The file that holds it.", path("/run/secrets/shop-db")),
+    ];
+    let references = Shape::Entries(vec![(format!("^{NAME}$"), Shape::One(reference))]);
+    vec![
+        required("posture", "The posture's folder.", path("posture")),
+        required(
+            "environment",
+            "What is at stake: `production` asks for more.",
+            choice(ENVIRONMENTS.iter().map(|(word, _)| *word)),
+        ),
+        required(
+            "listen",
+            "Where the doors listen.",
+            pattern("an address and a port", address, LINE_BYTES_MAX, "127.0.0.1:8787"),
+        ),
+        required(
+            "public_url",
+            "How clients reach the gateway. Tokens must be meant for it (`aud`).",
+            pattern("a URL without a path", url, LINE_BYTES_MAX, "http://127.0.0.1:8787"),
+        ),
+        optional(
+            "tls",
+            "For a listener beyond loopback in production, which speaks plain HTTP itself.",
+            Shape::Map(vec![tls]),
+        ),
+        optional(
+            "allowed_hosts",
+            "Further `Host`s that are answered.",
+            list(line("gateway.example.com"), 0),
+        ),
+        optional(
+            "allowed_origins",
+            "Further `Origin`s that are answered.",
+            list(line("https://console.example.com"), 0),
+        ),
+        optional("issuers", "Whose tokens are accepted.", list(Shape::Map(issuer()), 0)),
+        optional(
+            "development_issuer",
+            "Whether the gateway gives tokens to whoever asks: only with `environment: development`, on a loopback address.",
+            boolean(),
+        ),
+        required("store", "The journal.", Shape::Map(store)),
+        optional("references", "What the names that systems refer to stand for.", references),
+        optional(
+            "statement_logs",
+            "The folder where each system's statements are written down.",
+            path("logs"),
+        ),
+    ]
+}
+
+// ── arguments ───────────────────────────────────────────────────────────────────────────────────
+
+/// The forms of an argument, or of an array's element.
+pub(super) fn forms() -> Vec<Form> {
+    let form = |title, word, keys, needs| Form { title, word, keys, needs };
+    let number = |title, word, value: fn() -> Shape| {
+        let mut keys = vec![
+            optional("minimum", "Smallest value.", value()),
+            optional("maximum", "Largest value.", value()),
+        ];
+        keys.extend(constants(value));
+        form(title, word, keys, &[&["minimum", "maximum"], &["enum"], &["const"]])
+    };
+    vec![
+        form("a text from a list", "string", listed(), &[&["enum"], &["const"]]),
+        form("an identifier", "string", identifier(), &[&["pattern"]]),
+        form("free text", "string", free_text(), &[]),
+        number("a whole number", "integer", integer),
+        number("a number", "number", decimal),
+        form("true or false", "boolean", constants(boolean), &[]),
+        form("a list", "array", array(), &[]),
+        form(
+            "an object",
+            "object",
+            vec![required("properties", "Its members, each an argument.", arguments())],
+            &[],
+        ),
+    ]
+}
+
+/// The keys of every form.
+pub(super) fn common(of: Defined, words: impl IntoIterator<Item = &'static str>) -> Vec<Key> {
+    let leave_out = "Whether it may be left out; its statement then finds `null`.";
+    let about = "What the model reads about it.";
+    let mut keys = vec![
+        required("type", "Its form.", choice(words)),
+        optional("description", about, text(DESCRIPTION_BYTES_MAX, "How many days back.")),
+    ];
+    if of == Defined::Argument {
+        keys.push(optional("optional", leave_out, boolean()));
+    }
+    keys
+}
+
+fn arguments() -> Shape {
+    Shape::Entries(vec![(format!("^{IDENTIFIER}$"), Shape::Defined(Defined::Argument))])
+}
+
+fn constants(value: fn() -> Shape) -> Vec<Key> {
+    vec![
+        optional("enum", "The values that are taken.", list(value(), 1)),
+        optional("const", "The one value that is taken.", value()),
+    ]
+}
+
+fn lengths(max: Key) -> [Key; 2] {
+    [optional("minLength", "Fewest characters.", size(0)), max]
+}
+
+fn is_text(text: bool) -> Shape {
+    leaf(format!("`{text}`"), json!({ "const": text }), text)
+}
+
+fn listed() -> Vec<Key> {
+    let mut keys = constants(|| text(LINE_BYTES_MAX, "open"));
+    keys.extend(lengths(optional("maxLength", "Most characters.", size(20))));
+    keys.push(optional("pattern", "", expression()));
+    keys.push(optional("text", "", is_text(false)));
+    keys
+}
+
+fn identifier() -> Vec<Key> {
+    let mut keys = vec![optional(
+        "pattern",
+        "A regular expression of the linear-time kind that the whole text must match.",
+        expression(),
+    )];
+    keys.extend(lengths(optional(
+        "maxLength",
+        "Most characters; required if the pattern has no end of its own.",
+        size(20),
+    )));
+    let why =
+        "Why everybody may name any of them, in a sentence; otherwise `scope` must have a rule.";
+    keys.push(optional("public", why, line("Parcel numbers are printed on every parcel.")));
+    keys.push(optional("text", "", is_text(false)));
+    keys
+}
+
+fn free_text() -> Vec<Key> {
+    let says = "Says that anything may be sent.";
+    let mut keys = vec![required("text", says, is_text(true))];
+    keys.extend(lengths(required("maxLength", "Most characters.", size(200))));
+    keys.push(optional(
+        "pattern",
+        "A regular expression that the whole text must match.",
+        expression(),
+    ));
+    keys
+}
+
+fn array() -> Vec<Key> {
+    vec![
+        required(
+            "items",
+            "What each element is: as an argument, without `optional`.",
+            Shape::Defined(Defined::Element),
+        ),
+        required("maxItems", "Most elements.", size(20)),
+        optional("minItems", "Fewest elements.", size(1)),
+        optional("uniqueItems", "Whether no two may be alike.", boolean()),
+    ]
+}
+
+fn expression() -> Shape {
+    text(PATTERN_BYTES_MAX, "^shp_[0-9]{6}$")
+}
+
+// ── what stands in one place ────────────────────────────────────────────────────────────────────
+
+const IDENTIFIER: &str = "[A-Za-z_][A-Za-z0-9_]{0,63}";
+const NAME: &str = "[A-Za-z0-9_-]{1,64}";
+const LINE: &str = r"^[^\r\n]*\S[^\r\n]*$";
+const _: () = assert!(TOOL_NAME_BYTES_MAX == 64, "`IDENTIFIER` and `NAME` say so");
+
+fn leaf(says: impl Into<String>, schema: Value, example: impl Into<Value>) -> Shape {
+    let schema = schema.as_object().cloned().unwrap_or_default();
+    Shape::Leaf { says: says.into(), schema, example: example.into() }
+}
+
+fn pattern(says: &str, pattern: &str, max: usize, example: &str) -> Shape {
+    let schema = json!({ "type": "string", "pattern": pattern, "maxLength": max });
+    leaf(says, schema, example)
+}
+
+fn line(example: &str) -> Shape {
+    pattern("one line", LINE, LINE_BYTES_MAX, example)
+}
+
+fn path(example: &str) -> Shape {
+    pattern("a path", LINE, LINE_BYTES_MAX, example)
+}
+
+fn text(max: usize, example: &str) -> Shape {
+    pattern("text", r"\S", max, example)
+}
+
+fn name(example: &str) -> Shape {
+    let name = format!("^{NAME}$");
+    pattern("a name (letters, digits, `_`, `-`)", &name, TOOL_NAME_BYTES_MAX, example)
+}
+
+fn printable(example: &str) -> Shape {
+    let says = format!("text of up to {ID_BYTES_MAX} bytes");
+    pattern(&says, r"^[^\x00-\x1f\x7f-\x9f]+$", ID_BYTES_MAX, example)
+}
+
+fn pointer(example: &str) -> Shape {
+    pattern("a JSON pointer", r"^/(?:[^~\r\n]|~[01])+$", LINE_BYTES_MAX, example)
+}
+
+fn date(example: &str) -> Shape {
+    let pattern = "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$";
+    leaf("a date", json!({ "type": "string", "format": "date", "pattern": pattern }), example)
+}
+
+fn boolean() -> Shape {
+    leaf("`true` or `false`", json!({ "type": "boolean" }), true)
+}
+
+fn between(min: i64, max: i64, example: i64) -> Shape {
+    let schema = json!({ "type": "integer", "minimum": min, "maximum": max });
+    leaf(format!("a whole number from {min} to {max}"), schema, example)
+}
+
+fn count(max: u32, example: i64) -> Shape {
+    between(1, i64::from(max), example)
+}
+
+fn size(example: i64) -> Shape {
+    let schema = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+    leaf("a whole number", schema, example)
+}
+
+fn integer() -> Shape {
+    let (min, max) = (-SAFE_INTEGER_MAX, SAFE_INTEGER_MAX);
+    leaf("a whole number", json!({ "type": "integer", "minimum": min, "maximum": max }), 7)
+}
+
+fn decimal() -> Shape {
+    let (min, max) = (-SAFE_INTEGER_MAX, SAFE_INTEGER_MAX);
+    leaf("a number", json!({ "type": "number", "minimum": min, "maximum": max }), 0.5)
+}
+
+fn choice(words: impl IntoIterator<Item = &'static str>) -> Shape {
+    let words: Vec<_> = words.into_iter().collect();
+    let says: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    let first = words.first().copied().unwrap_or_default();
+    leaf(says.join(", "), json!({ "type": "string", "enum": words }), first)
+}
+
+fn list(of: Shape, items_min: usize) -> Shape {
+    Shape::List { of: Box::new(of), items_min, items_max: None }
+}
+
+fn limits() -> Vec<Key> {
+    LIMITS.map(|name| limit(name, false)).into()
+}
+
+fn limit(name: &'static str, required: bool) -> Key {
+    let (about, example) = match name {
+        "per_session" => ("Calls in one session.", 200),
+        "per_minute" => ("Calls in one minute of the clock.", 60),
+        "per_hour" => ("Calls in one hour of the clock.", 600),
+        _ => ("Calls of one tool with the same arguments in one minute: breaks loops.", 5),
+    };
+    Key { name, required, about, shape: count(LIMIT_MAX, example) }
+}
+
+/// A number with a unit, `2s`: one pattern for each unit, so that a schema knows the maximum too.
+fn quantity(units: &[(&'static str, u32)], max: u32, example: &str) -> Shape {
+    let most = |factor: u32| max.checked_div(factor).unwrap_or(max);
+    let patterns = units.iter().map(|&(unit, factor)| format!("(?:{}){unit}", up_to(most(factor))));
+    let says = units.iter().map(|&(unit, factor)| format!("`{}{unit}`", most(factor)));
+    let says = says.collect::<Vec<_>>().join(", ");
+    let pattern = patterns.collect::<Vec<_>>().join("|");
+    let schema = json!({ "type": "string", "pattern": format!("^(?:{pattern})$") });
+    leaf(format!("a whole number and its unit, at most {says}"), schema, example)
+}
+
+/// A regular expression for the whole numbers from 1 to `max`.
+fn up_to(max: u32) -> String {
+    let digits = max.to_string();
+    let mut forms = vec![digits.clone()];
+    for (at, digit) in digits.bytes().enumerate() {
+        let above = digits.get(..at).unwrap_or_default();
+        let rest = digits.len().saturating_sub(at).saturating_sub(1);
+        let first = if at == 0 { b'1' } else { b'0' };
+        if digit > first {
+            let (first, last) = (char::from(first), char::from(digit.saturating_sub(1)));
+            forms.push(format!("{above}[{first}-{last}][0-9]{{{rest}}}"));
+        }
+        if at == 0 && rest > 0 {
+            forms.push(format!("[1-9][0-9]{{0,{}}}", rest.saturating_sub(1)));
+        }
+    }
+    forms.join("|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_pattern_for_numbers_up_to_a_maximum_takes_exactly_those(max in 1u32..20_000, number in 0u32..30_000) {
+            let schema = json!({ "pattern": format!("^(?:{})$", up_to(max)) });
+            let taken = jsonschema::is_valid(&schema, &json!(number.to_string()));
+            prop_assert_eq!(taken, (1..=max).contains(&number));
+        }
+    }
+}
