@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// Most hand-written policies that bear on one tool: each is evaluated at every call of it.
 pub const POLICIES_PER_TOOL_MAX: usize = 64;
+/// Most tools and groups that one policy names.
+pub const NAMES_PER_POLICY_MAX: usize = 256;
 
 /// A file of hand-written policies.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +88,8 @@ pub(crate) struct Rule {
     pub(crate) start: usize,
     /// The actions and groups that its scope names; `None` if it bears on every tool.
     names: Option<BTreeSet<String>>,
+    /// The actions and groups that it names anywhere.
+    pub(crate) mentioned: BTreeSet<String>,
 }
 
 impl Rule {
@@ -94,12 +98,6 @@ impl Rule {
         let name = std::iter::once(tool.name.as_str());
         let mut named = name.chain(text::groups(tool.effect).iter().copied());
         self.names.as_ref().is_none_or(|names| named.any(|name| names.contains(name)))
-    }
-
-    /// The actions that it mentions anywhere.
-    pub(crate) fn mentioned(&self) -> BTreeSet<String> {
-        let actions = self.policy.entity_literals().into_iter().filter(is_action);
-        actions.map(|uid| id(&uid).to_owned()).collect()
     }
 
     pub(crate) fn span(&self) -> Range<usize> {
@@ -205,7 +203,8 @@ fn parse(file: usize, text: &str) -> Result<Vec<Rule>, Vec<Mistake>> {
         let found = text.get(from..).and_then(|rest| rest.find(&written)).unwrap_or_default();
         let start = from.saturating_add(found);
         from = start.saturating_add(written.len());
-        Rule { policy, id: String::new(), text: written, file, start, names: None }
+        let (id, mentioned) = (String::new(), BTreeSet::new());
+        Rule { policy, id, text: written, file, start, names: None, mentioned }
     });
     Ok(rules.collect())
 }
@@ -231,9 +230,10 @@ pub(crate) fn labelled(error: &dyn Diagnostic) -> (Range<usize>, Option<String>)
 
 /// What is wrong with one policy by itself. Gives it its id.
 fn judge(rule: &mut Rule) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
+    let mut mistakes = annotations(rule);
+    mistakes.extend(entities(rule));
     if rule.policy.effect() == Effect::Permit {
-        let head = rule.text.find("permit").unwrap_or_default();
+        let head = depth::word_at(&rule.text, "permit").unwrap_or_default();
         let start = rule.start.saturating_add(head);
         let span = start..start.saturating_add("permit".len());
         let message = "a hand-written policy may forbid, and not permit".to_owned();
@@ -242,8 +242,20 @@ fn judge(rule: &mut Rule) -> Vec<Mistake> {
             "what is permitted is what an agent's file grants; write `forbid … unless { … }`",
         ));
     }
-    mistakes.extend(annotations(rule));
-    mistakes.extend(entities(rule));
+    let actions = rule.policy.entity_literals().into_iter().filter(is_action);
+    rule.mentioned = actions.map(|uid| id(&uid).to_owned()).collect();
+    if rule.mentioned.len() > NAMES_PER_POLICY_MAX {
+        let message = format!("the policy names more than {NAMES_PER_POLICY_MAX} actions");
+        let mistake = rule.mistake("", MistakeKind::TooMany, message);
+        mistakes.push(mistake.help("name a group, or leave `action` alone to mean every tool"));
+    }
+    if let ActionConstraint::Eq(uid) = rule.policy.action_constraint()
+        && text::GROUPS.contains(&id(&uid))
+    {
+        let message = format!("`{}` is a group, and no tool is one", id(&uid));
+        let mistake = rule.mistake(&text::quote(id(&uid)), MistakeKind::Never, message);
+        mistakes.push(mistake.help(format!("ask for it with `in`: `action in {uid}`")));
+    }
     rule.names = match rule.policy.action_constraint() {
         ActionConstraint::Any => None,
         ActionConstraint::Eq(uid) => Some(BTreeSet::from([id(&uid).to_owned()])),
@@ -311,3 +323,6 @@ fn is_action(uid: &EntityUid) -> bool {
 fn id(uid: &EntityUid) -> &str {
     uid.id().as_ref()
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,7 @@ impl Bundle {
             let compiled = Slice::compile(tool, agents, attributes, &Written { rules, files });
             match compiled {
                 Ok((slice, result)) => {
-                    trial.hear(&result);
+                    trial.hear(name, &result);
                     slices.insert(name.clone(), slice);
                 }
                 Err(found) => errors.extend(found),
@@ -262,7 +262,7 @@ impl Slice {
         for rule in rules {
             let file = files.get(rule.file).map(|file| file.name).unwrap_or_default();
             policies_text.push_str(&format!("\n// {file}\n{}\n", rule.text));
-            others.extend(rule.mentioned());
+            others.extend(rule.mentioned.iter().cloned());
             policies
                 .add(rule.policy.clone())
                 .map_err(|error| vec![unreadable(&tool.name, &error)])?;

@@ -20,5 +20,7 @@ mod fixture;
 mod input;
 mod text;
 
-pub use authored::{Mistake, MistakeKind, POLICIES_PER_TOOL_MAX, PolicyFile, mistakes};
+pub use authored::{
+    Mistake, MistakeKind, NAMES_PER_POLICY_MAX, POLICIES_PER_TOOL_MAX, PolicyFile, mistakes,
+};
 pub use bundle::{Bundle, CompileError, schema};

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 /// Deepest nesting of brackets.
 const NESTING_MAX: usize = 16;
-/// Deepest evaluation: nested brackets, and operators that stand in a row within each.
+/// Deepest evaluation: nested brackets, and within each the operators, and the members of members,
+/// that stand in a row.
 const DEPTH_MAX: usize = 32;
 
 /// Where the first policy goes deeper than it may, if one does.
@@ -13,13 +14,14 @@ pub(crate) fn too_deep(text: &str) -> Option<Range<usize>> {
     let mut levels = vec![Level::default()];
     let tokens = Tokens { text, at: 0 };
     for (at, token) in tokens {
-        match token {
-            "(" | "[" | "{" => levels.push(Level::default()),
-            ")" | "]" | "}" if levels.len() > 1 => drop(levels.pop()),
-            _ => {}
+        if matches!(token, ")" | "]" | "}") && levels.len() > 1 {
+            levels.pop();
         }
         if let Some(level) = levels.last_mut() {
             level.take(token);
+        }
+        if matches!(token, "(" | "[" | "{") {
+            levels.push(Level::default());
         }
         let depth = levels.iter().map(Level::depth).fold(0, usize::saturating_add);
         if levels.len() > NESTING_MAX.saturating_add(1) || depth > DEPTH_MAX {
@@ -44,7 +46,7 @@ impl Level {
     fn take(&mut self, token: &str) {
         match token {
             "," | ";" => *self = Self::default(),
-            "." => self.members = self.members.saturating_add(1),
+            "." | "(" | "[" | "{" => self.members = self.members.saturating_add(1),
             "&" | "|" | "+" | "-" | "*" | "!" | "if" | "when" | "unless" => {
                 self.operators = self.operators.saturating_add(1);
                 self.members = 0;
@@ -52,6 +54,12 @@ impl Level {
             _ => {}
         }
     }
+}
+
+/// Where a word stands outside of strings and comments.
+pub(crate) fn word_at(text: &str, word: &str) -> Option<usize> {
+    let mut tokens = Tokens { text, at: 0 };
+    tokens.find(|(_, token)| *token == word).map(|(at, _)| at)
 }
 
 /// Words, strings and single characters of a text, without comments and space. `&&` is one token.
@@ -127,6 +135,8 @@ mod tests {
             policy(&format!("{} > 3", chained("1", "+"))),
             policy(&format!("{} > 3", chained("1", " -"))),
             policy(&format!("context{} == 1", ".a".repeat(depth))),
+            policy(&format!("context{} == 1", "[\"a\"]".repeat(depth))),
+            policy(&format!("context{} == 1", ".contains(1)".repeat(depth))),
             policy(&chained("true", " } when { ")),
         ]
     }

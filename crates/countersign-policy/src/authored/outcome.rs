@@ -3,7 +3,7 @@
 
 use cedar_policy::{AuthorizationError, Authorizer, Context, Entities, Policy, PolicySet, Request};
 use countersign_core::{id::AgentId, tool::Tool};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// All that something can be.
@@ -38,15 +38,18 @@ impl Known<'_> {
             ["context", "weekday"] => Domain::Range(1, 7),
             ["context", "clearance"] => Domain::Range(1, 4),
             ["context", "input", names @ ..] => {
-                let root = Value::Object(self.tool.input.clone());
-                let declared = names
-                    .iter()
-                    .try_fold(&root, |schema, name| schema.get("properties")?.get(name));
-                declared.map_or(Domain::Absent, declared_domain)
+                declared(&self.tool.input, names).map_or(Domain::Absent, declared_domain)
             }
             _ => Domain::Any,
         }
     }
+}
+
+/// What a tool's input says of an argument.
+fn declared<'a>(input: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = names.split_first()?;
+    let argument = input.get("properties")?.get(first)?;
+    rest.iter().try_fold(argument, |schema, name| schema.get("properties")?.get(name))
 }
 
 fn declared_domain(schema: &Value) -> Domain {
@@ -72,7 +75,7 @@ pub(crate) struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// What it comes out as whatever the thing is; `None` if that depends.
-    fn outcome(&self, domain: &Domain) -> Option<bool> {
+    pub(crate) fn outcome(&self, domain: &Domain) -> Option<bool> {
         let equals = match (domain, self.literal) {
             (Domain::Texts(texts), Value::String(text)) => texts.contains(text),
             (Domain::Range(from, to), Value::Number(number)) => {

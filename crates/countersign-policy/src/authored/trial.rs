@@ -6,12 +6,14 @@ use super::{Mistake, MistakeKind, POLICIES_PER_TOOL_MAX, Rule, labelled};
 use crate::bundle::Granted;
 use crate::text::{GROUPS, quote};
 use cedar_policy::{PolicyId, ValidationResult, ValidationWarning};
-use countersign_core::tool::Tool;
+use countersign_core::{id::ToolName, tool::Tool};
 use miette::Diagnostic;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+/// How Cedar begins to say that an argument may be left out.
+const OPTIONAL: &str = "unable to guarantee safety of access to optional attribute ";
 /// Most names that a message lists.
 const NAMES_SHOWN_MAX: usize = 10;
 
@@ -27,8 +29,8 @@ struct Heard<'a> {
     /// The policy as Cedar writes it in JSON.
     json: Value,
     tools: Vec<Known<'a>>,
-    /// At how many of them Cedar finds that it cannot match.
-    impossible: usize,
+    /// Those at which Cedar finds that it cannot match.
+    impossible: BTreeSet<&'a ToolName>,
     /// By place: what Cedar says there, and for how many of the tools.
     faults: BTreeMap<(usize, usize), (Mistake, usize)>,
 }
@@ -38,23 +40,29 @@ impl<'a> Trial<'a> {
     pub(crate) fn of(rules: &'a [Rule], mistakes: Vec<Mistake>, granted: &'a Granted<'a>) -> Self {
         let mut trial = Self { granted, heard: BTreeMap::new(), mistakes };
         for rule in rules {
-            let unknown = rule.mentioned().into_iter().filter(|name| {
-                let tool = granted.keys().any(|tool| tool.as_str() == name);
+            let unknown = rule.mentioned.iter().filter(|name| {
+                let tool = granted.keys().any(|tool| tool.as_str() == name.as_str());
                 !tool && !GROUPS.contains(&name.as_str())
             });
-            let unknown: Vec<String> = unknown.collect();
+            let unknown: Vec<&String> = unknown.collect();
             if unknown.is_empty() {
                 let json = rule.policy.to_json().unwrap_or_default();
                 let tools = Vec::new();
-                let heard = Heard { rule, json, tools, impossible: 0, faults: BTreeMap::new() };
+                let heard = Heard {
+                    rule,
+                    json,
+                    tools,
+                    impossible: BTreeSet::new(),
+                    faults: BTreeMap::new(),
+                };
                 trial.heard.insert(&rule.id, heard);
             }
             for name in unknown {
                 let message = format!("no agent is granted a tool `{name}`");
-                let mistake = rule.mistake(&quote(&name), MistakeKind::Name, message);
+                let mistake = rule.mistake(&quote(name), MistakeKind::Name, message);
                 let known = granted.keys().map(|tool| tool.as_str());
                 let known = known.chain(GROUPS).map(str::to_owned).collect();
-                trial.mistakes.push(Mistake { meant: Some((name, known)), ..mistake });
+                trial.mistakes.push(Mistake { meant: Some((name.clone(), known)), ..mistake });
             }
         }
         trial
@@ -81,7 +89,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Takes in what Cedar's validator says of the policies of one tool.
-    pub(crate) fn hear(&mut self, result: &ValidationResult) {
+    pub(crate) fn hear(&mut self, tool: &'a ToolName, result: &ValidationResult) {
         for error in result.validation_errors() {
             self.note(error.policy_id(), error, MistakeKind::Type);
         }
@@ -89,7 +97,7 @@ impl<'a> Trial<'a> {
             match warning {
                 ValidationWarning::ImpossiblePolicy(_) => {
                     if let Some(heard) = self.heard.get_mut(name(warning.policy_id())) {
-                        heard.impossible = heard.impossible.saturating_add(1);
+                        heard.impossible.insert(tool);
                     }
                 }
                 // That no action applies is told as what it means: the policy can never match.
@@ -114,6 +122,10 @@ impl<'a> Trial<'a> {
         };
         let (_, count) = heard.faults.entry((start, end)).or_insert_with(|| {
             let message = plain(said.to_string());
+            let message = match message.strip_prefix(OPTIONAL) {
+                Some(what) => format!("{what} may be missing"),
+                None => message,
+            };
             let help = said.help().map(|help| plain(help.to_string()));
             let file = heard.rule.file;
             (Mistake { file, span: start..end, kind, message, help, meant: None }, 0)
@@ -142,8 +154,7 @@ impl Heard<'_> {
         let head = |kind, message: &str| rule.mistake("", kind, message.to_owned());
         if tools.is_empty() {
             let message = "no agent is granted a tool that this policy is about";
-            let help = "a group is asked for with `in`: `action in Action::\"effect:write\"`";
-            return vec![head(MistakeKind::Never, message).help(help)];
+            return vec![head(MistakeKind::Never, message).help("add it once there is one")];
         }
         if !faults.is_empty() {
             let total = tools.len();
@@ -156,9 +167,16 @@ impl Heard<'_> {
         if let Some(error) = outcome::erring(&json) {
             return vec![head(MistakeKind::Errs, &format!("the policy always errs: {error}"))];
         }
-        if impossible == tools.len() || tools.iter().all(|known| outcome::never(&json, *known)) {
+        let never = |known: &Known<'_>| {
+            impossible.contains(&known.tool.name) || outcome::never(&json, *known)
+        };
+        if tools.iter().all(never) {
             let message = "the policy can never match: its conditions are never all met";
-            return vec![head(MistakeKind::Never, message)];
+            let mistake = head(MistakeKind::Never, message);
+            return vec![match settled(&json, &tools) {
+                Some(help) => mistake.help(help),
+                None => mistake,
+            }];
         }
         Vec::new()
     }
@@ -193,6 +211,29 @@ fn dead(rule: &Rule, json: &Value, tools: &[Known<'_>]) -> Vec<Mistake> {
     mistakes
 }
 
+/// What settles a comparison in a policy at every tool: `context.input.days` is from 1 to 365.
+fn settled(json: &Value, tools: &[Known<'_>]) -> Option<String> {
+    outcome::comparisons(json).into_iter().find_map(|comparison| {
+        let domains: Vec<_> = tools.iter().map(|known| known.domain(&comparison.path)).collect();
+        let settled = domains.iter().all(|domain| comparison.outcome(domain).is_some());
+        let path = comparison.path.join(".");
+        settled.then(|| format!("`{path}` is {}", listed(&domains)))
+    })
+}
+
+/// What a thing can be, at any of the tools.
+fn listed(domains: &[Domain]) -> String {
+    let ranges = domains.iter().filter_map(|domain| match domain {
+        Domain::Range(from, to) => Some(format!("from {from} to {to}")),
+        Domain::Absent | Domain::Any | Domain::Texts(_) => None,
+    });
+    let texts = texts(domains);
+    let all: BTreeSet<String> =
+        texts.iter().map(|text| format!("`{text}`")).chain(ranges).collect();
+    let shown: Vec<String> = all.into_iter().take(NAMES_SHOWN_MAX).collect();
+    shown.join(" or ")
+}
+
 fn never_equal(rule: &Rule, comparison: &Comparison<'_>, domains: &[Domain]) -> Mistake {
     let Comparison { path, literal, .. } = comparison;
     let shown = path.join(".");
@@ -208,16 +249,9 @@ fn never_equal(rule: &Rule, comparison: &Comparison<'_>, domains: &[Domain]) -> 
     }
     let message = format!("`{shown}` is never `{written}`");
     let mistake = rule.mistake(&written, MistakeKind::Never, message);
-    let ranges = domains.iter().filter_map(|domain| match domain {
-        Domain::Range(from, to) => Some(format!("from {from} to {to}")),
-        Domain::Absent | Domain::Any | Domain::Texts(_) => None,
-    });
-    let texts = texts(domains);
-    let listed = texts.iter().map(|text| format!("`{text}`")).chain(ranges);
-    let listed: BTreeSet<String> = listed.collect();
-    let listed: Vec<String> = listed.into_iter().take(NAMES_SHOWN_MAX).collect();
-    let meant = literal.as_str().map(|text| (text.to_owned(), texts.into_iter().collect()));
-    Mistake { meant, ..mistake }.help(format!("what it can be: {}", listed.join(", ")))
+    let meant =
+        literal.as_str().map(|text| (text.to_owned(), texts(domains).into_iter().collect()));
+    Mistake { meant, ..mistake }.help(format!("it is {}", listed(domains)))
 }
 
 fn texts(domains: &[Domain]) -> BTreeSet<String> {

@@ -50,15 +50,13 @@ fn every_stage_says_on_which_line_it_rests() {
             json!({"parcels": [{"account_id": 7, "parcel_id": "pcl_1"}], "invented": true}),
         )
     );
-    insta::assert_snapshot!(
-        "needs_a_person",
-        told(
-            &company,
-            "support-copilot",
-            "refund_invoice",
-            json!({"invoice_id": "inv_000001", "amount_cents": 100, "note": "late"}),
-        )
-    );
+    let refund = |amount_cents: u32| {
+        let arguments =
+            json!({"invoice_id": "inv_000001", "amount_cents": amount_cents, "note": "late"});
+        told(&company, "support-copilot", "refund_invoice", arguments)
+    };
+    insta::assert_snapshot!("needs_a_person", refund(100));
+    insta::assert_snapshot!("forbidden", refund(20_001));
     insta::assert_snapshot!(
         "no_such_tool",
         told(&company, "support-copilot", "list_invoice", json!({}))
@@ -206,6 +204,11 @@ async fn a_running_gateway_decides_what_was_explained() {
             "support-copilot",
             "refund_invoice",
             json!({"invoice_id": "inv_000001", "amount_cents": 100, "note": "late"}),
+        ),
+        (
+            "support-copilot",
+            "refund_invoice",
+            json!({"invoice_id": "inv_000001", "amount_cents": 20_001, "note": "late"}),
         ),
         ("dispatch-planner", "list_vehicles", json!({"depots": ["HAM"]})),
         ("dispatch-planner", "list_vehicles", json!({"depots": ["HAM", "MUC"]})),

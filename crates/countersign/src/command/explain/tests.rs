@@ -220,6 +220,7 @@ fn the_explanation_says_what_the_pipeline_does() {
         "unknown_tool",
         "invalid_arguments",
         "out_of_scope",
+        "forbidden",
         "approval_required",
     ] {
         assert!(seen.get(code).is_some_and(|&often| often > CALLS / 100), "{code}: {seen:?}");
