@@ -24,7 +24,7 @@ fn blocks(section: &str) -> Vec<(&str, &str)> {
 
 /// A text cut before every line that begins something; what comes before the first is empty or
 /// nobody's.
-fn cut<'a>(text: &'a str, begins: impl Fn(&str) -> bool) -> Vec<(&'a str, String)> {
+fn cut(text: &str, begins: impl Fn(&str) -> bool) -> Vec<(&str, String)> {
     let mut parts: Vec<(&str, String)> = Vec::new();
     for line in text.lines() {
         if begins(line) || parts.is_empty() {
