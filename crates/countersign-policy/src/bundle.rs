@@ -229,11 +229,11 @@ pub(crate) struct Slice {
     pub(crate) caller: EntityUid,
     pub(crate) action: EntityUid,
     pub(crate) resource: EntityUid,
-    /// The action and the groups it is in, if people wrote policies for this tool: no generated one
-    /// asks for a group, or for the time.
+    /// The action and the groups it is in, if a policy asks for a group: no generated one does.
     pub(crate) grouped: Option<Entity>,
-    /// Over the texts of those, if there are any.
-    written: Option<Digest>,
+    /// Over the texts of the policies that people wrote, if there are any: no generated one asks for
+    /// the time.
+    pub(crate) written: Option<Digest>,
 }
 
 /// The hand-written policies of one tool, and the files they are from.
@@ -283,7 +283,8 @@ impl Slice {
         let groups = text::groups(tool.effect).iter().map(|group| uid("Action", group));
         let groups = groups.collect::<Result<_, _>>()?;
         let texts: Vec<_> = rules.iter().map(|rule| rule.text.as_bytes()).collect();
-        let grouped = (!rules.is_empty()).then(|| Entity::new_no_attrs(action.clone(), groups));
+        let asked = rules.iter().any(|rule| rule.mentions_a_group());
+        let grouped = asked.then(|| Entity::new_no_attrs(action.clone(), groups));
         let slice = Self {
             policies_text,
             schema_text,
