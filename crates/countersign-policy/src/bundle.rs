@@ -156,6 +156,12 @@ impl Bundle {
         self.slices.get(tool)?.written
     }
 
+    /// The files with hand-written policies that bear on a tool.
+    pub fn files(&self, tool: &ToolName) -> impl Iterator<Item = &str> {
+        let files = self.slices.get(tool).map(|slice| &slice.files);
+        files.into_iter().flatten().map(String::as_str)
+    }
+
     /// Where a hand-written policy stands: the name of its file, and where in it.
     #[must_use]
     pub fn written(&self, id: &str) -> Option<(&str, Range<usize>)> {
@@ -234,6 +240,8 @@ pub(crate) struct Slice {
     /// Over the texts of the policies that people wrote, if there are any: no generated one asks for
     /// the time.
     pub(crate) written: Option<Digest>,
+    /// The files that those are in.
+    files: BTreeSet<String>,
 }
 
 /// The hand-written policies of one tool, and the files they are from.
@@ -259,9 +267,11 @@ impl Slice {
         let mut policies = parse(&tool.name, &generated).map_err(|error| vec![error])?;
         let mut policies_text = generated;
         let mut others = BTreeSet::new();
+        let mut named = BTreeSet::new();
         for rule in rules {
             let file = files.get(rule.file).map(|file| file.name).unwrap_or_default();
             policies_text.push_str(&format!("\n// {file}\n{}\n", rule.text));
+            named.insert(file.to_owned());
             others.extend(rule.mentioned.iter().cloned());
             policies
                 .add(rule.policy.clone())
@@ -297,6 +307,7 @@ impl Slice {
             resource: uid(TOOL, tool.name.as_str())?,
             grouped,
             written: (!rules.is_empty()).then(|| Digest::of("countersign/policies/1", &texts)),
+            files: named,
         };
         Ok((slice, result))
     }

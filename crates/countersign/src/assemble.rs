@@ -157,7 +157,7 @@ impl Ground {
             Some(before) => before.connectors.with(systems),
             None => Connectors::new(systems, clock.clone()),
         });
-        let owners = Owners::of(&loaded);
+        let owners = Owners::of(&loaded, &bundle);
         let since = clock.now();
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
