@@ -100,6 +100,11 @@ impl Rule {
         self.names.as_ref().is_none_or(|names| named.any(|name| names.contains(name)))
     }
 
+    /// Whether it names a group of actions anywhere.
+    pub(crate) fn mentions_a_group(&self) -> bool {
+        text::GROUPS.iter().any(|group| self.mentioned.contains(*group))
+    }
+
     pub(crate) fn span(&self) -> Range<usize> {
         self.start..self.start.saturating_add(self.text.len())
     }

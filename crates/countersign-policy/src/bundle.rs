@@ -156,6 +156,12 @@ impl Bundle {
         self.slices.get(tool)?.written
     }
 
+    /// The files with hand-written policies that bear on a tool.
+    pub fn files(&self, tool: &ToolName) -> impl Iterator<Item = &str> {
+        let files = self.slices.get(tool).map(|slice| &slice.files);
+        files.into_iter().flatten().map(String::as_str)
+    }
+
     /// Where a hand-written policy stands: the name of its file, and where in it.
     #[must_use]
     pub fn written(&self, id: &str) -> Option<(&str, Range<usize>)> {
@@ -229,11 +235,13 @@ pub(crate) struct Slice {
     pub(crate) caller: EntityUid,
     pub(crate) action: EntityUid,
     pub(crate) resource: EntityUid,
-    /// The action and the groups it is in, if people wrote policies for this tool: no generated one
-    /// asks for a group, or for the time.
+    /// The action and the groups it is in, if a policy asks for a group: no generated one does.
     pub(crate) grouped: Option<Entity>,
-    /// Over the texts of those, if there are any.
-    written: Option<Digest>,
+    /// Over the texts of the policies that people wrote, if there are any: no generated one asks for
+    /// the time.
+    pub(crate) written: Option<Digest>,
+    /// The files that those are in.
+    files: BTreeSet<String>,
 }
 
 /// The hand-written policies of one tool, and the files they are from.
@@ -259,9 +267,11 @@ impl Slice {
         let mut policies = parse(&tool.name, &generated).map_err(|error| vec![error])?;
         let mut policies_text = generated;
         let mut others = BTreeSet::new();
+        let mut named = BTreeSet::new();
         for rule in rules {
             let file = files.get(rule.file).map(|file| file.name).unwrap_or_default();
             policies_text.push_str(&format!("\n// {file}\n{}\n", rule.text));
+            named.insert(file.to_owned());
             others.extend(rule.mentioned.iter().cloned());
             policies
                 .add(rule.policy.clone())
@@ -283,7 +293,8 @@ impl Slice {
         let groups = text::groups(tool.effect).iter().map(|group| uid("Action", group));
         let groups = groups.collect::<Result<_, _>>()?;
         let texts: Vec<_> = rules.iter().map(|rule| rule.text.as_bytes()).collect();
-        let grouped = (!rules.is_empty()).then(|| Entity::new_no_attrs(action.clone(), groups));
+        let asked = rules.iter().any(|rule| rule.mentions_a_group());
+        let grouped = asked.then(|| Entity::new_no_attrs(action.clone(), groups));
         let slice = Self {
             policies_text,
             schema_text,
@@ -296,6 +307,7 @@ impl Slice {
             resource: uid(TOOL, tool.name.as_str())?,
             grouped,
             written: (!rules.is_empty()).then(|| Digest::of("countersign/policies/1", &texts)),
+            files: named,
         };
         Ok((slice, result))
     }

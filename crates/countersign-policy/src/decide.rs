@@ -100,7 +100,7 @@ impl Slice {
         let input = self.input.express(question.arguments)?;
         let clearance = RestrictedExpression::new_long(clearance.number().into());
         let members = [("clearance", clearance), ("input", input), ("scope", scope)];
-        let time = self.grouped.iter().flat_map(|_| time(question.now));
+        let time = self.written.iter().flat_map(|_| time(question.now));
         let members = members.into_iter().chain(time);
         Ok(Context::from_pairs(members.map(|(name, value)| (name.to_owned(), value)))?)
     }

@@ -178,6 +178,17 @@ pub fn load_deployment(file: &Path) -> (Option<Deployment>, Vec<Finding>) {
     (deployment.filter(|_| !any_error(&findings)), findings)
 }
 
+/// The posture's folder that a deployment file names, whatever else is wrong with it.
+#[must_use]
+pub fn posture_folder(file: &Path) -> Option<PathBuf> {
+    let text = read_text(file, FILE_BYTES_MAX).ok()?;
+    let mut decoder = Decoder::new(Arc::new(Source::new("", "", text)));
+    let node = decoder.read()?;
+    let mut fields = decoder.fields(Item { name: "the deployment", node: &node })?;
+    let folder = fields.optional("posture").and_then(|item| path(&mut decoder, item))?;
+    Some(file.parent()?.join(folder))
+}
+
 fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "the deployment", node: &node })?;

@@ -1,6 +1,6 @@
 //! What each kind of file may say, as JSON Schema for editors and as the reference for people.
 //!
-//! Both come from one definition (`kinds`), which takes its bounds and words from where the
+//! Both come from one definition (`kinds.rs`), which takes its bounds and words from where the
 //! decoder has them. That the decoder and the schemas agree otherwise is held by a test that drives
 //! both with the same files.
 

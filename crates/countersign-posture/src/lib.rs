@@ -27,6 +27,7 @@ mod tool;
 
 pub use deployment::{
     Algorithm, Deployment, Environment, Issuer, Reference, ReferenceError, Store, load_deployment,
+    posture_folder,
 };
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean};
 pub use gate::{Approvers, Gate};

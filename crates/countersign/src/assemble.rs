@@ -17,7 +17,7 @@ use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
     Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, link, load_deployment, load_policies,
-    load_posture,
+    load_posture, posture_folder,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
 use secrecy::ExposeSecret;
@@ -41,7 +41,13 @@ pub(crate) fn read(config: &Path) -> Found<Read> {
             .help("name the folder or the file, or write one with `countersign init`"));
     }
     let (deployment, mut findings) = load_deployment(config);
-    let Some(deployment) = deployment else { return Ok((None, findings)) };
+    let Some(deployment) = deployment else {
+        // Whoever mends the deployment wants to know what comes next.
+        if let Some(folder) = posture_folder(config) {
+            findings.extend(compile(&folder)?.1);
+        }
+        return Ok((None, findings));
+    };
     let (read, of_posture) = read_posture(&deployment)?;
     findings.extend(of_posture);
     Ok((read.map(|(loaded, bundle)| Read { deployment, loaded, bundle }), findings))
@@ -49,20 +55,27 @@ pub(crate) fn read(config: &Path) -> Found<Read> {
 
 /// The same for the posture alone.
 pub(crate) fn read_posture(deployment: &Deployment) -> Found<(Loaded, Bundle)> {
-    let folder = deployment.base.join(&deployment.posture);
-    let (loaded, mut findings) = load_posture(&folder);
-    let Some(mut loaded) = loaded else {
-        findings.extend(policies::mistakes(&load_policies(&folder)));
-        return Ok((None, findings));
-    };
+    let (compiled, mut findings) = compile(&deployment.base.join(&deployment.posture))?;
+    let Some((loaded, bundle)) = compiled else { return Ok((None, findings)) };
     let linked = link(deployment, &loaded);
     let broken = linked.iter().any(|f| f.severity() == countersign_posture::Severity::Error);
     findings.extend(linked);
+    let bundle = bundle.filter(|_| !broken);
+    Ok((bundle.map(|bundle| (loaded, bundle)), findings))
+}
+
+/// A posture, with its policies if they have no error either.
+fn compile(folder: &Path) -> Found<(Loaded, Option<Bundle>)> {
+    let (loaded, mut findings) = load_posture(folder);
+    let Some(mut loaded) = loaded else {
+        findings.extend(policies::mistakes(&load_policies(folder)));
+        return Ok((None, findings));
+    };
     let bundle = match policies::compile(&mut loaded)? {
-        Ok(bundle) if !broken => bundle,
-        compiled => {
-            findings.extend(compiled.err().into_iter().flatten());
-            return Ok((None, findings));
+        Ok(bundle) => Some(bundle),
+        Err(of_policies) => {
+            findings.extend(of_policies);
+            None
         }
     };
     Ok((Some((loaded, bundle)), findings))
@@ -144,7 +157,7 @@ impl Ground {
             Some(before) => before.connectors.with(systems),
             None => Connectors::new(systems, clock.clone()),
         });
-        let owners = Owners::of(&loaded);
+        let owners = Owners::of(&loaded, &bundle);
         let since = clock.now();
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),

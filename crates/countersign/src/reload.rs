@@ -6,6 +6,7 @@ use crate::render::{self, Failure};
 use crate::report::visible;
 use arc_swap::ArcSwap;
 use countersign_gateway::door::InForce;
+use countersign_policy::Bundle;
 use countersign_posture::{Environment, Finding, Loaded, Severity, bound::FILES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -129,12 +130,12 @@ fn prepare(ground: &Ground, before: &AtWork) -> Result<AtWork, String> {
 
 // ── whom to ask ─────────────────────────────────────────────────────────────────────────────────
 
-/// The teams behind each file, by the register of a posture: an agent's file is its owner's, a tool
-/// and a system are those teams' whose agents were granted them.
+/// The teams behind each file, by the register of a posture: an agent's file is its owner's; a tool, a
+/// system and what policies bear on it are those teams' whose agents were granted it.
 pub(crate) struct Owners(BTreeMap<String, BTreeSet<String>>);
 
 impl Owners {
-    pub(crate) fn of(loaded: &Loaded) -> Self {
+    pub(crate) fn of(loaded: &Loaded, bundle: &Bundle) -> Self {
         let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for entry in &loaded.register {
             let team = format!("{}, {}", entry.team, entry.contact);
@@ -144,6 +145,9 @@ impl Owners {
             for grant in grants.into_iter().flat_map(BTreeMap::values) {
                 owns(format!("tools/{}.yaml", grant.tool.name));
                 owns(format!("systems/{}.yaml", grant.tool.system));
+                for file in bundle.files(&grant.tool.name) {
+                    owns(file.to_owned());
+                }
             }
         }
         Self(owners)

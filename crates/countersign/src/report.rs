@@ -144,3 +144,15 @@ fn artifact(path: &str) -> Value {
         false => json!({ "uri": uri, "uriBaseId": "%SRCROOT%" }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_uri_is_relative_unless_its_path_is_absolute() {
+        let relative = json!({ "uri": "../a%20b/%C3%A9.yaml", "uriBaseId": "%SRCROOT%" });
+        assert_eq!(artifact("../a b/é.yaml"), relative);
+        assert_eq!(artifact("/a/b%.yaml"), json!({ "uri": "file:///a/b%25.yaml" }));
+    }
+}

@@ -326,6 +326,7 @@ fn a_policy_stands_beside_the_tools_that_its_scope_names_and_no_others() {
             let shown = bundle.policies(tool).unwrap().contains("// policies/a.cedar\n@id(\"p\")");
             assert_eq!(shown, bundle.written_digest(tool).is_some(), "{scope}");
             assert_eq!(shown, bundle.policy(tool, "p").is_some(), "{scope}");
+            assert_eq!(shown, bundle.files(tool).eq(["policies/a.cedar"]), "{scope}");
             shown
         };
         let found: Vec<&str> = names.iter().filter(there).map(ToolName::as_str).collect();

@@ -413,7 +413,7 @@ fn listed() -> Vec<Key> {
 fn identifier() -> Vec<Key> {
     let mut keys = vec![optional(
         "pattern",
-        "A regular expression of the linear-time kind that the whole text must match.",
+        "A regular expression of the linear-time kind that the whole text must match. `\\d` and `\\w` take ASCII only.",
         expression(),
     )];
     keys.extend(lengths(optional(

@@ -158,6 +158,18 @@ fn it_ends_with_0_without_errors_1_with_and_2_if_it_could_not_run() {
 }
 
 #[test]
+fn a_mistake_in_the_deployment_hides_none_in_the_posture() {
+    let dir = broken();
+    let path = dir.path().join("gw/countersign.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("development_issuer: true", "development_issuer: perhaps"))
+        .unwrap();
+    let json: Value = serde_json::from_str(&said(dir.path(), "json")).unwrap();
+    assert_eq!(json["findings"][0]["file"], "gw/countersign.yaml");
+    assert_eq!(json["summary"], json!({"errors": 6, "warnings": 1}));
+}
+
+#[test]
 fn files_are_named_as_the_current_directory_sees_them() {
     let dir = broken();
     let whole = dir.path().canonicalize().unwrap();

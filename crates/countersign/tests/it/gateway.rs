@@ -24,6 +24,13 @@ impl Company {
         company
     }
 
+    /// What `init` writes.
+    pub(crate) fn empty() -> Self {
+        let company = Self { dir: tempfile::tempdir().unwrap() };
+        company.says(&["init", "."]);
+        company
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }

@@ -13,6 +13,8 @@ mod explain;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod lints;

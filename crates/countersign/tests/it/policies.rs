@@ -145,6 +145,26 @@ fn mistakes_in_policies_are_findings_like_any_others() {
     assert_eq!(company.run(&["serve", "."]).status.code(), Some(1));
 }
 
+#[tokio::test]
+async fn a_broken_policy_is_not_put_in_force_and_the_finding_names_whom_to_ask() {
+    let company = Company::new();
+    let gateway = company.serve();
+    company.edit("posture/policies/refunds.cedar", |text| text.replace("amount_cents", "amount"));
+    gateway.signal("-HUP");
+    let said = gateway.says("a posture is refused");
+    for part in [
+        "1 errors: policies/refunds.cedar:6:8: error[policy-type]: attribute `input.amount`",
+        "the file's owner: customer-operations, custops-oncall@acme.example",
+    ] {
+        assert!(said.contains(part), "`{part}` is missing in: {said}");
+    }
+    assert!(!said.contains("dispatch"), "the planner has no such tool: {said}");
+    let token = gateway.token(COPILOT).await;
+    let large = json!({"invoice_id": "inv_500004", "amount_cents": 20_001, "note": "n"});
+    let answer = gateway.call(&token, "refund_invoice", large).await;
+    assert_eq!(answer["error"]["code"], "forbidden", "the old one goes on: {answer}");
+}
+
 #[test]
 fn a_changed_policy_is_another_posture_under_which_no_decision_stands() {
     let company = Company::new();
