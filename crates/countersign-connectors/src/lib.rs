@@ -1,69 +1,148 @@
-//! The connectors: the only code that reaches a production system, and it sees a [`Permit`] and
-//! nothing else.
+//! The connectors: the only code that reaches a production system, and it sees a [`Permit`] or an
+//! [`Inquiry`] and nothing else.
 //!
-//! So far there is one kind of system, a SQLite file, and one kind of call, a read. A tool that
-//! changes anything is a fault here even if the monitor let it through: the transaction, the
-//! post-condition and the bound on rows that an effect needs do not exist yet.
+//! So far every call is a read. A tool that changes anything is a fault here even if the monitor
+//! let it through: the transaction, the post-condition and the bound on rows that an effect needs
+//! do not exist yet.
 
+mod answers;
+mod leave;
 mod sqlite;
+mod turns;
 
 pub use sqlite::SqliteSystem;
 
-use countersign_core::call::Permit;
+use answers::Answers;
+use countersign_core::call::{Inquiry, Permit};
 use countersign_core::id::SystemName;
-use countersign_core::port::{Clock, Connector, Eventually, Report};
-use countersign_core::refusal::{SystemFault, SystemFaultKind};
+use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
+use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use leave::Leave;
+use serde_json::Value;
 use sqlite::Sqlite;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// A system as the deployment resolved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum System {
+    /// A SQLite file.
+    Sqlite(SqliteSystem),
+}
 
 /// Every system of the deployment, by its name in the posture.
 #[derive(Debug)]
 pub struct Connectors {
-    systems: BTreeMap<SystemName, Arc<Sqlite>>,
+    systems: BTreeMap<SystemName, Running>,
+    answers: Answers,
     clock: Arc<dyn Clock>,
 }
 
+/// A system at work.
+#[derive(Debug, Clone)]
+enum Running {
+    Sqlite(Arc<Sqlite>),
+}
+
+impl Running {
+    fn new(system: System, clock: &Arc<dyn Clock>) -> Self {
+        match system {
+            System::Sqlite(system) => {
+                Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
+            }
+        }
+    }
+
+    fn runs(&self, system: &System) -> bool {
+        match (self, system) {
+            (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
+        }
+    }
+
+    async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
+        match self {
+            Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
+        }
+    }
+
+    async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
+        match self {
+            Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
+        }
+    }
+}
+
 impl Connectors {
-    /// Takes the systems as the deployment resolved them. No file is opened before the first call
-    /// that needs it: a system that is away must not keep the others from starting.
+    /// Takes the systems as the deployment resolved them. None is reached before the first call that
+    /// needs it: a system that is away must not keep the others from starting.
     #[must_use]
-    pub fn new(systems: BTreeMap<SystemName, SqliteSystem>, clock: Arc<dyn Clock>) -> Self {
-        Self { systems: BTreeMap::new(), clock }.with(systems)
+    pub fn new(systems: BTreeMap<SystemName, System>, clock: Arc<dyn Clock>) -> Self {
+        Self { systems: BTreeMap::new(), answers: Answers::new(), clock }.with(systems)
     }
 
     /// The same connectors for other systems. One that is as it was keeps its connections, its turns
     /// and those who wait for one; one that has changed begins anew, while calls under way end on
     /// the old one, beside the new one's first.
     #[must_use]
-    pub fn with(&self, systems: BTreeMap<SystemName, SqliteSystem>) -> Self {
-        let kept = |name: &SystemName, system: &SqliteSystem| {
-            self.systems.get(name).filter(|running| running.system() == system).map(Arc::clone)
+    pub fn with(&self, systems: BTreeMap<SystemName, System>) -> Self {
+        let kept = |name: &SystemName, system: &System| {
+            self.systems.get(name).filter(|running| running.runs(system)).cloned()
         };
         let systems = systems
             .into_iter()
             .map(|(name, system)| {
                 let running = kept(&name, &system);
-                let new = || Arc::new(Sqlite::new(system, Arc::clone(&self.clock)));
-                (name, running.unwrap_or_else(new))
+                let running = running.unwrap_or_else(|| Running::new(system, &self.clock));
+                (name, running)
             })
             .collect();
-        Self { systems, clock: Arc::clone(&self.clock) }
+        Self { systems, answers: Answers::new(), clock: Arc::clone(&self.clock) }
+    }
+
+    fn system(&self, name: &SystemName) -> Result<&Running, SystemFault> {
+        let unknown = || {
+            let detail = format!("the deployment has no system `{name}`");
+            fault(SystemFaultKind::Unavailable, detail)
+        };
+        self.systems.get(name).ok_or_else(unknown)
+    }
+
+    async fn found(&self, inquiry: Inquiry) -> Result<Found, SystemFault> {
+        let question = answers::question(&inquiry);
+        let (now, held_ms) = (self.clock.now(), inquiry.look_up().cached_ms);
+        if held_ms.is_some()
+            && let Some(found) = self.answers.get(&question, now)
+        {
+            return Ok(found);
+        }
+        let system = self.system(&inquiry.look_up().system)?;
+        let Report { result, truncated, .. } = system.look_up(inquiry).await?;
+        let Value::Array(rows) = result else {
+            return Err(fault(SystemFaultKind::Failed, "the answer is no list of rows".to_owned()));
+        };
+        let found = Found { rows, truncated, cached: false };
+        if let Some(held_ms) = held_ms {
+            self.answers.put(&question, &found, now, held_ms);
+        }
+        Ok(found)
     }
 }
 
 impl Connector for Connectors {
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         Box::pin(async move {
-            let name = &permit.tool().system;
-            let Some(system) = self.systems.get(name) else {
-                return Err(sqlite::fault(
-                    SystemFaultKind::Unavailable,
-                    format!("the deployment has no system `{name}`"),
-                ));
-            };
-            Arc::clone(system).execute(permit).await
+            let system = self.system(&permit.tool().system)?;
+            system.execute(permit).await
         })
     }
+
+    fn look_up(&self, inquiry: Inquiry) -> Eventually<'_, Result<Found, SystemFault>> {
+        Box::pin(self.found(inquiry))
+    }
+}
+
+/// A fault of a call that changed nothing, because reads are all there is.
+pub(crate) fn fault(kind: SystemFaultKind, detail: String) -> SystemFault {
+    SystemFault { kind, applied: Applied::NotApplied, detail }
 }
 
 #[cfg(test)]
@@ -83,10 +162,9 @@ mod tests {
     #[test]
     fn only_a_system_that_is_as_it_was_keeps_its_connections() {
         let name = |name: &str| SystemName::new(name).unwrap();
-        let system = |path: &str, concurrency| SqliteSystem {
-            path: path.into(),
-            concurrency,
-            statement_log: None,
+        let system = |path: &str, concurrency| {
+            let path = path.into();
+            System::Sqlite(SqliteSystem { path, concurrency, statement_log: None })
         };
         let before = BTreeMap::from([
             (name("same"), system("a.db", 1)),
@@ -103,7 +181,8 @@ mod tests {
         let before = Connectors::new(before, Arc::new(Standing));
         let after = before.with(after);
         let kept = |name: &SystemName| {
-            before.systems.get(name).is_some_and(|was| Arc::ptr_eq(was, &after.systems[name]))
+            let Running::Sqlite(is) = &after.systems[name];
+            before.systems.get(name).is_some_and(|Running::Sqlite(was)| Arc::ptr_eq(was, is))
         };
         let kept: Vec<_> = after.systems.keys().map(|name| (name.as_str(), kept(name))).collect();
         assert_eq!(kept, [("moved", false), ("new", false), ("same", true), ("wider", false)]);

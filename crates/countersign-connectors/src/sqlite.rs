@@ -3,21 +3,19 @@
 mod query;
 mod reader;
 
-use countersign_core::call::Permit;
+use crate::fault;
+use crate::leave::Leave;
+use crate::turns::Turns;
 use countersign_core::port::{Clock, Report};
-use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
-use countersign_core::tool::{Effect, Plan};
+use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use reader::{FileIdentity, Reader};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::{task::spawn_blocking, time::timeout};
 
-/// Most calls that wait for one system; the next is told at once that it is busy.
-const WAITING_MAX: usize = 128;
 /// How long after its time a statement may take to notice that it is over, before the call goes on
 /// without it (a file system that hangs).
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,48 +38,30 @@ pub struct SqliteSystem {
 pub(crate) struct Sqlite {
     system: SqliteSystem,
     clock: Arc<dyn Clock>,
-    /// Room for calls, under way or waiting.
-    room: Arc<Semaphore>,
-    /// Leave to run a statement.
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// Connections without a call. `turns` bounds how many there are.
     idle: Mutex<Vec<Reader>>,
 }
 
 impl Sqlite {
     pub(crate) fn new(system: SqliteSystem, clock: Arc<dyn Clock>) -> Self {
-        let concurrency = usize::try_from(system.concurrency).unwrap_or(1);
-        let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS - WAITING_MAX);
-        Self {
-            system,
-            clock,
-            room: Arc::new(Semaphore::new(concurrency + WAITING_MAX)),
-            turns: Arc::new(Semaphore::new(concurrency)),
-            idle: Mutex::new(Vec::new()),
-        }
+        let turns = Turns::new(system.concurrency);
+        Self { system, clock, turns, idle: Mutex::new(Vec::new()) }
     }
 
     pub(crate) const fn system(&self) -> &SqliteSystem {
         &self.system
     }
 
-    /// Runs the permit's statement: waits for a turn at most as long as the statement may run, and
-    /// then lets it run that long. Dropping the future leaves the statement to end by itself; its
-    /// turn and its connection come back then.
-    pub(crate) async fn execute(self: Arc<Self>, permit: Permit) -> Result<Report, SystemFault> {
-        let tool = permit.tool();
-        if tool.effect != Effect::Read {
-            return Err(fault(
-                SystemFaultKind::Failed,
-                format!("only reads are executed, and `{}` is {}", tool.name, tool.effect.as_str()),
-            ));
-        }
-        let Plan::Sql(plan) = permit.plan();
-        let patience = Duration::from_millis(plan.timeout_ms.into());
-        let turn = self.turn(patience).await?;
+    /// Runs one statement: waits for a turn at most as long as the statement may run, and then lets
+    /// it run that long. Dropping the future leaves the statement to end by itself; its turn and
+    /// its connection come back then.
+    pub(crate) async fn run(self: Arc<Self>, leave: Leave) -> Result<Report, SystemFault> {
+        let patience = Duration::from_millis(leave.plan().timeout_ms.into());
+        let turn = self.turns.take(patience).await?;
         let running = spawn_blocking(move || {
             let _turn = turn; // Given back when the statement has ended, whoever still waits for it.
-            self.run(&permit)
+            self.run_blocking(&leave)
         });
         match timeout(patience + GRACE, running).await {
             Ok(Ok(outcome)) => outcome,
@@ -93,25 +73,10 @@ impl Sqlite {
         }
     }
 
-    async fn turn(
-        &self,
-        patience: Duration,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), SystemFault> {
-        let busy = |why: &str| fault(SystemFaultKind::Busy, why.to_owned());
-        let room = Arc::clone(&self.room)
-            .try_acquire_owned()
-            .map_err(|_full| busy("too many calls wait for the system"))?;
-        let turn = timeout(patience, Arc::clone(&self.turns).acquire_owned())
-            .await
-            .map_err(|_elapsed| busy("no statement ended in time for this one to begin"))?
-            .map_err(|_closed| busy("the system is shut down"))?;
-        Ok((room, turn))
-    }
-
     /// Blocking: for a thread that may wait.
-    fn run(&self, permit: &Permit) -> Result<Report, SystemFault> {
+    fn run_blocking(&self, leave: &Leave) -> Result<Report, SystemFault> {
         let mut reader = self.reader()?;
-        let report = query::run(&mut reader.connection, permit, &self.clock)?;
+        let report = query::run(&mut reader.connection, leave, &self.clock)?;
         // Only after a success: a connection that failed is not trusted again.
         self.idle().push(reader);
         Ok(report)
@@ -135,9 +100,4 @@ impl Sqlite {
         // A list of idle connections is whole at every moment, even if a thread died holding it.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A fault of a call that changed nothing, because reads are all there is.
-pub(crate) fn fault(kind: SystemFaultKind, detail: String) -> SystemFault {
-    SystemFault { kind, applied: Applied::NotApplied, detail }
 }

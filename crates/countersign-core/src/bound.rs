@@ -31,3 +31,5 @@ pub const SAFE_INTEGER_MAX: i64 = 9_007_199_254_740_991;
 pub const SESSION_IDLE_S: u64 = 30 * 60;
 /// A session ends this long after its first call, whatever happens, in seconds.
 pub const SESSION_ABSOLUTE_S: u64 = 12 * 60 * 60;
+/// Most identifiers that one rule asks a system about in one call.
+pub const LOOK_UP_VALUES_MAX: usize = 32;

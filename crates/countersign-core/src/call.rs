@@ -11,7 +11,8 @@
 //! lists what is known by then and, by omission, what is gone: the credential ends at [`Caller`],
 //! what the agent sent at [`Validated`]. A check returns evidence or a refusal, never a `bool`.
 //!
-//! Two airlocks: a connector acts only with a [`Permit`], which only [`Recorded`] yields, and a
+//! Two airlocks: a connector acts only with a [`Permit`], which only [`Recorded`] yields (and looks
+//! up only with an [`Inquiry`], which only [`Authorized`] yields), and a
 //! door answers only with an [`Answer`], which only this module makes.
 //!
 //! An identity cannot be made by hand:
@@ -80,7 +81,7 @@
 use crate::args::{Arguments, ArgumentsError};
 use crate::id::{CallId, Digest, TenantId, ToolName};
 use crate::port::{
-    Authenticator, Clock, Connector, Credential, Denial, Entropy, Journal, Pdp, Permission,
+    Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, Permission,
     Question, Receipt, Refused as Noted, Report,
 };
 use crate::posture::{Agent, Grant, Posture};
@@ -90,9 +91,10 @@ use crate::record::Kind;
 use crate::refusal::{
     Applied, AuthenticationFailure, Fault, Forbidden, Public, Refusal, SystemFault, SystemFaultKind,
 };
-use crate::scope::{self, ScopeEvidence};
+use crate::scope::{self, Asks, LookUp, ScopeEvidence, ScopeViolation, VALUE};
 use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
+pub use crate::trail::LookedUpBy;
 use crate::trail::{Shown, Trail, bounded, cut};
 use serde_json::{Map, Value, json};
 use std::{
@@ -148,7 +150,7 @@ impl Monitor {
         let validated = self.validate(metered)?; // with which arguments, exactly?
         let bound = self.bind(validated, trail)?; // within whose data?
         let authorized = self.authorize(bound, trail)?; // does policy permit it?
-        let looked_up = self.look_up(authorized); // do the systems say it is theirs?
+        let looked_up = self.look_up(authorized, trail).await?; // do the systems say it is theirs?
         let cleared = self.clear(looked_up)?; // has a person agreed, if one must?
         self.record(cleared, trail).await // is the intent durable?
     }
@@ -521,17 +523,113 @@ impl Monitor {
     }
 }
 
-/// What the systems themselves had to confirm, they have: so far no rule asks them.
+/// What the systems themselves had to confirm, they have.
 #[derive(Debug)]
 #[must_use]
 pub struct LookedUp {
     authorized: Authorized,
 }
 
-impl Monitor {
-    fn look_up(&self, call: Authorized) -> LookedUp {
-        LookedUp { authorized: call }
+/// Leave to ask one system one thing, once, by a statement of the posture's author that only
+/// reads. It is no permit: nothing but [`crate::port::Connector::look_up`] takes it.
+#[derive(Debug)]
+#[must_use]
+pub struct Inquiry {
+    tenant: TenantId,
+    look_up: Arc<LookUp>,
+    values: Map<String, Value>,
+}
+
+impl Inquiry {
+    /// Whose data it may touch.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
     }
+    /// The rule that asks, with the system, the statement and its bounds.
+    #[must_use]
+    pub fn look_up(&self) -> &LookUp {
+        &self.look_up
+    }
+    /// What is bound to the statement: a value for each parameter that is not left out.
+    #[must_use]
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+}
+
+impl Monitor {
+    async fn look_up(&self, call: Authorized, trail: &mut Trail) -> Result<LookedUp, Refusal> {
+        for look_up in &call.tool.look_ups {
+            self.confirm(&call, look_up, trail).await?;
+        }
+        Ok(LookedUp { authorized: call })
+    }
+
+    /// Every value at the rule's path is the caller's, as the system says now.
+    async fn confirm(
+        &self,
+        call: &Authorized,
+        look_up: &Arc<LookUp>,
+        trail: &mut Trail,
+    ) -> Result<(), Refusal> {
+        let path = look_up.path.to_string();
+        let foreign = |allowed| Refusal::OutOfScope(ScopeViolation { path: path.clone(), allowed });
+        // Nothing there is not "owned": an absent filter reads everybody's rows.
+        let values = look_up.identifiers(call.arguments.values());
+        let values = values.filter(|values| !values.is_empty()).ok_or_else(|| foreign(vec![]))?;
+        let asked = trail.looked_up(look_up);
+        match look_up.asks {
+            Asks::Owned => {
+                for value in values {
+                    let found = self.inquire(call, look_up, Some(value)).await?;
+                    trail.answered(asked, &found);
+                    if found.rows.is_empty() {
+                        return Err(foreign(vec![]));
+                    }
+                }
+            }
+            Asks::Allowed => {
+                let found = self.inquire(call, look_up, None).await?;
+                trail.answered(asked, &found);
+                let allowed = found.list().map_err(|why| unanswered(&why))?;
+                if !values.iter().all(|value| allowed.contains(value)) {
+                    let texts = allowed.into_iter().filter_map(Value::as_str);
+                    return Err(foreign(texts.map(str::to_owned).collect()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn inquire(
+        &self,
+        call: &Authorized,
+        look_up: &Arc<LookUp>,
+        value: Option<&Value>,
+    ) -> Result<Found, Refusal> {
+        let parameters = look_up.plan.parameters.iter().map(|parameter| parameter.name.as_str());
+        let value_of = |name: &str| match value {
+            Some(value) if name == VALUE => Some(value),
+            Some(_) | None => call.arguments.values().get(name),
+        };
+        let values = parameters.filter_map(|name| Some((name.to_owned(), value_of(name)?.clone())));
+        let inquiry = Inquiry {
+            tenant: call.principal.tenant.clone(),
+            look_up: Arc::clone(look_up),
+            values: values.collect(),
+        };
+        let found = caught(async { self.connector.look_up(inquiry).await }).await;
+        found.ok_or_else(|| unanswered("the connector panicked"))?.map_err(Refusal::LookUpFailed)
+    }
+}
+
+fn unanswered(why: &str) -> Refusal {
+    Refusal::LookUpFailed(SystemFault {
+        kind: SystemFaultKind::Failed,
+        applied: Applied::NotApplied,
+        detail: why.to_owned(),
+    })
 }
 
 /// Nobody need approve it.
@@ -614,22 +712,27 @@ pub enum Evidence {
     Bound(ScopeEvidence, Map<String, Value>),
     /// These policies permit it, at this clearance.
     Authorized(Vec<String>, Rung),
-    /// No rule asks a system, and none was asked.
-    LookedUp,
+    /// The systems confirmed these. They were asked.
+    LookedUp(Vec<LookedUpBy>),
     /// Nobody need approve it.
     Cleared,
 }
 
 impl Monitor {
     /// Takes a call through the stages of [`Monitor::call`] up to [`Cleared`], and no further:
-    /// nothing is counted, recorded or done. What comes of it is words; no stage leaves here.
-    pub fn explain(&self, proposed: Proposed) -> Explained {
+    /// nothing is counted, recorded or done, and no system is asked but by declared look-ups. What
+    /// comes of it is words; no stage leaves here.
+    pub async fn explain(&self, proposed: Proposed) -> Explained {
         let mut passed = Vec::new();
-        let refusal = self.rehearse(proposed, &mut passed).err();
+        let refusal = self.rehearse(proposed, &mut passed).await.err();
         Explained { passed, refusal }
     }
 
-    fn rehearse(&self, proposed: Proposed, passed: &mut Vec<Evidence>) -> Result<(), Refusal> {
+    async fn rehearse(
+        &self,
+        proposed: Proposed,
+        passed: &mut Vec<Evidence>,
+    ) -> Result<(), Refusal> {
         let mut trail = self.trail(&proposed);
         let call = self.authenticated(proposed, &mut trail)?;
         passed.push(Evidence::Authenticated(Arc::clone(&call.agent)));
@@ -642,9 +745,9 @@ impl Monitor {
         let call = self.bind(call, &mut trail)?;
         passed.push(Evidence::Bound(call.scope.clone(), call.arguments.values().clone()));
         let call = self.authorize(call, &mut trail)?;
-        passed.push(Evidence::Authorized(trail.policies, call.clearance));
-        let call = self.look_up(call);
-        passed.push(Evidence::LookedUp);
+        passed.push(Evidence::Authorized(std::mem::take(&mut trail.policies), call.clearance));
+        let call = self.look_up(call, &mut trail).await?;
+        passed.push(Evidence::LookedUp(trail.look_ups));
         self.clear(call).map(drop)?;
         passed.push(Evidence::Cleared);
         Ok(())
@@ -695,6 +798,7 @@ impl Permit {
 #[derive(Debug)]
 #[must_use]
 pub struct Executed {
+    principal: Arc<Principal>,
     tool: Arc<Tool>,
     report: Report,
 }
@@ -714,7 +818,7 @@ impl Monitor {
             })
         });
         match outcome {
-            Ok(report) => Ok(Executed { tool, report }),
+            Ok(report) => Ok(Executed { principal, tool, report }),
             // A read that failed changed nothing, whatever else is unknown.
             Err(fault) if tool.effect == Effect::Read => {
                 Err(Fault::System(SystemFault { applied: Applied::NotApplied, ..fault }))
@@ -734,7 +838,7 @@ async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// The system kept to the permit's bounds.
+/// The system kept to the permit's bounds, and every row is the caller's that has to be.
 #[derive(Debug)]
 #[must_use]
 pub struct Verified {
@@ -743,15 +847,19 @@ pub struct Verified {
 
 impl Monitor {
     fn verify(&self, call: Executed) -> Result<Verified, Fault> {
-        let Executed { tool, report } = call;
+        let Executed { principal, tool, report } = call;
         let rows_max = u64::from(tool.plan.bounds().rows_max);
-        let rows =
-            report.result.as_array().map(|rows| u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        let all = report.result.as_array();
+        let rows = all.map(|rows| u64::try_from(rows.len()).unwrap_or(u64::MAX));
         if rows != Some(report.rows) || report.rows > rows_max {
             return Err(Fault::Withheld(format!(
                 "the connector reported {} rows, sent {rows:?}, and may send {rows_max}",
                 report.rows
             )));
+        }
+        let all = all.map(Vec::as_slice).unwrap_or_default();
+        if let Some(rule) = tool.result.iter().find(|rule| !rule.holds(&principal, all)) {
+            return Err(Fault::ForeignRows(rule.column.clone()));
         }
         Ok(Verified { report })
     }
@@ -908,6 +1016,10 @@ impl Monitor {
             .with("code", fault.code())
             .with("applied", fault.applied().as_str())
             .body("detail", cut(fault.detail()));
+        let entry = match fault.alert() {
+            Some(alert) => entry.with("alert", alert),
+            None => entry,
+        };
         let fault = match self.journal.append(entry).await {
             Ok(_receipt) => fault,
             Err(error) => Fault::JournalUnavailable(error.0),

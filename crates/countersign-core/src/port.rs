@@ -3,7 +3,7 @@
 //! Each says what holds on return, what may run concurrently and who retries (nobody does, unless
 //! it says so). The monitor re-checks what it can of what a port returns.
 
-use crate::call::Permit;
+use crate::call::{Inquiry, Permit};
 use crate::id::{AgentId, Digest, Timestamp, ToolName};
 use crate::principal::Principal;
 use crate::quota::{Counter, LimitReached, Reservation};
@@ -175,6 +175,43 @@ pub trait Connector: Send + Sync + Debug {
     /// # Errors
     /// [`SystemFault`], with what is known of the effect. Nothing is retried.
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>>;
+
+    /// Answers an inquiry: a statement that only reads, which the system itself must be told so
+    /// where it can be. An answer may come from before, if the inquiry says for how long.
+    ///
+    /// # Errors
+    /// [`SystemFault`]; the call is then refused. Nothing is retried.
+    fn look_up(&self, inquiry: Inquiry) -> Eventually<'_, Result<Found, SystemFault>>;
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Objects, one for each row.
+    pub rows: Vec<Value>,
+    /// Whether there were more than the bounds admit.
+    pub truncated: bool,
+    /// Whether the answer is one from before.
+    pub cached: bool,
+}
+
+impl Found {
+    /// The rows as a list of values.
+    ///
+    /// # Errors
+    /// A sentence for the journal: a list that was cut, or rows of other than one column.
+    pub(crate) fn list(&self) -> Result<Vec<&Value>, String> {
+        if self.truncated {
+            return Err("the list of what is allowed is longer than its bounds".to_owned());
+        }
+        let list = self.rows.iter().map(only_column).collect::<Option<Vec<_>>>();
+        list.ok_or_else(|| "the list of what is allowed has other than one column".to_owned())
+    }
+}
+
+fn only_column(row: &Value) -> Option<&Value> {
+    let mut members = row.as_object()?.values();
+    members.next().filter(|_| members.next().is_none())
 }
 
 /// What a connector brought back.

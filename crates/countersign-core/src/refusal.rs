@@ -26,6 +26,8 @@ pub enum Refusal {
     Forbidden(Forbidden),
     /// Policy could not be evaluated: never a permission.
     Undecided(String),
+    /// A system that had to confirm an argument did not answer.
+    LookUpFailed(SystemFault),
     /// A person must agree first.
     ApprovalRequired(Rung),
     /// The intent could not be made durable.
@@ -61,6 +63,8 @@ pub enum Fault {
     System(SystemFault),
     /// The system answered with what may not be shown.
     Withheld(String),
+    /// The system answered with rows that do not carry the caller's own in this column.
+    ForeignRows(String),
     /// The outcome could not be made durable, so the result is withheld.
     JournalUnavailable(String),
 }
@@ -151,6 +155,7 @@ impl Refusal {
             Self::OutOfScope(_) => "out_of_scope",
             Self::Forbidden(_) => "forbidden",
             Self::Undecided(_) => "undecided",
+            Self::LookUpFailed(_) => "lookup_failed",
             Self::ApprovalRequired(_) => "approval_required",
             Self::JournalUnavailable(_) => "journal_unavailable",
         }
@@ -190,6 +195,11 @@ impl Refusal {
                 code,
                 "Policy could not be evaluated for this call, so it is refused.",
                 "Do not repeat it; tell the person you work for that the gateway's policy needs attention.",
+            ),
+            Self::LookUpFailed(_) => Public::new(
+                code,
+                "A system that has to confirm whose this is did not answer. Nothing was done.",
+                "Go on without it, or try again later.",
             ),
             Self::ApprovalRequired(rung) => Public::new(
                 code,
@@ -232,6 +242,7 @@ impl Refusal {
                 format!("forbidden by {}", policies.join(", "))
             }
             Self::Undecided(policy) => format!("could not be evaluated: {policy}"),
+            Self::LookUpFailed(fault) => fault.detail.clone(),
             Self::ApprovalRequired(rung) => {
                 format!("rung {}: no gate is configured", rung.number())
             }
@@ -280,7 +291,7 @@ impl Fault {
                 SystemFaultKind::Failed => "system_failed",
                 SystemFaultKind::Busy => "system_busy",
             },
-            Self::Withheld(_) => "withheld",
+            Self::Withheld(_) | Self::ForeignRows(_) => "withheld",
             Self::JournalUnavailable(_) => "journal_unavailable",
         }
     }
@@ -290,7 +301,7 @@ impl Fault {
     pub const fn applied(&self) -> Applied {
         match self {
             Self::System(fault) => fault.applied,
-            Self::Withheld(_) => Applied::Applied,
+            Self::Withheld(_) | Self::ForeignRows(_) => Applied::Applied,
             Self::JournalUnavailable(_) => Applied::Unknown,
         }
     }
@@ -325,7 +336,7 @@ impl Fault {
                 };
                 Public::new(code, message, next)
             }
-            Self::Withheld(_) => Public::new(
+            Self::Withheld(_) | Self::ForeignRows(_) => Public::new(
                 code,
                 "The result may not be shown.",
                 "Do not repeat it; go on without it, or ask for less.",
@@ -344,6 +355,16 @@ impl Fault {
         match self {
             Self::System(fault) => &fault.detail,
             Self::Withheld(why) | Self::JournalUnavailable(why) => why,
+            Self::ForeignRows(column) => column,
+        }
+    }
+
+    /// What people should be told of at once, as records write it.
+    #[must_use]
+    pub const fn alert(&self) -> Option<&'static str> {
+        match self {
+            Self::ForeignRows(_) => Some("foreign_rows"),
+            Self::System(_) | Self::Withheld(_) | Self::JournalUnavailable(_) => None,
         }
     }
 }

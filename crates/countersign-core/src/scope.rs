@@ -1,7 +1,9 @@
 //! Scope: which argument must lie within what the token says of the caller.
 
-use crate::bound::ISSUES_SHOWN_MAX;
+use crate::bound::{ISSUES_SHOWN_MAX, LOOK_UP_VALUES_MAX};
+use crate::id::SystemName;
 use crate::principal::{CallerRef, Principal};
+use crate::tool::SqlPlan;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +34,85 @@ pub enum ScopeRule {
         /// Its value.
         caller: CallerRef,
     },
+}
+
+/// One rule of a tool's `scope:` that a system has to answer: for an identifier that carries no
+/// tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookUp {
+    /// Where in the arguments.
+    pub path: ArgumentPath,
+    /// What is asked.
+    pub asks: Asks,
+    /// Which system.
+    pub system: SystemName,
+    /// The statement, with its time and bounds. [`VALUE`] stands for the identifier.
+    pub plan: SqlPlan,
+    /// How long an answer holds, in milliseconds; without it every call asks.
+    pub cached_ms: Option<u32>,
+}
+
+impl LookUp {
+    /// The texts and numbers at the path, each once. `None` if a step leads nowhere, to something
+    /// else, or to more of them than are asked about in one call.
+    pub(crate) fn identifiers<'a>(
+        &self,
+        arguments: &'a Map<String, Value>,
+    ) -> Option<Vec<&'a Value>> {
+        let mut distinct = Vec::new();
+        for value in self.path.values(arguments)? {
+            if !(value.is_string() || value.is_i64()) {
+                return None;
+            }
+            if !distinct.contains(&value) {
+                distinct.push(value);
+            }
+        }
+        (distinct.len() <= LOOK_UP_VALUES_MAX).then_some(distinct)
+    }
+}
+
+/// What a [`LookUp`] asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// For each value at the path: whether a row comes back.
+    Owned,
+    /// Once: the list that every value at the path must be in, the first column of the rows.
+    Allowed,
+}
+
+impl Asks {
+    /// As the posture writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owned => "owned",
+            Self::Allowed => "allowed",
+        }
+    }
+}
+
+/// The parameter of an [`Asks::Owned`] statement that stands for the value at the path.
+pub const VALUE: &str = "value";
+
+/// One rule of a tool's `result:`: every row carries the caller's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultRule {
+    /// The member of each row.
+    pub column: String,
+    /// Whose value it must hold: one of these.
+    pub caller: CallerRef,
+}
+
+impl ResultRule {
+    /// Whether every row is an object that carries one of the caller's values. No row is none
+    /// of somebody else's.
+    pub(crate) fn holds(&self, principal: &Principal, rows: &[Value]) -> bool {
+        let own = principal.values(&self.caller);
+        rows.iter().all(|row| {
+            row.get(&self.column).and_then(Value::as_str).is_some_and(|value| own.contains(value))
+        })
+    }
 }
 
 /// Where in the arguments: `account_id`, `parcel.account_id`, `parcels[].account_id`, `ids[]`.
@@ -72,6 +153,11 @@ impl ArgumentPath {
 
     /// Every text at this path, or `None` if a step leads nowhere or to something that is no text.
     fn texts<'a>(&self, arguments: &'a Map<String, Value>) -> Option<Vec<&'a str>> {
+        self.values(arguments)?.into_iter().map(Value::as_str).collect()
+    }
+
+    /// Everything at this path, or `None` if a step leads nowhere.
+    pub(crate) fn values<'a>(&self, arguments: &'a Map<String, Value>) -> Option<Vec<&'a Value>> {
         let (first, rest) = self.0.split_first()?;
         let Step::Member(first) = first else { return None };
         let mut at = vec![arguments.get(first)?];
@@ -85,7 +171,7 @@ impl ArgumentPath {
             }
             at = next;
         }
-        at.into_iter().map(Value::as_str).collect()
+        Some(at)
     }
 }
 

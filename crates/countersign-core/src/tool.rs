@@ -2,7 +2,7 @@
 
 use crate::id::{SystemName, ToolName};
 use crate::quota::Limits;
-use crate::scope::ScopeRule;
+use crate::scope::{LookUp, ResultRule, ScopeRule};
 use serde_json::{Map, Value};
 use std::{fmt, sync::Arc};
 
@@ -19,6 +19,10 @@ pub struct Tool {
     pub schema: Arc<dyn InputSchema>,
     /// What binds the arguments to the caller.
     pub scope: Vec<ScopeRule>,
+    /// What a system has to confirm of the arguments first.
+    pub look_ups: Vec<Arc<LookUp>>,
+    /// What every row that comes back must carry.
+    pub result: Vec<ResultRule>,
     /// What a call changes; the rung follows from it.
     pub effect: Effect,
     /// The system it reaches.
@@ -131,12 +135,21 @@ impl Plan {
 pub struct SqlPlan {
     /// The statement, with `:name` placeholders.
     pub statement: String,
-    /// The names in it, without the colon, each once, in order of first use.
-    pub parameters: Vec<String>,
+    /// What is bound to it, each once, in order of first use.
+    pub parameters: Vec<Parameter>,
     /// How long it may run, in milliseconds.
     pub timeout_ms: u32,
     /// What may come back.
     pub bounds: ResultBounds,
+}
+
+/// A value that a statement is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// The argument's name, which is the placeholder's without the colon.
+    pub name: String,
+    /// Whether the agent may leave it out; it is then null.
+    pub optional: bool,
 }
 
 /// The most that may come back from a system.

@@ -3,14 +3,15 @@
 use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
 use crate::call::Door;
 use crate::id::{CallId, Digest, Timestamp};
-use crate::port::Receipt;
+use crate::port::{Found, Receipt};
 use crate::posture::Agent;
 use crate::principal::Principal;
 use crate::quota::Charge;
 use crate::record::{Entry, Kind};
 use crate::refusal::Refusal;
+use crate::scope::LookUp;
 use crate::tool::Tool;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What is known of a call so far, for its records. It carries no authority: no stage is made
@@ -28,8 +29,20 @@ pub(crate) struct Trail {
     pub(crate) arguments: Vec<u8>,
     pub(crate) charges: Vec<Charge>,
     pub(crate) policies: Vec<String>,
+    pub(crate) look_ups: Vec<LookedUpBy>,
     pub(crate) intent: Option<Receipt>,
     pub(crate) shown: Option<Shown>,
+}
+
+/// One rule that asked a system, for the call's records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookedUpBy {
+    /// The rule.
+    pub rule: Arc<LookUp>,
+    /// How many answers the system gave.
+    pub asked: u32,
+    /// How many were known from before.
+    pub cached: u32,
 }
 
 /// What came of the result.
@@ -54,8 +67,22 @@ impl Trail {
             arguments: Vec::new(),
             charges: Vec::new(),
             policies: Vec::new(),
+            look_ups: Vec::new(),
             intent: None,
             shown: None,
+        }
+    }
+
+    /// A rule is about to ask; its place among those of the call.
+    pub(crate) fn looked_up(&mut self, rule: &Arc<LookUp>) -> usize {
+        self.look_ups.push(LookedUpBy { rule: Arc::clone(rule), asked: 0, cached: 0 });
+        self.look_ups.len().saturating_sub(1)
+    }
+
+    pub(crate) fn answered(&mut self, at: usize, found: &Found) {
+        if let Some(LookedUpBy { asked, cached, .. }) = self.look_ups.get_mut(at) {
+            let counted = if found.cached { cached } else { asked };
+            *counted = counted.saturating_add(1);
         }
     }
 
@@ -79,6 +106,9 @@ impl Trail {
         }
         if !self.policies.is_empty() {
             entry = entry.with("policies", self.policies.clone());
+        }
+        if !self.look_ups.is_empty() {
+            entry = entry.with("look_ups", self.look_ups.iter().map(written).collect::<Vec<_>>());
         }
         if let Some(principal) = &self.principal {
             entry = entry
@@ -127,6 +157,16 @@ impl Trail {
             ],
         )
     }
+}
+
+fn written(LookedUpBy { rule, asked, cached }: &LookedUpBy) -> Value {
+    json!({
+        "path": rule.path.to_string(),
+        "asks": rule.asks.as_str(),
+        "system": rule.system.as_str(),
+        "asked": asked,
+        "cached": cached,
+    })
 }
 
 /// What a record says of a person, as a body that can be erased.

@@ -48,6 +48,8 @@ pub(crate) fn tool(name: &str, effect: Effect, input: Value, scope: Vec<ScopeRul
         input,
         schema: Arc::new(Anything),
         scope,
+        look_ups: Vec::new(),
+        result: Vec::new(),
         effect,
         system: SystemName::new("db").unwrap(),
         plan: Plan::Sql(SqlPlan {

@@ -16,7 +16,7 @@ use countersign_core::id::{SystemName, ToolName};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::ScopeRule;
-use countersign_core::tool::{Effect, InputSchema, Plan, ResultBounds, SqlPlan, Tool};
+use countersign_core::tool::{Effect, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool};
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -42,6 +42,17 @@ pub(crate) struct Call {
     pub(crate) statement: Option<Spanned<String>>,
     pub(crate) parameters: Vec<String>,
     pub(crate) rows: Option<u32>,
+}
+
+impl ToolFile {
+    /// The placeholders as what is bound to them.
+    fn parameters(&self, names: &[String]) -> Vec<Parameter> {
+        let optional = |name| self.arguments.get(name).is_some_and(|argument| argument.optional);
+        names
+            .iter()
+            .map(|name| Parameter { name: name.clone(), optional: optional(name) })
+            .collect()
+    }
 }
 
 pub(crate) const EFFECTS: [(&str, Effect); 4] = [
@@ -288,11 +299,13 @@ pub(crate) fn compile(file: &ToolFile, system: &SystemSpec) -> Option<Tool> {
         input,
         schema,
         scope,
+        look_ups: Vec::new(),
+        result: Vec::new(),
         effect: file.effect?,
         system: system.name.clone(),
         plan: Plan::Sql(SqlPlan {
             statement: file.call.statement.as_ref()?.value.clone(),
-            parameters: file.call.parameters.clone(),
+            parameters: file.parameters(&file.call.parameters),
             timeout_ms: system.timeout_ms,
             bounds: ResultBounds { rows_max, bytes_max: system.bounds.bytes_max },
         }),

@@ -4,7 +4,7 @@ use crate::machine::{self, SystemClock, SystemEntropy};
 use crate::policies;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
-use countersign_connectors::{Connectors, SqliteSystem};
+use countersign_connectors::{Connectors, SqliteSystem, System};
 use countersign_core::call::Monitor;
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
@@ -231,10 +231,10 @@ fn algorithm(written: countersign_posture::Algorithm) -> Algorithm {
 }
 
 /// The posture's systems, with their references resolved.
-fn systems(
+pub(crate) fn systems(
     deployment: &Deployment,
     loaded: &Loaded,
-) -> Result<BTreeMap<SystemName, SqliteSystem>, Failure> {
+) -> Result<BTreeMap<SystemName, System>, Failure> {
     let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
     if let Some(logs) = &logs {
         machine::private_folder(logs).doing(logs.display())?;
@@ -251,11 +251,11 @@ fn systems(
         let path = reference
             .resolve(&deployment.base, &machine::env)
             .doing(format!("the reference `{database}` of system `{name}`"))?;
-        let system = SqliteSystem {
+        let system = System::Sqlite(SqliteSystem {
             path: deployment.base.join(path.expose_secret()),
             concurrency: spec.concurrency,
             statement_log: logs.as_ref().map(|logs| logs.join(format!("{name}.log"))),
-        };
+        });
         systems.insert(name.clone(), system);
     }
     Ok(systems)

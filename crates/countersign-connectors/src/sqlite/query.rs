@@ -1,11 +1,11 @@
 //! One statement: compiled, checked, bound, run and read back within its bounds.
 
-use super::fault;
+use crate::fault;
+use crate::leave::Leave;
 use countersign_core::bound::SAFE_INTEGER_MAX;
-use countersign_core::call::Permit;
 use countersign_core::port::{Clock, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
-use countersign_core::tool::{Plan, ResultBounds, Tool};
+use countersign_core::tool::ResultBounds;
 use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, Rows, Statement};
 use serde_json::{Map, Number, Value};
@@ -14,17 +14,17 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 /// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
 const STEPS_PER_LOOK: i32 = 1_000;
 
-/// Runs the permit's statement on `connection`, for at most the plan's time from now.
+/// Runs the statement that `leave` is for on `connection`, for at most the plan's time from now.
 ///
 /// Values become JSON as follows. NULL is null. An integer is a number, or a text beyond
 /// ±(2^53 − 1), where readers of JSON round it. A real is a number. A text is a text, with U+FFFD
 /// for what is not UTF-8. A BLOB and an infinity are faults: the statement has to encode them.
 pub(super) fn run(
     connection: &mut Connection,
-    permit: &Permit,
+    leave: &Leave,
     clock: &Arc<dyn Clock>,
 ) -> Result<Report, SystemFault> {
-    let Plan::Sql(plan) = permit.plan();
+    let plan = leave.plan();
     let micros_max = u64::from(plan.timeout_ms).saturating_mul(1_000);
     let (begun, now) = (clock.now(), Arc::clone(clock));
     connection
@@ -34,7 +34,7 @@ pub(super) fn run(
     let mut statement =
         connection.prepare_cached(&plan.statement).map_err(|error| failure(&error))?;
     let columns = columns(&statement)?;
-    bind(&mut statement, permit)?;
+    bind(&mut statement, leave)?;
     collect(statement.raw_query(), &columns, plan.bounds)
 }
 
@@ -57,15 +57,18 @@ fn columns(statement: &Statement<'_>) -> Result<Vec<String>, SystemFault> {
 }
 
 /// Binds every placeholder. What the agent sent goes this way and no other.
-fn bind(statement: &mut Statement<'_>, permit: &Permit) -> Result<(), SystemFault> {
+fn bind(statement: &mut Statement<'_>, leave: &Leave) -> Result<(), SystemFault> {
+    let may_be_absent = |name: &str| {
+        leave.plan().parameters.iter().any(|known| known.name == name && known.optional)
+    };
     for index in 1..=statement.parameter_count() {
         let name = statement.parameter_name(index).and_then(|name| name.strip_prefix(':'));
         let Some(name) = name else {
             return Err(failed(format!("placeholder {index} has no `:name`")));
         };
-        let value = match permit.arguments().get(name) {
+        let value = match leave.values().get(name) {
             Some(value) => bound(value),
-            None if may_be_absent(permit.tool(), name) => Bound::Null,
+            None if may_be_absent(name) => Bound::Null,
             None => return Err(failed(format!("there is no argument for placeholder `:{name}`"))),
         };
         statement
@@ -73,13 +76,6 @@ fn bind(statement: &mut Statement<'_>, permit: &Permit) -> Result<(), SystemFaul
             .map_err(|error| failure(&error))?;
     }
     Ok(())
-}
-
-/// Whether the tool declares the argument and does not require it.
-fn may_be_absent(tool: &Tool, name: &str) -> bool {
-    let declared = tool.input.get("properties").and_then(|all| all.get(name)).is_some();
-    let required = tool.input.get("required").and_then(Value::as_array);
-    declared && !required.is_some_and(|all| all.iter().any(|required| required == name))
 }
 
 /// An argument as SQLite takes it: arrays and objects as JSON text, for `json_each`.

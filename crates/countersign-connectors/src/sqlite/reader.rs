@@ -3,7 +3,8 @@
 //! Every wall here would do alone: the file is opened read-only, the engine is told to refuse
 //! writes, and the authorizer admits nothing but reading.
 
-use super::{SqliteSystem, fault, query};
+use super::{SqliteSystem, query};
+use crate::fault;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};

@@ -1,6 +1,6 @@
 //! A monitor that permits everything, before the real connectors and a real SQLite file.
 
-use countersign_connectors::{Connectors, SqliteSystem};
+use countersign_connectors::{Connectors, SqliteSystem, System};
 use countersign_core::call::{Answer, Door, Monitor, Proposed};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
@@ -14,7 +14,9 @@ use countersign_core::principal::Principal;
 use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{AuthenticationFailure, Fault, SystemFault};
-use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool};
+use countersign_core::tool::{
+    Effect, InputSchema, Issue, Parameter, Plan, ResultBounds, Rung, SqlPlan, Tool,
+};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::{
@@ -102,6 +104,19 @@ pub(crate) struct Ask {
     pub(crate) bytes_max: u32,
 }
 
+impl Ask {
+    /// What the input declares.
+    fn parameters(&self) -> Vec<Parameter> {
+        let required = |name: &String| {
+            self.input["required"].as_array().is_some_and(|all| all.iter().any(|r| r == name))
+        };
+        let declared = self.input["properties"].as_object().into_iter().flatten();
+        declared
+            .map(|(name, _)| Parameter { name: name.clone(), optional: !required(name) })
+            .collect()
+    }
+}
+
 pub(crate) fn ask(statement: &str) -> Ask {
     Ask {
         statement: statement.to_owned(),
@@ -132,7 +147,7 @@ impl Bench {
         let path = directory.path().join("db.sqlite");
         make(&path, script);
         let statement_log = Some(directory.path().join("db.log"));
-        let system = SqliteSystem { path, concurrency, statement_log };
+        let system = System::Sqlite(SqliteSystem { path, concurrency, statement_log });
         let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
         let clock = Arc::new(Ticking(AtomicI64::new(0)));
         let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
@@ -192,11 +207,13 @@ impl Bench {
             input: ask.input.as_object().unwrap().clone(),
             schema: Arc::new(World),
             scope: Vec::new(),
+            look_ups: Vec::new(),
+            result: Vec::new(),
             effect: Effect::Read,
             system: SystemName::new(ask.system).unwrap(),
             plan: Plan::Sql(SqlPlan {
                 statement: ask.statement.clone(),
-                parameters: Vec::new(),
+                parameters: ask.parameters(),
                 timeout_ms: ask.timeout_ms,
                 bounds,
             }),

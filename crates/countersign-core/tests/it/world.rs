@@ -1,11 +1,11 @@
 //! A monitor whose ports are in memory, write down what they were asked, and fail on demand.
 
-use countersign_core::call::{Answer, Caller, Door, Explained, Monitor, Permit, Proposed};
+use countersign_core::call::{Answer, Caller, Door, Explained, Inquiry, Monitor, Permit, Proposed};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
 use countersign_core::port::{
-    Authenticator, Clock, Connector, Credential, Denial, Entropy, Eventually, Journal, Pdp,
+    Authenticator, Clock, Connector, Credential, Denial, Entropy, Eventually, Found, Journal, Pdp,
     Permission, Question, Receipt, Refused, Report, Unrecorded,
 };
 use countersign_core::posture::{Agent, Grant, Posture};
@@ -13,8 +13,10 @@ use countersign_core::principal::{CallerRef, Principal};
 use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{Applied, AuthenticationFailure, SystemFault, SystemFaultKind};
-use countersign_core::scope::{ArgumentPath, ScopeRule};
-use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool};
+use countersign_core::scope::{ArgumentPath, Asks, LookUp, ResultRule, ScopeRule};
+use countersign_core::tool::{
+    Effect, InputSchema, Issue, Parameter, Plan, ResultBounds, Rung, SqlPlan, Tool,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -40,6 +42,9 @@ pub(crate) struct Behaviour {
     pub(crate) intent_fails: bool,
     pub(crate) outcome_fails: bool,
     pub(crate) connector: Acts,
+    pub(crate) look_ups: Vec<LookUp>,
+    pub(crate) found: Result<Vec<Value>, &'static str>,
+    pub(crate) result: Vec<ResultRule>,
     pub(crate) now_s: i64,
 }
 
@@ -61,6 +66,9 @@ impl Default for Behaviour {
             intent_fails: false,
             outcome_fails: false,
             connector: Acts::Answers,
+            look_ups: Vec::new(),
+            found: Ok(Vec::new()),
+            result: Vec::new(),
             now_s: 1_000,
         }
     }
@@ -96,7 +104,7 @@ impl World {
 
     pub(crate) fn monitor(&self, effect: Effect) -> Monitor {
         Monitor {
-            posture: Arc::new(posture(effect)),
+            posture: Arc::new(posture(effect, self.behaviour())),
             authenticator: Arc::new(self.clone()),
             pdp: Arc::new(self.clone()),
             journal: Arc::new(self.clone()),
@@ -115,7 +123,7 @@ impl World {
     pub(crate) fn explain(&self, tool: &str, arguments: Value) -> Explained {
         let monitor = self.monitor(Effect::Read);
         let caller = self.caller(&monitor);
-        monitor.explain(Proposed { caller, tool: tool.into(), arguments })
+        now(monitor.explain(Proposed { caller, tool: tool.into(), arguments }))
     }
 
     pub(crate) fn call_with(&self, effect: Effect, tool: &str, arguments: Value) -> Answer {
@@ -138,7 +146,8 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn posture(effect: Effect) -> Posture {
+fn posture(effect: Effect, Behaviour { look_ups, result, .. }: Behaviour) -> Posture {
+    let look_ups = look_ups.into_iter().map(Arc::new).collect();
     let tool = Arc::new(Tool {
         name: ToolName::new("get_usage").unwrap(),
         description: "Usage.".into(),
@@ -154,6 +163,8 @@ fn posture(effect: Effect) -> Posture {
             },
             ScopeRule::Bind { name: "tenant".into(), caller: CallerRef::Tenant },
         ],
+        look_ups,
+        result,
         effect,
         system: SystemName::new("db").unwrap(),
         plan: Plan::Sql(SqlPlan {
@@ -282,6 +293,37 @@ impl Connector for World {
                 }),
             }
         })
+    }
+
+    fn look_up(&self, inquiry: Inquiry) -> Eventually<'_, Result<Found, SystemFault>> {
+        self.saw(format!("look up {}", Value::Object(inquiry.values().clone())));
+        let Behaviour { found, connector, .. } = self.behaviour();
+        Box::pin(async move {
+            assert_ne!(connector, Acts::Panics, "a defect in a connector");
+            let found = found.map(|rows| Found { rows, truncated: false, cached: false });
+            found.map_err(|why| SystemFault {
+                kind: SystemFaultKind::Unavailable,
+                applied: Applied::NotApplied,
+                detail: why.to_owned(),
+            })
+        })
+    }
+}
+
+/// A rule that asks a system about `path`, with `:tenant` and `parameter` in its statement.
+pub(crate) fn look_up(asks: Asks, path: &str, name: &str) -> LookUp {
+    let parameter = |name: &str| Parameter { name: name.into(), optional: false };
+    LookUp {
+        path: ArgumentPath::parse(path).unwrap(),
+        asks,
+        system: SystemName::new("register").unwrap(),
+        plan: SqlPlan {
+            statement: "select 1".into(),
+            parameters: vec![parameter("tenant"), parameter(name)],
+            timeout_ms: 1_000,
+            bounds: ResultBounds { rows_max: 1, bytes_max: 1_000 },
+        },
+        cached_ms: None,
     }
 }
 

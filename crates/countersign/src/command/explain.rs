@@ -14,14 +14,15 @@ use countersign_connectors::Connectors;
 use countersign_core::args;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::{Door, Monitor};
-use countersign_core::id::Timestamp;
+use countersign_core::id::{SystemName, Timestamp};
 use countersign_core::port::{Clock, Credential, Entropy};
+use countersign_core::posture::Posture;
 use countersign_gateway::identity::development::{DevelopmentIssuer, TTL_S_MAX, TokenRequest};
 use countersign_gateway::identity::{Claims, Identity};
 use countersign_store::MemoryJournal;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, stdin};
 use std::sync::Arc;
@@ -93,21 +94,26 @@ impl Explain {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         let call = self.call()?;
         let (read, findings) = assemble::read(&self.at.file())?;
-        let Some(Read { loaded, bundle, .. }) = read else {
+        let Some(Read { mut loaded, bundle, deployment }) = read else {
             render::findings(&findings);
             return Err(Failure::new("a posture with errors decides nothing"));
         };
         let clock = Arc::new(Stopped(self.when.unwrap_or_else(|| SystemClock.now())));
         let claims = assemble::claims(&loaded.claims);
         let (identity, credential) = identity(&call.principal, claims, clock.0)?;
+        // Only these are reached, so only what they need of the deployment has to be there.
+        let asked = looked_up(&loaded.posture, &call.tool);
+        loaded.systems.retain(|name, _| asked.contains(name));
+        let systems = assemble::systems(&deployment, &loaded)?;
         let bundle = Arc::new(bundle);
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
             authenticator: Arc::new(identity),
             pdp: bundle.clone(),
-            // Neither reaches beyond this process: nothing is recorded, no system is there.
+            // It does not reach beyond this process: nothing is recorded.
             journal: Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy))),
-            connector: Arc::new(Connectors::new(BTreeMap::new(), clock.clone())),
+            // An explanation holds no permit: these answer declared look-ups and nothing else.
+            connector: Arc::new(Connectors::new(systems, clock.clone())),
             clock,
             entropy: Arc::new(SystemEntropy),
         };
@@ -119,7 +125,7 @@ impl Explain {
             claims: &loaded.claims,
             bundle: &bundle,
         };
-        let account = Account::of(ground, &call, &monitor, met);
+        let account = runtime.block_on(Account::of(ground, &call, &monitor, met));
         self.tell(&call, &monitor, &account);
         Ok(if account.explained().refusal.is_none() { End::Fine } else { End::Findings })
     }
@@ -179,6 +185,14 @@ impl Explain {
         };
         Ok(Call { principal, tool: text(tool), arguments })
     }
+}
+
+/// The systems that a tool's look-ups ask.
+fn looked_up(posture: &Posture, tool: &str) -> BTreeSet<SystemName> {
+    let grants = posture.agents.values().flat_map(|agent| &agent.grants);
+    let granted = grants.filter(|(name, _)| name.as_str() == tool);
+    let rules = granted.flat_map(|(_, grant)| &grant.tool.look_ups);
+    rules.map(|rule| rule.system.clone()).collect()
 }
 
 /// A file, or standard input for `-`: one byte more than is allowed tells that it is too long.

@@ -3,12 +3,14 @@
 
 use super::Call;
 use crate::report;
-use countersign_core::call::{Caller, Evidence, Explained, Listed, Monitor, Proposed, RefusedCall};
+use countersign_core::call::{
+    Caller, Evidence, Explained, Listed, LookedUpBy, Monitor, Proposed, RefusedCall,
+};
 use countersign_core::posture::Agent;
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Counter;
 use countersign_core::refusal::{Forbidden, Refusal};
-use countersign_core::scope::{ArgumentPath, ScopeRule, ScopeViolation, Step};
+use countersign_core::scope::{ArgumentPath, Asks, ScopeRule, ScopeViolation, Step};
 use countersign_core::tool::{Issue, Tool};
 use countersign_policy::Bundle;
 use countersign_posture::{ClaimMap, Place, Places, Registered, did_you_mean};
@@ -17,7 +19,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// What is said of every explanation, because it is not what a call would do.
 pub(super) const NOTES: [&str; 3] = [
-    "no system was touched: no rule asks one before a call",
+    "no system was touched but by the look-ups named here",
     "limits are named, not counted: a call may still meet one",
     "nothing was recorded",
 ];
@@ -56,7 +58,7 @@ pub(super) struct Account {
 
 impl Account {
     /// Of a call by whom the monitor has met, or would not meet.
-    pub(super) fn of(
+    pub(super) async fn of(
         ground: Ground<'_>,
         call: &Call,
         monitor: &Monitor,
@@ -67,7 +69,7 @@ impl Account {
                 let caller = Arc::new(caller);
                 let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
                 let proposed = Proposed { caller: Arc::clone(&caller), tool, arguments };
-                (Some(caller), monitor.explain(proposed))
+                (Some(caller), monitor.explain(proposed).await)
             }
             Err(refused) => {
                 let refusal = Some(refused.refusal().clone());
@@ -158,7 +160,7 @@ impl Subject<'_> {
                 let text = format!("at clearance {}", clearance.number());
                 permitted.chain([said(text, places.tool(tool, "effect"))]).collect()
             }
-            Evidence::LookedUp => vec![said("no rule asks a system, and none was asked", None)],
+            Evidence::LookedUp(asked) => self.confirmed(asked),
             Evidence::Cleared => {
                 vec![said("nobody need approve it", places.tool(tool, "effect"))]
             }
@@ -202,6 +204,23 @@ impl Subject<'_> {
             }
         };
         rules.iter().map(rule).collect()
+    }
+
+    fn confirmed(&self, asked: &[LookedUpBy]) -> Vec<Said> {
+        let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
+        let rule = |LookedUpBy { rule, .. }: &LookedUpBy| {
+            let (path, system) = (rule.path.to_string(), &rule.system);
+            let what = match rule.asks {
+                Asks::Owned => "is the caller's",
+                Asks::Allowed => "is allowed",
+            };
+            let text = format!("the system `{system}` was asked, and says that `{path}` {what}");
+            said(text, places.scope(tool, &path))
+        };
+        match asked {
+            [] => vec![said("no rule asks a system, and none was asked", None)],
+            asked => asked.iter().map(rule).collect(),
+        }
     }
 
     /// `caller.depots` (claim `/depots`).
@@ -253,6 +272,14 @@ impl Subject<'_> {
             Refusal::Undecided(policy) => {
                 let change = "the policy has to be mended: one that errs permits nothing";
                 (vec![self.policy("not evaluated:", policy)], vec![said(change, None)])
+            }
+            Refusal::LookUpFailed(fault) => {
+                let rules = self.tool.iter().flat_map(|tool| &tool.look_ups);
+                let places = rules.map(|rule| places.scope(tool, &rule.path.to_string()));
+                let because = places.map(|place| said("a system has to confirm it", place));
+                let because = because.chain([said(format!("one did not: {}", fault.detail), None)]);
+                let change = "the system has to answer: what it does not confirm is nobody's";
+                (because.collect(), vec![said(change, None)])
             }
             Refusal::ApprovalRequired(rung) => {
                 let text = format!("it stands on rung {} of the ladder", rung.number());
@@ -324,6 +351,26 @@ impl Subject<'_> {
         (because, vec![said(change, None)])
     }
 
+    /// A system was asked about it, and did not say that it is the caller's.
+    fn unconfirmed(&self, path: &str) -> Verdict {
+        let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
+        let look_ups = self.tool.iter().flat_map(|tool| &tool.look_ups);
+        let because = look_ups.filter(|rule| rule.path.to_string() == path).map(|rule| {
+            let text = match rule.asks {
+                Asks::Owned => format!(
+                    "the system `{}` was asked, and has no such `{path}` of the caller's",
+                    rule.system
+                ),
+                Asks::Allowed => format!(
+                    "the system `{}` was asked, and does not list this `{path}`",
+                    rule.system
+                ),
+            };
+            said(text, places.scope(tool, path))
+        });
+        (because.collect(), vec![said("the call has to name one that the system confirms", None)])
+    }
+
     fn foreign(&self, violation: &ScopeViolation) -> Verdict {
         let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
         let path = &violation.path;
@@ -333,7 +380,7 @@ impl Subject<'_> {
             }
             ScopeRule::Bind { name, .. } => name == path,
         };
-        let Some(rule) = self.scope().iter().find(is_it) else { return (Vec::new(), Vec::new()) };
+        let Some(rule) = self.scope().iter().find(is_it) else { return self.unconfirmed(path) };
         let (ScopeRule::Equals { caller, .. }
         | ScopeRule::In { caller, .. }
         | ScopeRule::Bind { caller, .. }) = rule;

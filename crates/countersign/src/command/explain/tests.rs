@@ -187,7 +187,7 @@ fn the_explanation_says_what_the_pipeline_does() {
             entropy: Arc::new(SystemEntropy),
         };
         let met = || runtime.block_on(monitor.authenticate(&credential, Door::Http));
-        let account = Account::of(ground, &call, &monitor, met());
+        let account = runtime.block_on(Account::of(ground, &call, &monitor, met()));
         assert!(world.executed.lock().unwrap().is_none(), "an explanation has acted");
         let answer = met().map(|caller: Caller| {
             let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
