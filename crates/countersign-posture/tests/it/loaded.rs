@@ -366,7 +366,7 @@ call:
 fn what_systems_have_to_confirm_comes_with_its_system_statement_and_bounds() {
     let company = Company::new();
     company.write("posture/tools/get_order.yaml", ORDER);
-    company.write("posture/systems/boxes-db.yaml", &SYSTEM.replace("freight-db", "boxes-db"));
+    company.write("posture/systems/boxes-db.yaml", SYSTEM.replace("freight-db", "boxes-db"));
     company.edit("posture/systems/boxes-db.yaml", "timeout: 2s", "timeout: 1s");
     company.edit(
         "posture/agents/support-copilot.yaml",
