@@ -23,6 +23,7 @@ fn row(tool: &'static str, arguments: Value, code: &'static str, twin: Value) ->
     Row { who: COPILOT, tool, arguments, code, look_ups: (0, 0), twin: (tool, twin) }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn refusals() -> Vec<Row> {
     let usage = |account: &str, days: Value| json!({"account_id": account, "days": days});
     let fine = || usage("acct_alpha", json!(7));
