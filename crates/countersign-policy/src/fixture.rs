@@ -121,6 +121,8 @@ pub(crate) fn caller(tenant: &str, depots: &[&str]) -> Principal {
         actor: ActorId::new("client").unwrap(),
         tenant: TenantId::new(tenant).unwrap(),
         sid: None,
+        person: None,
+        scopes: Default::default(),
         attributes: BTreeMap::from([("depots".to_owned(), depots)]),
         agent_build: None,
         model: None,

@@ -56,6 +56,8 @@ impl Authenticator for World {
                 actor: ActorId::new("agent").unwrap(),
                 tenant: TenantId::new("acct_alpha").unwrap(),
                 sid: None,
+                person: None,
+                scopes: Default::default(),
                 attributes: BTreeMap::new(),
                 agent_build: None,
                 model: None,
@@ -250,9 +252,10 @@ impl Bench {
             limits,
         };
         let decision_digest = Digest::sha256(b"");
-        let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
+        let grant = Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None };
         let agent = Agent {
             id: AgentId::new("agent").unwrap(),
+            issuer: None,
             grants: BTreeMap::from([(name, grant)]),
             limits,
         };
