@@ -16,7 +16,7 @@ mod tests;
 
 pub use claims::{Claims, Tenancy};
 pub use keys::{Algorithm, KeySet};
-pub use source::{FLOOR_S, Fetched, KeySource, Place};
+pub use source::{FLOOR, Fetched, KeySource, Place};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use claims::Voucher;

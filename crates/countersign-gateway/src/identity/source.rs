@@ -3,7 +3,7 @@
 //! Whoever holds a token with a known key never waits: keys are fetched anew in the background before
 //! they are old, and those that are there serve meanwhile. A key id that is not known may be a new
 //! key: its bearer waits for the next fetch. One fetch is under way at a time, and not before
-//! [`FLOOR_S`] after the last began, whoever asks and how often.
+//! [`FLOOR`] after the last began, whoever asks and how often.
 
 use super::KeySet;
 use arc_swap::ArcSwapOption;
@@ -14,10 +14,10 @@ use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-/// Shortest time between the beginnings of two fetches, in seconds.
-pub const FLOOR_S: i64 = 5;
+/// Shortest time between the beginnings of two fetches.
+pub const FLOOR: Duration = Duration::from_secs(5);
 /// Keys older than this are fetched anew in the background, in seconds.
 const FRESH_S: i64 = 5 * 60;
 /// Keys older than this are not trusted, in seconds: their issuer may have taken one back.
@@ -109,7 +109,7 @@ struct Kept {
 
 #[derive(Debug, Default)]
 struct Attempt {
-    begun: Option<Timestamp>,
+    begun: Option<Instant>,
     under_way: bool,
 }
 
@@ -158,9 +158,7 @@ impl Fetched {
         let mut ended = self.ended.subscribe();
         if let Err(wait) = self.begin(now) {
             sleep(wait).await;
-            let later =
-                now.micros().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX));
-            let _begun = self.begin(Timestamp::from_micros(later));
+            let _begun = self.begin(now);
         }
         // An error here would be that nobody fetches any more, which ends the wait as well.
         drop(timeout(REQUEST_TIMEOUT.saturating_mul(2), ended.changed()).await);
@@ -173,15 +171,12 @@ impl Fetched {
         if attempt.under_way {
             return Ok(());
         }
-        // A clock that went back says nothing of how long ago it was.
-        if let Some(begun) = attempt.begun.filter(|begun| *begun <= now) {
-            let floor_us = u64::try_from(FLOOR_S.saturating_mul(1_000_000)).unwrap_or_default();
-            let since_us = now.micros_since(begun);
-            if since_us < floor_us {
-                return Err(Duration::from_micros(floor_us.saturating_sub(since_us)));
-            }
+        // By a clock that never goes back: requests that wait carry a time that has passed.
+        let since = attempt.begun.map(|begun| begun.elapsed());
+        if let Some(wait) = since.and_then(|since| FLOOR.checked_sub(since)) {
+            return Err(wait);
         }
-        *attempt = Attempt { begun: Some(now), under_way: true };
+        *attempt = Attempt { begun: Some(Instant::now()), under_way: true };
         drop(attempt);
         let fetched = Arc::clone(self);
         // A task of its own: whoever waits for it may hang up.

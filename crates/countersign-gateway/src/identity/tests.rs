@@ -84,7 +84,7 @@ fn payload() -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 300,
         "sub": "ada", "client_id": "support-copilot", "org": {"tenant": "acct_alpha"},
-        "sid": "s-1", "build": "7", "model": "m-1", "depots": ["north", "south", "north"],
+        "sid": "s-1", "oid": "p-1", "build": "7", "model": "m-1", "depots": ["north", "south", "north"],
     })
 }
 
@@ -182,7 +182,7 @@ fn a_good_token_of_each_algorithm_names_its_principal() {
             subject: SubjectId::new("ada").unwrap(),
             actor: ActorId::new("support-copilot").unwrap(),
             tenant: TenantId::new("acct_alpha").unwrap(),
-            person: None,
+            person: Some("p-1".to_owned()),
             scopes: BTreeSet::new(),
             sid: Some("s-1".to_owned()),
             attributes: BTreeMap::from([(

@@ -21,6 +21,8 @@ mod lints;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod oidc;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod reload;
