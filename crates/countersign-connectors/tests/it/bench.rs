@@ -42,7 +42,11 @@ impl Clock for Ticking {
 #[derive(Debug)]
 struct World;
 
-impl Authenticator for World {
+/// Whoever asks is of this tenant.
+#[derive(Debug)]
+struct Tenant(TenantId);
+
+impl Authenticator for Tenant {
     fn authenticate<'a>(
         &'a self,
         _: &'a Credential,
@@ -53,7 +57,7 @@ impl Authenticator for World {
                 issuer: IssuerId::new("issuer").unwrap(),
                 subject: SubjectId::new("subject").unwrap(),
                 actor: ActorId::new("agent").unwrap(),
-                tenant: TenantId::new("acct_alpha").unwrap(),
+                tenant: self.0.clone(),
                 sid: None,
                 attributes: BTreeMap::new(),
                 agent_build: None,
@@ -147,7 +151,11 @@ impl Bench {
         let path = directory.path().join("db.sqlite");
         make(&path, script);
         let statement_log = Some(directory.path().join("db.log"));
-        let system = System::Sqlite(SqliteSystem { path, concurrency, statement_log });
+        Self::over(System::Sqlite(SqliteSystem { path, concurrency, statement_log }), directory)
+    }
+
+    /// With any system, and what has to live as long.
+    pub(crate) fn over(system: System, directory: TempDir) -> Self {
         let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
         let clock = Arc::new(Ticking(AtomicI64::new(0)));
         let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
@@ -170,7 +178,17 @@ impl Bench {
 
     /// The rows, or the fault.
     pub(crate) async fn call(&self, ask: &Ask, arguments: Value) -> Result<Report, SystemFault> {
-        let monitor = self.monitor(ask);
+        self.call_as("acct_alpha", ask, arguments).await
+    }
+
+    /// The same for another tenant's caller.
+    pub(crate) async fn call_as(
+        &self,
+        tenant: &str,
+        ask: &Ask,
+        arguments: Value,
+    ) -> Result<Report, SystemFault> {
+        let monitor = self.monitor(ask, tenant);
         let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
         let caller = Arc::new(caller);
         let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
@@ -197,7 +215,7 @@ impl Bench {
         self.call(&ask(statement), arguments).await.unwrap().result
     }
 
-    fn monitor(&self, ask: &Ask) -> Monitor {
+    fn monitor(&self, ask: &Ask, tenant: &str) -> Monitor {
         let limits = Limits::default();
         let name = ToolName::new("tool").unwrap();
         let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
@@ -229,7 +247,7 @@ impl Bench {
         let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
         Monitor {
             posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
-            authenticator: Arc::new(World),
+            authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
             pdp: Arc::new(World),
             journal: Arc::new(World),
             connector: Arc::<Connectors>::clone(&self.connectors),

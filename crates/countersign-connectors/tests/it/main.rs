@@ -7,6 +7,10 @@ mod bounds;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod walls;
