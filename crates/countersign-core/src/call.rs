@@ -69,6 +69,16 @@
 //! }
 //! ```
 //!
+//! A look-up takes an inquiry, which nobody else can make:
+//!
+//! ```compile_fail,E0451
+//! # use countersign_core::{call::Inquiry, id::TenantId, scope::LookUp};
+//! # use serde_json::{Map, Value};
+//! # fn parts() -> (TenantId, std::sync::Arc<LookUp>, Map<String, Value>) { std::process::abort() }
+//! let (tenant, look_up, values) = parts();
+//! let inquiry = Inquiry { tenant, look_up, values };
+//! ```
+//!
 //! And the functions between the stages are this module's own:
 //!
 //! ```compile_fail,E0624

@@ -40,3 +40,9 @@ pub const APPROVERS_MAX: usize = 64;
 pub const VALUES_SHOWN_MAX: usize = 10;
 /// Most characters of a name sent by an agent that a message repeats.
 pub const NAME_CHARS_SHOWN_MAX: usize = 64;
+/// Longest time for which the answer of a look-up holds, in milliseconds.
+pub const CACHE_MS_MAX: u32 = 3_600_000;
+/// Most values of an `allowed` look-up.
+pub const ALLOWED_ROWS_MAX: u32 = 1_000;
+/// Largest answer of a look-up, in bytes.
+pub const LOOK_UP_BYTES_MAX: u32 = 64 * 1024;

@@ -206,6 +206,12 @@ codes! {
     BindDeclared Error "bind-declared",
     /// A scoped argument or bound name that the statement does not use: it keeps nobody's rows out.
     ScopeUnused Error "scope-unused",
+    /// A look-up whose statement names nothing of the caller: it confirms what is anybody's.
+    LookUpCaller Error "look-up-caller",
+    /// An `owned` look-up whose statement does not ask about the identifier.
+    LookUpValue Error "look-up-value",
+    /// A look-up about more identifiers than a call may ask about.
+    LookUpBound Error "look-up-bound",
     // A tool's statement.
     /// Text that is not closed, or a placeholder of a form that is not bound by name.
     BadSql Error "bad-sql",

@@ -15,6 +15,7 @@ mod gate;
 mod input;
 mod lint;
 mod load;
+mod look_up;
 mod node;
 mod places;
 mod posture;
@@ -22,6 +23,7 @@ pub mod schema;
 mod scope;
 mod secret;
 mod sql;
+mod statement;
 mod system;
 mod tool;
 

@@ -384,10 +384,10 @@ impl Draft {
     fn check_tools(&mut self) {
         let Some(systems) = self.declared("systems") else { return };
         for Decoded { decoder, file } in &mut self.tools {
-            let system = file.as_ref().and_then(|file| file.call.system.as_ref());
-            if let Some(system) = system
-                && !systems.contains(system.value.as_str())
-            {
+            for system in file.iter().flat_map(ToolFile::systems) {
+                if systems.contains(system.value.as_str()) {
+                    continue;
+                }
                 let message = format!("there is no system `{}`", system.value);
                 decoder.report(Code::UnknownSystem, system.span, message);
                 let near = did_you_mean(system.value.as_str(), systems.iter().map(String::as_str));
@@ -502,7 +502,7 @@ fn distinct<T>(all: &mut [Decoded<T>], what: &str, named: impl Fn(&T) -> Option<
 struct Compiled<'a> {
     tool: Arc<Tool>,
     text: &'a str,
-    system_text: &'a str,
+    system_texts: Vec<&'a str>,
 }
 
 impl Draft {
@@ -571,10 +571,14 @@ impl Draft {
     ) -> Option<BTreeMap<ToolName, Compiled<'a>>> {
         let tools = self.tools.iter().map(|Decoded { decoder, file }| {
             let file = file.as_ref()?;
-            let (spec, system_text) = systems.get(&file.call.system.as_ref()?.value)?;
+            let spec = |name: &SystemName| systems.get(name).map(|(spec, _)| spec);
             let tool = Arc::new(tool::compile(file, spec)?);
+            // Those that look-ups ask as well: what they confirm is part of the decision.
+            let asked = file.systems().map(|system| &system.value).collect::<BTreeSet<_>>();
+            let texts = asked.into_iter().map(|name| systems.get(name).map(|(_, text)| *text));
+            let system_texts = texts.collect::<Option<_>>()?;
             let text = decoder.source.text();
-            Some((tool.name.clone(), Compiled { tool, text, system_text }))
+            Some((tool.name.clone(), Compiled { tool, text, system_texts }))
         });
         tools.collect()
     }
@@ -586,9 +590,10 @@ fn compile_grant(
     (agent_text, posture_text): (&str, &str),
 ) -> Option<(ToolName, Grant)> {
     let GrantEntry { tool, limits, span, reviewed: _ } = grant;
-    let Compiled { tool, text, system_text } = tools.get(&tool.value)?;
+    let Compiled { tool, text, system_texts } = tools.get(&tool.value)?;
     let grant_text = agent_text.get(span.start..span.end)?;
-    let parts = [*text, *system_text, grant_text, posture_text].map(str::as_bytes);
+    let parts = [*text].into_iter().chain(system_texts.iter().copied());
+    let parts: Vec<_> = parts.chain([grant_text, posture_text]).map(str::as_bytes).collect();
     let decision_digest = Digest::of("countersign/decision/1", &parts);
     let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits };
     Some((tool.name.clone(), grant))

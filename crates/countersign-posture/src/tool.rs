@@ -2,20 +2,22 @@
 
 use crate::bound::{ROWS_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
-use crate::finding::{Code, did_you_mean};
+use crate::finding::Code;
 use crate::gate::{self, Gate};
 use crate::input::{self, Arguments, Identifier, Input};
 use crate::lint;
+use crate::look_up::{self, LookUpEntry};
 use crate::node::Span;
 use crate::posture::limits;
 use crate::schema;
 use crate::scope::{self, ScopeEntry};
 use crate::sql::{Scan, scan};
+use crate::statement::{self, Bindable};
 use crate::system::SystemSpec;
 use countersign_core::id::{SystemName, ToolName};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
-use countersign_core::scope::ScopeRule;
+use countersign_core::scope::{ResultRule, ScopeRule};
 use countersign_core::tool::{Effect, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool};
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
@@ -30,6 +32,8 @@ pub(crate) struct ToolFile {
     /// The whole of the input, as JSON Schema and compiled.
     pub(crate) input: Option<(Map<String, Value>, Arc<dyn InputSchema>)>,
     pub(crate) scope: Vec<ScopeEntry>,
+    /// `None` if something is wrong with it.
+    pub(crate) result: Option<Vec<ResultRule>>,
     pub(crate) gate: Option<Gate>,
     pub(crate) limits: Limits,
     pub(crate) call: Call,
@@ -45,6 +49,12 @@ pub(crate) struct Call {
 }
 
 impl ToolFile {
+    /// Every system that a call reaches: its own and those that its look-ups name.
+    pub(crate) fn systems(&self) -> impl Iterator<Item = &Spanned<SystemName>> {
+        let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
+        self.call.system.iter().chain(look_ups.filter_map(|look_up| look_up.system.as_ref()))
+    }
+
     /// The placeholders as what is bound to them.
     fn parameters(&self, names: &[String]) -> Vec<Parameter> {
         let optional = |name| self.arguments.get(name).is_some_and(|argument| argument.optional);
@@ -96,6 +106,9 @@ pub(crate) fn decode(
     check_scope(decoder, (effect, place), scope.as_deref(), public);
     let scope = scope.unwrap_or_default();
     check_identifiers(decoder, &identifiers, &arguments, &scope);
+    let result = fields.optional("result");
+    let result =
+        result.map_or(Some(Vec::new()), |item| scope::decode_result(decoder, item, attributes));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let call = fields.required(decoder, "call").and_then(|item| decoder.fields(item));
     let call = call.map(|fields| decode_call(decoder, fields));
@@ -107,10 +120,13 @@ pub(crate) fn decode(
         arguments,
         input: schema,
         scope,
+        result,
         gate,
         limits: limits.unwrap_or_default(),
         call: call.unwrap_or_default(),
     };
+    let arguments: Vec<_> = tool.arguments.keys().cloned().collect();
+    look_up::check(decoder, &mut tool.scope, &arguments);
     if let Some(statement) = &tool.call.statement {
         let scan = scan(&statement.value);
         check_statement(decoder, &tool, statement, &scan);
@@ -139,7 +155,7 @@ fn check_scope(
     let tenant = |entry: &ScopeEntry| match &entry.rule {
         Some(ScopeRule::Bind { name, caller }) => name == "tenant" && *caller == CallerRef::Tenant,
         Some(_) => false,
-        None => entry.path == "tenant",
+        None => entry.look_up.is_none() && entry.path == "tenant",
     };
     if effect.is_some_and(|effect| effect != Effect::Read) && !rules.clone().any(tenant) {
         let message = "an effect must name the caller's tenant as `:tenant` in its statement";
@@ -162,16 +178,16 @@ fn check_identifiers(
     for Identifier { path, span, public } in identifiers {
         // A rule with a mistake in it may be meant for this one.
         let meant = |entry: &ScopeEntry| {
-            let ScopeEntry { rule, argument, .. } = entry;
+            let ScopeEntry { argument, .. } = entry;
             let here = path.split(['.', '[']).next() == Some(argument);
-            rule.is_none() && (here || !arguments.contains_key(argument))
+            !entry.is_whole() && (here || !arguments.contains_key(argument))
         };
         match (public, scope.iter().any(|entry| entry.path == *path)) {
             (None, false) if scope.iter().any(meant) => {}
             (None, false) => {
                 let message = format!("nothing says whose `{path}` the model may name");
                 decoder.report(Code::UnscopedIdentifier, *span, message);
-                decoder.help("tie it to the caller under `scope`, list its values in `enum`, or say in `public` why any will do");
+                decoder.help("tie it to the caller under `scope`, have a system look it up there (`owned`), list its values in `enum`, or say in `public` why any will do");
             }
             (Some(public), true) => {
                 let message =
@@ -217,65 +233,26 @@ fn check_statement(
     statement: &Spanned<String>,
     scan: &Scan,
 ) {
-    let whole = statement.span;
-    for (range, message) in &scan.problems {
-        let span = decoder.within(statement.span, &statement.value, range);
-        decoder.report(Code::BadSql, span, message);
+    statement::check_shape(decoder, statement, scan);
+    let reads = tool.effect == Some(Effect::Read);
+    if reads {
+        let who = ("a tool that reads", ", or declare its effect");
+        statement::check_reads(decoder, statement, scan, who);
     }
-    match scan.statements {
-        0 => decoder.report(Code::BadSql, whole, "there is no statement in `sql`"),
-        1 => {}
-        count => {
-            let message = format!("`sql` holds {count} statements, and one is run");
-            decoder.report(Code::SeveralStatements, whole, message);
-        }
-    }
-    if tool.effect == Some(Effect::Read) && scan.statements > 0 && !scan.reads() {
-        decoder.report(Code::ReadStatement, whole, "a tool that reads must only select");
-        decoder.help("begin with `select`, `values` or `with … select`, or declare its effect");
-    }
-    check_placeholders(decoder, tool, statement, scan);
-}
-
-fn check_placeholders(
-    decoder: &mut Decoder,
-    tool: &ToolFile,
-    statement: &Spanned<String>,
-    scan: &Scan,
-) {
-    let bound = || tool.scope.iter().filter(|entry| entry.binds);
-    let bound = || bound().map(|entry| entry.argument.as_str());
-    let known = || tool.arguments.keys().map(String::as_str).chain(bound());
-    for (name, range) in &scan.placeholders {
-        if !known().any(|known| known == name) {
-            let span = decoder.within(statement.span, &statement.value, range);
-            let message = format!("`:{name}` is neither an argument nor bound");
-            decoder.report(Code::UnknownPlaceholder, span, message);
-            decoder.helped(did_you_mean(name, known()));
-        }
-    }
-    let mut quoted = BTreeSet::new();
-    for (range, name) in &scan.interpolations {
-        let message = match name {
-            Some(name) if !known().any(|known| known == name) => continue,
-            Some(name) => {
-                quoted.insert(name);
-                format!("`:{name}` stands in quotes: there it is text, and nothing is bound to it")
-            }
-            None => "text is put into the statement: what stands in it then is SQL".to_owned(),
-        };
-        let span = decoder.within(statement.span, &statement.value, range);
-        decoder.report(Code::SqlInterpolation, span, message);
-        decoder.help("write `:name` without quotes; what surrounds it joins by `||`, as in `'%' || :name || '%'`");
-    }
+    let bound = tool.scope.iter().filter(|entry| entry.binds).map(|entry| &entry.argument);
+    let known: Bindable<'_> = tool.arguments.keys().chain(bound).map(String::as_str).collect();
+    let quoted = statement::check_names(decoder, statement, scan, &known);
     let used = |name: &str| {
-        let mut bound = scan.placeholders.iter();
-        bound.any(|(used, _)| used == name) || quoted.iter().any(|quoted| *quoted == name)
+        scan.placeholders.iter().any(|(used, _)| used == name) || quoted.contains(name)
     };
+    let look_ups = || tool.scope.iter().filter_map(|entry| entry.look_up.as_ref());
     let mut scoped = BTreeSet::new();
-    for ScopeEntry { argument, span, .. } in &tool.scope {
+    for ScopeEntry { argument, binds, span, .. } in &tool.scope {
         scoped.insert(argument.as_str());
-        if !used(argument) && known().any(|known| known == argument) {
+        // What a read's look-up confirmed is the caller's; an effect must say so once more.
+        let confirms = |look_up: &LookUpEntry| look_up.parameters.contains(argument);
+        let confirmed = *binds && reads && look_ups().any(confirms);
+        if !used(argument) && !confirmed && known.contains(argument.as_str()) {
             let message = format!("`{argument}` is scoped, and the statement does not use it");
             decoder.report(Code::ScopeUnused, *span, message);
             decoder.help("what the statement does not use keeps nobody's rows out");
@@ -289,9 +266,20 @@ fn check_placeholders(
 }
 
 /// Puts a tool together. `None` if anything is wrong with it, which has been said.
-pub(crate) fn compile(file: &ToolFile, system: &SystemSpec) -> Option<Tool> {
+pub(crate) fn compile<'a>(
+    file: &ToolFile,
+    systems: impl Fn(&SystemName) -> Option<&'a SystemSpec>,
+) -> Option<Tool> {
+    let own = &file.call.system.as_ref()?.value;
+    let system = systems(own)?;
     let (input, schema) = file.input.clone()?;
-    let scope = file.scope.iter().map(|entry| entry.rule.clone()).collect::<Option<_>>()?;
+    let rules = file.scope.iter().filter(|entry| entry.look_up.is_none());
+    let scope = rules.map(|entry| entry.rule.clone()).collect::<Option<_>>()?;
+    let look_ups = file.scope.iter().filter_map(|entry| entry.look_up.as_ref()).map(|entry| {
+        let asked = entry.system.as_ref().map_or(own, |system| &system.value);
+        let parameters = file.parameters(&entry.parameters);
+        look_up::compile(entry, systems(asked)?, parameters).map(Arc::new)
+    });
     let rows_max = file.call.rows.unwrap_or(system.bounds.rows_max);
     Some(Tool {
         name: file.name.as_ref()?.value.clone(),
@@ -299,8 +287,8 @@ pub(crate) fn compile(file: &ToolFile, system: &SystemSpec) -> Option<Tool> {
         input,
         schema,
         scope,
-        look_ups: Vec::new(),
-        result: Vec::new(),
+        look_ups: look_ups.collect::<Option<_>>()?,
+        result: file.result.clone()?,
         effect: file.effect?,
         system: system.name.clone(),
         plan: Plan::Sql(SqlPlan {

@@ -236,7 +236,7 @@ pub(crate) fn systems(
     loaded: &Loaded,
 ) -> Result<BTreeMap<SystemName, System>, Failure> {
     let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
-    if let Some(logs) = &logs {
+    if let Some(logs) = logs.as_ref().filter(|_| !loaded.systems.is_empty()) {
         machine::private_folder(logs).doing(logs.display())?;
     }
     let mut systems = BTreeMap::new();

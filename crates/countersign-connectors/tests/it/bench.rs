@@ -14,6 +14,7 @@ use countersign_core::principal::Principal;
 use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{AuthenticationFailure, Fault, SystemFault};
+use countersign_core::scope::{ArgumentPath, Asks, LookUp, VALUE};
 use countersign_core::tool::{
     Effect, InputSchema, Issue, Parameter, Plan, ResultBounds, Rung, SqlPlan, Tool,
 };
@@ -106,6 +107,7 @@ pub(crate) struct Ask {
     pub(crate) timeout_ms: u32,
     pub(crate) rows_max: u32,
     pub(crate) bytes_max: u32,
+    pub(crate) look_ups: Vec<LookUp>,
 }
 
 impl Ask {
@@ -129,6 +131,24 @@ pub(crate) fn ask(statement: &str) -> Ask {
         timeout_ms: 60_000,
         rows_max: 1_000,
         bytes_max: 1_000_000,
+        look_ups: Vec::new(),
+    }
+}
+
+/// A rule that asks `db` about `path`.
+pub(crate) fn look_up(asks: Asks, path: &str, statement: &str, cached_ms: Option<u32>) -> LookUp {
+    let parameter = |name: &str| Parameter { name: name.to_owned(), optional: false };
+    LookUp {
+        path: ArgumentPath::parse(path).unwrap(),
+        asks,
+        system: SystemName::new("db").unwrap(),
+        plan: SqlPlan {
+            statement: statement.to_owned(),
+            parameters: vec![parameter(VALUE)],
+            timeout_ms: 60_000,
+            bounds: ResultBounds { rows_max: 3, bytes_max: 1_000 },
+        },
+        cached_ms,
     }
 }
 
@@ -188,11 +208,7 @@ impl Bench {
         ask: &Ask,
         arguments: Value,
     ) -> Result<Report, SystemFault> {
-        let monitor = self.monitor(ask, tenant);
-        let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
-        let caller = Arc::new(caller);
-        let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
-        match monitor.call(proposed).await {
+        match self.answer_to(tenant, ask, arguments).await {
             Answer::Completed(completed) => {
                 let value = completed.into_value();
                 Ok(Report {
@@ -210,6 +226,24 @@ impl Bench {
         }
     }
 
+    /// Whatever the monitor answers.
+    pub(crate) async fn answer(&self, ask: &Ask, arguments: Value) -> Answer {
+        self.answer_to("acct_alpha", ask, arguments).await
+    }
+
+    async fn answer_to(&self, tenant: &str, ask: &Ask, arguments: Value) -> Answer {
+        let monitor = self.monitor(ask, tenant);
+        let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
+        let caller = Arc::new(caller);
+        let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
+        monitor.call(proposed).await
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&self, ms: i64) {
+        self.clock.0.fetch_add(ms * 1_000, Ordering::Relaxed);
+    }
+
     /// The rows of a call that must succeed.
     pub(crate) async fn rows(&self, statement: &str, arguments: Value) -> Value {
         self.call(&ask(statement), arguments).await.unwrap().result
@@ -225,7 +259,7 @@ impl Bench {
             input: ask.input.as_object().unwrap().clone(),
             schema: Arc::new(World),
             scope: Vec::new(),
-            look_ups: Vec::new(),
+            look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
             result: Vec::new(),
             effect: Effect::Read,
             system: SystemName::new(ask.system).unwrap(),

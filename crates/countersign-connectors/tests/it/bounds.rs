@@ -103,7 +103,7 @@ async fn second_of_two(concurrency: u32) -> String {
 
 #[tokio::test]
 async fn no_more_statements_run_at_a_time_than_the_system_may_take() {
-    assert!(second_of_two(1).await.contains("no statement ended in time"));
+    assert!(second_of_two(1).await.contains("no call ended in time"));
     assert!(second_of_two(2).await.contains("database is locked"));
 }
 

@@ -7,6 +7,8 @@ mod bounds;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod look_ups;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod reads;

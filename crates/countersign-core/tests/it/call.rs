@@ -1,10 +1,13 @@
 //! The pipeline against in-memory ports: the order of effects, and failure on either side of the
 //! watershed.
 
-use crate::world::{Acts, World, now, values};
+use crate::world::{Acts, World, look_up, now, values};
+use countersign_core::bound::LOOK_UP_VALUES_MAX;
 use countersign_core::call::{Answer, Door, Evidence, Explained, Proposed};
 use countersign_core::port::{Credential, Denial, Permission};
+use countersign_core::principal::CallerRef;
 use countersign_core::refusal::{Forbidden, Public};
+use countersign_core::scope::{Asks, ResultRule};
 use countersign_core::tool::{Effect, Rung};
 use serde_json::{Value, json};
 
@@ -82,6 +85,109 @@ fn a_refused_call_touches_no_system_and_is_noted_once() {
         // The twin: the same world without its defect answers.
         world.change(|behaviour| *behaviour = crate::world::Behaviour::default());
         assert_eq!(code(world.call("get_usage", fitting())), "completed");
+    }
+}
+
+/// The example's rule: is the account the caller's?
+fn asking(asks: Asks, found: Result<Vec<Value>, &'static str>) -> World {
+    let parameter = if asks == Asks::Owned { "value" } else { "days" };
+    World::with(|b| {
+        b.look_ups = vec![look_up(asks, "account", parameter)];
+        b.found = found;
+    })
+}
+
+#[test]
+fn a_system_is_asked_after_policy_and_before_the_intent_and_the_record_says_so() {
+    let world = asking(Asks::Owned, Ok(vec![json!({"1": 1})]));
+    assert_eq!(code(world.call("get_usage", fitting())), "completed");
+    let asked = world.asked();
+    assert!(asked[0].starts_with("decide"), "{asked:?}");
+    assert_eq!(asked[1], r#"look up {"tenant":"t1","value":"t1"}"#);
+    assert_eq!(asked[2], "intent");
+    let rule = json!({
+        "path": "account", "asks": "owned", "system": "register", "asked": 1, "cached": 0,
+    });
+    assert_eq!(world.last_header()["look_ups"], json!([rule]));
+    // The explanation asks as well, and does nothing else.
+    assert_eq!(world.explain("get_usage", fitting()).refusal, None);
+    let asked = world.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+#[test]
+fn what_no_system_confirms_is_refused_and_nothing_is_done() {
+    let other = json!({"depot": "HAM"});
+    let two = json!({"a": "t1", "b": 1});
+    for (asks, found, expected) in [
+        (Asks::Owned, Ok(vec![]), "out_of_scope"),
+        (Asks::Allowed, Ok(vec![]), "out_of_scope"),
+        (Asks::Allowed, Ok(vec![other.clone()]), "out_of_scope"),
+        (Asks::Allowed, Ok(vec![two]), "lookup_failed"),
+        (Asks::Allowed, Ok(vec![json!("t1")]), "lookup_failed"),
+        (Asks::Owned, Err("secret_ledger is away"), "lookup_failed"),
+        (Asks::Allowed, Err("secret_ledger is away"), "lookup_failed"),
+    ] {
+        let world = asking(asks, found);
+        let public = told(world.call("get_usage", fitting()));
+        assert_eq!(public.code, expected);
+        assert!(!format!("{public:?}").contains("ledger"), "{public:?}");
+        let asked = world.asked();
+        assert!(!asked.iter().any(|a| a.starts_with("execute") || a == "intent"), "{asked:?}");
+        let header = world.last_header();
+        assert_eq!((&header["code"], &header["kind"]), (&json!(expected), &json!("refusal")));
+        assert_eq!(header["look_ups"][0]["system"], "register");
+        let explained = world.explain("get_usage", fitting());
+        assert_eq!(explained.refusal.map(|refusal| refusal.code()), Some(expected));
+        // The twin.
+        let confirmed = json!({"account": "t1"});
+        world.change(|b| b.found = Ok(vec![other.clone(), confirmed]));
+        assert_eq!(code(world.call("get_usage", fitting())), "completed");
+    }
+}
+
+#[test]
+fn every_identifier_is_asked_about_once_and_never_more_than_are_asked_about_in_one_call() {
+    let many = |count: usize| json!({"account": "t1", "ids": (0..count).collect::<Vec<_>>()});
+    let world = World::with(|b| {
+        b.look_ups = vec![look_up(Asks::Owned, "ids[]", "value")];
+        b.found = Ok(vec![json!({"1": 1})]);
+    });
+    for (arguments, expected, questions) in [
+        (json!({"account": "t1", "ids": [7, 8, 7, "7"]}), "completed", 3),
+        (many(LOOK_UP_VALUES_MAX), "completed", LOOK_UP_VALUES_MAX),
+        (many(LOOK_UP_VALUES_MAX + 1), "out_of_scope", 0),
+        (json!({"account": "t1", "ids": []}), "out_of_scope", 0),
+        (json!({"account": "t1", "ids": 7}), "out_of_scope", 0),
+        (json!({"account": "t1", "ids": [[7]]}), "out_of_scope", 0),
+        (json!({"account": "t1"}), "out_of_scope", 0),
+    ] {
+        assert_eq!(code(world.call("get_usage", arguments.clone())), expected, "{arguments}");
+        let asked = world.asked();
+        let asked = asked.iter().filter(|asked| asked.starts_with("look up")).count();
+        assert_eq!(asked, questions, "{arguments}");
+    }
+}
+
+#[test]
+fn no_row_is_shown_if_one_is_not_the_callers_and_the_record_raises_an_alert() {
+    let world = |column: &str| {
+        World::with(|b| {
+            b.result = vec![ResultRule { column: column.into(), caller: CallerRef::Tenant }];
+        })
+    };
+    let own = world("owner");
+    assert_eq!(code(own.call("get_usage", fitting())), "completed");
+    for column in ["other_owner", "n", "absent"] {
+        let world = world(column);
+        let public = told(world.call("get_usage", fitting()));
+        assert_eq!(public.code, "withheld");
+        assert!(!format!("{public:?}").contains("t2"), "{public:?}");
+        let header = world.last_header();
+        assert_eq!(
+            (&header["kind"], &header["code"], &header["alert"]),
+            (&json!("outcome"), &json!("withheld"), &json!("foreign_rows"))
+        );
     }
 }
 
@@ -178,7 +284,9 @@ fn what_the_model_is_shown_has_no_hidden_characters_and_the_record_counts_them()
     let Answer::Completed(completed) = world.call("get_usage", fitting()) else { panic!() };
     // Compared as a value: whether members keep their order depends on what else is built.
     let shown: Value = serde_json::from_str(completed.text()).unwrap();
-    let rows = json!([{"n": 0, "note": "ab"}, {"n": 1, "note": "ab"}]);
+    let row =
+        |n: u32, other: &str| json!({"n": n, "note": "ab", "owner": "t1", "other_owner": other});
+    let rows = json!([row(0, "t1"), row(1, "t2")]);
     assert_eq!(shown, json!({"rows": rows, "row_count": 2, "truncated": false}));
     assert_eq!(world.last_header()["hidden_characters"], 2);
 }

@@ -277,7 +277,13 @@ impl Connector for World {
         let acts = self.behaviour().connector;
         Box::pin(async move {
             let report = |rows: u64| Report {
-                result: (0..rows).map(|n| json!({"n": n, "note": "a\u{200b}b"})).collect(),
+                result: (0..rows)
+                    .map(|n| {
+                        // The first row is the caller's in every column, the second is not.
+                        let other = if n == 0 { "t1" } else { "t2" };
+                        json!({"n": n, "note": "a\u{200b}b", "owner": "t1", "other_owner": other})
+                    })
+                    .collect(),
                 rows,
                 truncated: false,
                 applied: Applied::Applied,

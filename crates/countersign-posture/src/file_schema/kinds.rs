@@ -2,8 +2,8 @@
 
 use super::{Defined, FileKind, Form, Key, Shape};
 use crate::bound::{
-    APPROVERS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX,
-    LINE_BYTES_MAX, PATTERN_BYTES_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
+    APPROVERS_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, GATE_EXPIRES_SECONDS_MAX,
+    LIMIT_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
     TIMEOUT_MS_MAX,
 };
 use crate::deployment::{ALGORITHMS, ENVIRONMENTS};
@@ -203,6 +203,11 @@ fn tool() -> Vec<Key> {
             "Why everybody may read what this tool answers, in a sentence; instead of `scope`.",
             line("Opening hours are on the website."),
         ),
+        optional(
+            "result",
+            "What every row that comes back must carry, by column: one of the caller's own. Otherwise the whole result is withheld, and the record says so.",
+            result(),
+        ),
         optional("limits", "Limits of each agent's calls of this tool.", Shape::Map(limits())),
         required("call", "What answers a call.", Shape::Map(call)),
     ]
@@ -221,11 +226,49 @@ fn scope() -> Shape {
     let mut of_names = rules();
     let bind = "The caller's value is put in under this name; the model neither sees nor sends it.";
     of_names.insert(0, optional("bind", bind, caller()));
+    of_names.extend(look_ups());
+    let rules = || rules().into_iter().chain(look_ups()).collect();
     let path = format!(r"^{IDENTIFIER}(?:\[\])*(?:\.{IDENTIFIER}(?:\[\])*)*$");
     Shape::Entries(vec![
         (format!("^{IDENTIFIER}$"), Shape::One(of_names)),
         (format!(r"(?=.*[.\[]){path}"), Shape::One(rules())),
     ])
+}
+
+fn look_ups() -> [Key; 2] {
+    let statement = |example| text(STATEMENT_BYTES_MAX, example);
+    let rest = || {
+        [
+            optional("system", "The system that is asked, if not the tool's own.", name("shop-db")),
+            optional(
+                "cache",
+                "How long an answer holds; without it every call asks.",
+                quantity(&DURATIONS, CACHE_MS_MAX, "30s"),
+            ),
+        ]
+    };
+    let map = |sql: Key| Shape::Map(std::iter::once(sql).chain(rest()).collect());
+    let one = required(
+        "sql",
+        "One read that finds a row if the identifier, `:value`, is the caller's.",
+        statement("select 1 from orders where id = :value and customer = :tenant"),
+    );
+    let list = required(
+        "sql",
+        "One read of one column: what the identifier may be.",
+        statement("select code from depots where customer = :tenant"),
+    );
+    [
+        optional("owned", "A system must know the identifier as the caller's.", map(one)),
+        optional("allowed", "The identifier must be in a system's list.", map(list)),
+    ]
+}
+
+fn result() -> Shape {
+    let says = "`caller.tenant`, `caller.subject`, `caller.actor` or `caller.NAME` of an attribute";
+    let reference = format!(r"^caller\.{IDENTIFIER}$");
+    let caller = pattern(says, &reference, LINE_BYTES_MAX, "caller.tenant");
+    Shape::Entries(vec![(format!("^{IDENTIFIER}$"), caller)])
 }
 
 fn system() -> Vec<Key> {

@@ -15,6 +15,32 @@ const DEPLOYMENT: &str = "countersign.yaml";
 /// Replaces `from` in a file by the mistake, or by its mended twin.
 pub(crate) type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
 
+const SCOPE_TO_SQL: &str = "scope:
+  account_id: { equals: caller.tenant }
+  tenant: { bind: caller.tenant }
+limits: { per_minute: 10 }
+call:
+  system: freight-db
+  sql: select day, units from usage where";
+const MANY_BOXES: &str =
+    "  boxes: { type: array, maxItems: 33, items: { type: integer, minimum: 1, maximum: 9 } }
+scope:
+  boxes[]: { owned: { sql: select 1 from boxes where id = :value and t = :tenant } }
+  account_id: { equals: caller.tenant }
+  tenant: { bind: caller.tenant }
+call:
+  system: freight-db
+  sql: select day, units from usage where box in (:boxes) and";
+const FEW_BOXES: &str =
+    "  boxes: { type: array, maxItems: 32, items: { type: integer, minimum: 1, maximum: 9 } }
+scope:
+  boxes[]: { owned: { sql: select 1 from boxes where id = :value and t = :tenant } }
+  account_id: { equals: caller.tenant }
+  tenant: { bind: caller.tenant }
+call:
+  system: freight-db
+  sql: select day, units from usage where box in (:boxes) and";
+
 /// Mistakes that are a change of text.
 pub(crate) const EDITS: &[Edit] = &[
     (Code::FileName, SYSTEM, "system: freight-db", "system: freight_db", "system: freight-db"),
@@ -368,6 +394,63 @@ pub(crate) const EDITS: &[Edit] = &[
         "tenant: { bind",
     ),
     (Code::ScopeUnused, USAGE, " and tenant = :tenant", "", " and tenant <> :tenant"),
+    (
+        Code::LookUpCaller,
+        USAGE,
+        "{ equals: caller.tenant }",
+        "{ owned: { sql: select 1 from accounts where id = :value } }",
+        "{ owned: { sql: select 1 from accounts where id = :value and t = :tenant } }",
+    ),
+    (
+        Code::LookUpCaller,
+        USAGE,
+        "{ equals: caller.tenant }",
+        "{ allowed: { sql: select id from accounts } }",
+        "{ allowed: { sql: select id from accounts where t = :tenant } }",
+    ),
+    (
+        Code::LookUpValue,
+        USAGE,
+        "{ equals: caller.tenant }",
+        "{ owned: { sql: select 1 from accounts where t = :tenant } }",
+        "{ owned: { sql: select 1 from accounts where t = :tenant and id = :account_id } }",
+    ),
+    (Code::LookUpBound, USAGE, SCOPE_TO_SQL, MANY_BOXES, FEW_BOXES),
+    (
+        Code::UnknownSystem,
+        USAGE,
+        "{ equals: caller.tenant }",
+        "{ owned: { sql: select 1 where :value = :tenant, system: fright-db } }",
+        "{ owned: { sql: select 1 where :value = :tenant, system: freight-db } }",
+    ),
+    (
+        Code::ReadStatement,
+        USAGE,
+        "{ equals: caller.tenant }",
+        "{ owned: { sql: delete from a where id = :value and t = :tenant } }",
+        "{ owned: { sql: select 1 from a where id = :value and t = :tenant } }",
+    ),
+    (
+        Code::UnknownPlaceholder,
+        USAGE,
+        "{ equals: caller.tenant }",
+        "{ allowed: { sql: select id from a where :value = :tenant } }",
+        "{ allowed: { sql: select id from a where :days = :tenant } }",
+    ),
+    (
+        Code::UnknownCaller,
+        USAGE,
+        "limits: { per_minute: 10 }",
+        "result: { account_id: caller.tenannt }",
+        "result: { account_id: caller.tenant }",
+    ),
+    (
+        Code::BadName,
+        USAGE,
+        "limits: {",
+        "result: { \"a b\": caller.tenant }\nlimits: {",
+        "limits: {",
+    ),
     (Code::SqlInterpolation, USAGE, "= :tenant", "= ':tenant'", "= (:tenant)"),
     (Code::SqlInterpolation, USAGE, "= :tenant", "like '%:tenant%'", "like '%' || :tenant"),
     (Code::SqlInterpolation, USAGE, "= :tenant", "= :tenant and '${x}'", "= :tenant and '12:00'"),

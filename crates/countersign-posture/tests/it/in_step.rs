@@ -137,7 +137,10 @@ input:
 scope:
   account_id: { equals: caller.tenant }
   rows[][].n: { in: caller.depots }
+  id: { owned: { sql: select 1 where :value = :tenant, system: freight-db, cache: 30s } }
+  tags[]: { allowed: { sql: select a where b = :tenant, system: freight-db, cache: 1m } }
   tenant: { bind: caller.tenant }
+result: { account_id: caller.tenant }
 public: Nobody knows why this is public.
 limits: { per_session: 1, per_minute: 2, per_hour: 3, identical_per_minute: 4 }
 call: { system: freight-db, sql: "delete from x where a = :tenant", rows: 100 }

@@ -1,10 +1,10 @@
 //! What comes out of a posture that has nothing wrong with it.
 
-use crate::folder::Company;
+use crate::folder::{Company, SYSTEM};
 use countersign_core::id::{ActorId, Digest, SystemName, ToolName};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
-use countersign_core::scope::ScopeRule;
+use countersign_core::scope::{LookUp, ScopeRule};
 use countersign_core::tool::{Effect, Plan, ResultBounds};
 use countersign_posture::bound::FILES_MAX;
 use countersign_posture::{
@@ -49,7 +49,9 @@ fn a_tool_arrives_closed_bound_and_bounded() {
     );
     assert_eq!(tool.effect, Effect::Read);
     let Plan::Sql(plan) = &tool.plan;
-    assert_eq!(plan.parameters, ["account_id", "tenant", "days"]);
+    let parameters = plan.parameters.iter().map(|p| (p.name.as_str(), p.optional));
+    let expected = [("account_id", false), ("tenant", false), ("days", false)];
+    assert_eq!(parameters.collect::<Vec<_>>(), expected);
     assert_eq!(plan.timeout_ms, 2_000);
     assert_eq!(plan.bounds, ResultBounds { rows_max: 100, bytes_max: 65_536 });
     let [ScopeRule::Equals { path, caller }, ScopeRule::Bind { name, caller: bound }] =
@@ -86,7 +88,9 @@ fn a_nested_input_is_closed_at_every_level() {
     );
     assert_eq!(tool.input["required"], json!(["depot", "parcels"]));
     let Plan::Sql(plan) = &tool.plan;
-    assert_eq!(plan.parameters, ["depot", "express", "parcels"]);
+    let parameters = plan.parameters.iter().map(|p| (p.name.as_str(), p.optional));
+    let expected = [("depot", false), ("express", true), ("parcels", false)];
+    assert_eq!(parameters.collect::<Vec<_>>(), expected);
     assert_eq!(plan.bounds.rows_max, 200);
 }
 
@@ -337,4 +341,62 @@ fn two_thousand_tools_for_two_hundred_agents_load() {
     assert_eq!(loaded.posture.agents.len(), 201);
     let agent = &loaded.posture.agents[&ActorId::new("agent_7").unwrap()];
     assert_eq!(agent.grants.len(), 102);
+}
+
+/// A tool whose identifier carries no tenant, and whose rows do.
+const ORDER: &str = r#"tool: get_order
+description: One order.
+effect: read
+input:
+  order_id: { type: string, pattern: "^ord_[0-9]{6}$" }
+  boxes: { type: array, maxItems: 32, items: { type: integer, minimum: 1, maximum: 9 } }
+  depot: { type: string, pattern: "^[A-Z]{3}$" }
+scope:
+  tenant: { bind: caller.tenant }
+  order_id: { owned: { sql: select 1 from orders where id = :order_id and account_id = :tenant } }
+  boxes[]: { owned: { sql: select 1 from boxes where id = :value and account_id = :tenant, system: boxes-db, cache: 30s } }
+  depot: { allowed: { sql: select code from depots where account_id = :tenant } }
+result: { account_id: caller.tenant, depot: caller.depots }
+call:
+  system: freight-db
+  sql: select account_id, depot, state from orders where id = :order_id and depot = :depot and box in (:boxes)
+"#;
+
+#[test]
+fn what_systems_have_to_confirm_comes_with_its_system_statement_and_bounds() {
+    let company = Company::new();
+    company.write("posture/tools/get_order.yaml", ORDER);
+    company.write("posture/systems/boxes-db.yaml", SYSTEM.replace("freight-db", "boxes-db"));
+    company.edit("posture/systems/boxes-db.yaml", "timeout: 2s", "timeout: 1s");
+    company.edit(
+        "posture/agents/support-copilot.yaml",
+        "grants:\n",
+        "grants:\n  - { tool: get_order, reason: asked for }\n",
+    );
+    company.edit("countersign.yaml", "references:\n", "references:\n  boxes-db: { env: BOXES }\n");
+    let loaded = loaded(&company);
+    let agent = loaded.posture.agents.values().next().unwrap();
+    let tool = &agent.grants.iter().find(|(name, _)| name.as_str() == "get_order").unwrap().1.tool;
+    let look_ups = tool.look_ups.iter().map(|look_up| {
+        let LookUp { path, asks, system, plan, cached_ms } = &**look_up;
+        let names = plan.parameters.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(" ");
+        let rows = plan.bounds.rows_max;
+        format!("{path} {asks:?} {system} {names} {} ms {rows} rows {cached_ms:?}", plan.timeout_ms)
+    });
+    assert_eq!(
+        look_ups.collect::<Vec<_>>(),
+        [
+            "order_id Owned freight-db order_id tenant 2000 ms 1 rows None",
+            "boxes[] Owned boxes-db value tenant 1000 ms 1 rows Some(30000)",
+            "depot Allowed freight-db tenant 2000 ms 1000 rows None",
+        ]
+    );
+    let result: Vec<_> =
+        tool.result.iter().map(|rule| (rule.column.as_str(), &rule.caller)).collect();
+    let depots = CallerRef::Attribute("depots".to_owned());
+    assert_eq!(result, [("account_id", &CallerRef::Tenant), ("depot", &depots)]);
+    // What boxes-db is, is part of what an approval of such a call would be for.
+    let before = decisions(&company)["get_order"];
+    company.edit("posture/systems/boxes-db.yaml", "timeout: 1s", "timeout: 3s");
+    assert_ne!(decisions(&company)["get_order"], before);
 }

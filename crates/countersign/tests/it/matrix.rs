@@ -118,6 +118,19 @@ fn scoped(pointer: &str) -> bool {
     pointer.ends_with("/account_id") || pointer.starts_with("/depot")
 }
 
+/// Whether a system has to be asked whose it is.
+fn looked_up(pointer: &str) -> bool {
+    pointer.ends_with("_id") && !scoped(pointer)
+}
+
+/// How many statements look up whose `arguments` are.
+fn look_ups(arguments: &Value) -> usize {
+    let pointers = texts(arguments, "").into_iter().filter(|pointer| looked_up(pointer));
+    let distinct: BTreeSet<_> =
+        pointers.map(|pointer| arguments.pointer(&pointer).unwrap().to_string()).collect();
+    distinct.len()
+}
+
 async fn granted(gateway: &Gateway, token: &str) -> BTreeSet<String> {
     let sent = gateway.http.get(format!("{}/v1/tools", gateway.url)).bearer_auth(token).send();
     let listed: Value = sent.await.unwrap().json().await.unwrap();
@@ -144,7 +157,13 @@ async fn no_identifier_of_another_tenant_finds_a_row_anywhere() {
                 gateway.token(Who { agent, tenant, session: "matrix", depots: &DEPOTS }).await;
             for tool in granted(&gateway, &token).await {
                 if tool == "refund_invoice" {
-                    continue; // Not a read: the story shows that it is not executed.
+                    // Not a read: the story shows that it is not executed.
+                    let invoice = json!({
+                        "invoice_id": truth.own[tenant]["invoices"], "amount_cents": 1, "note": "n",
+                    });
+                    let target = (tool.as_str(), &invoice);
+                    refused += foreign(&company, &gateway, &truth, (tenant, &token), target).await;
+                    continue;
                 }
                 let twin = twins
                     .get(tool.as_str())
@@ -180,7 +199,18 @@ async fn own_twin(
         );
     }
     assert_eq!(truth.leaked(tenant, &answer["result"]), Vec::<String>::new());
-    assert_eq!(company.touched(), before + 1);
+    assert_eq!(company.touched(), before + look_ups(twin) + 1);
+}
+
+/// The statements that came after.
+fn since(
+    before: &BTreeMap<String, Vec<String>>,
+    after: &BTreeMap<String, Vec<String>>,
+) -> Vec<String> {
+    let new = after
+        .iter()
+        .flat_map(|(system, lines)| lines.iter().skip(before.get(system).map_or(0, Vec::len)));
+    new.cloned().collect()
 }
 
 /// Every text of `twin` replaced by every foreign identifier, one at a time; returns how many calls
@@ -197,26 +227,28 @@ async fn foreign(
         for identifier in truth.foreign(tenant) {
             let mut arguments = twin.clone();
             *arguments.pointer_mut(&pointer).unwrap() = json!(identifier);
-            let before = company.touched();
+            let before = company.statements();
             let answer = gateway.call(token, tool, arguments.clone()).await;
             let case = format!("{tenant} {tool} {arguments}: {answer}");
             if answer["status"] == "refused" {
                 refused += 1;
-                assert_eq!(company.touched(), before, "{case}");
+                let asked = since(&before, &company.statements());
+                let only =
+                    |line: &String| line.starts_with("select 1 from") && line.contains(tenant);
+                assert!(asked.iter().all(only), "more than a look-up: {asked:?} {case}");
+                let most = if looked_up(&pointer) { look_ups(&arguments) } else { 0 };
+                assert!(asked.len() <= most, "{asked:?} {case}");
                 let echoed = !scoped(&pointer) || !answer.to_string().contains(&identifier);
                 assert!(echoed, "the refusal repeats another tenant's identifier: {case}");
                 continue;
             }
-            // An identifier that carries no tenant is looked for among the caller's own rows.
-            assert!(!scoped(&pointer), "{case}");
+            // Only free text may be anything: it is looked for among the caller's own rows.
+            assert_eq!((tool, pointer.as_str()), ("search_tickets", "/text"), "{case}");
             assert_eq!(answer["status"], "completed", "{case}");
             let rows = &answer["result"]["rows"];
             assert_eq!(truth.leaked(tenant, rows), Vec::<String>::new(), "{case}");
-            assert_eq!(company.touched(), before + 1, "{case}");
-            let ran = company.statements();
-            let last =
-                ran.values().filter_map(|lines| lines.last()).any(|line| line.contains(tenant));
-            assert!(last, "a statement without the caller's tenant: {case}");
+            let ran = since(&before, &company.statements());
+            assert!(matches!(&ran[..], [line] if line.contains(tenant)), "{ran:?} {case}");
         }
     }
     refused

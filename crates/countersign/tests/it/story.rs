@@ -14,13 +14,16 @@ struct Row {
     tool: &'static str,
     arguments: Value,
     code: &'static str,
+    /// How many statements look up whose it is, and how many for the twin.
+    look_ups: (usize, usize),
     twin: (&'static str, Value),
 }
 
 fn row(tool: &'static str, arguments: Value, code: &'static str, twin: Value) -> Row {
-    Row { who: COPILOT, tool, arguments, code, twin: (tool, twin) }
+    Row { who: COPILOT, tool, arguments, code, look_ups: (0, 0), twin: (tool, twin) }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn refusals() -> Vec<Row> {
     let usage = |account: &str, days: Value| json!({"account_id": account, "days": days});
     let fine = || usage("acct_alpha", json!(7));
@@ -30,6 +33,7 @@ fn refusals() -> Vec<Row> {
             {"account_id": account, "parcel_id": "pcl_2000002"},
         ]})
     };
+    let shipment = |id: &str| json!({"shipment_id": id});
     let day = |depot: &str| json!({"depot": depot, "day": "2026-11-24"});
     vec![
         row("get_account_usage", usage("acct_delta", json!(7)), "out_of_scope", fine()),
@@ -54,7 +58,18 @@ fn refusals() -> Vec<Row> {
             "out_of_scope",
             usage("acct_alpha", json!(8)),
         ),
-        row("track_parcels", parcel("acct_bravo"), "out_of_scope", parcel("acct_alpha")),
+        Row {
+            look_ups: (0, 2),
+            ..row("track_parcels", parcel("acct_bravo"), "out_of_scope", parcel("acct_alpha"))
+        },
+        Row {
+            look_ups: (1, 1),
+            ..row("get_shipment", shipment("shp_100002"), "out_of_scope", shipment("shp_100001"))
+        },
+        Row {
+            look_ups: (1, 1),
+            ..row("get_shipment", shipment("shp_999999"), "out_of_scope", shipment("shp_100001"))
+        },
         Row {
             twin: ("get_account_usage", fine()),
             ..row("drop_table", json!({}), "unknown_tool", json!({}))
@@ -70,6 +85,7 @@ fn refusals() -> Vec<Row> {
             json!({"account_id": "acct_alpha", "limit": 50}),
         ),
         Row {
+            look_ups: (1, 0),
             twin: ("list_invoices", json!({"account_id": "acct_alpha", "limit": 3})),
             ..row(
                 "refund_invoice",
@@ -98,9 +114,8 @@ fn minute() -> u64 {
 async fn each_refusal_is_told_recorded_and_touches_no_system_while_its_twin_succeeds() {
     let company = Company::new();
     let gateway = company.serve();
-    for (number, Row { who, tool, arguments, code, twin: (twin_tool, twin) }) in
-        refusals().into_iter().enumerate()
-    {
+    for (number, row) in refusals().into_iter().enumerate() {
+        let Row { who, tool, arguments, code, look_ups, twin: (twin_tool, twin) } = row;
         let token = token(&gateway, who, number).await;
         let before = company.touched();
         let answer = gateway.call(&token, tool, arguments.clone()).await;
@@ -116,8 +131,9 @@ async fn each_refusal_is_told_recorded_and_touches_no_system_while_its_twin_succ
             (&records[0]["agent"], &records[0]["tenant"]),
             (&json!(who.agent), &json!("acct_alpha"))
         );
-        assert_eq!(company.touched(), before, "{tool} {arguments} reached a system");
+        assert_eq!(company.touched(), before + look_ups.0, "{tool} {arguments} reached a system");
 
+        let before = company.touched();
         let answer = gateway.call(&token, twin_tool, twin.clone()).await;
         assert_eq!(answer["status"], "completed", "{twin_tool} {twin}: {answer}");
         assert!(
@@ -133,7 +149,7 @@ async fn each_refusal_is_told_recorded_and_touches_no_system_while_its_twin_succ
             (&records[1]["status"], &records[1]["applied"]),
             (&json!("ok"), &json!("applied"))
         );
-        assert_eq!(company.touched(), before + 1, "{twin_tool} {twin}");
+        assert_eq!(company.touched(), before + look_ups.1 + 1, "{twin_tool} {twin}");
     }
     gateway.stop();
     company.says(&["audit", "verify", "."]);
@@ -224,7 +240,8 @@ async fn a_loop_meets_its_limit_and_other_work_goes_on() {
         if minute == self::minute() {
             assert_eq!(codes[..5], ["completed"; 5]);
             assert_eq!(codes[5..], ["rate_limited"; 4]);
-            assert_eq!(company.touched(), before + 5);
+            // Each was looked up, then answered.
+            assert_eq!(company.touched(), before + 2 * 5);
             break token;
         } // The minute of the clock turned in between: again, in a session of its own.
     };

@@ -74,6 +74,12 @@ fn steps() -> Vec<Step> {
             "out_of_scope",
         ),
         step(
+            "asks for another customer's order by its number",
+            "get_shipment",
+            json!({ "shipment_id": "shp_100002" }),
+            "out_of_scope",
+        ),
+        step(
             "calls a tool that nobody has",
             "drop_table",
             json!({ "table": "invoices" }),

@@ -5,15 +5,15 @@ use super::{Call, Stopped, Who, identity};
 use crate::assemble;
 use crate::machine::SystemEntropy;
 use crate::policies;
-use countersign_core::call::{Answer, Caller, Door, Evidence, Monitor, Permit, Proposed};
+use countersign_core::call::{Answer, Caller, Door, Evidence, Inquiry, Monitor, Permit, Proposed};
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
-    Connector, Eventually, Journal, Receipt, Refused, Report, Unrecorded,
+    Connector, Eventually, Found, Journal, Receipt, Refused, Report, Unrecorded,
 };
 use countersign_core::posture::Posture;
 use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::Entry;
-use countersign_core::refusal::{Applied, SystemFault};
+use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_posture::load_posture;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -50,6 +50,22 @@ impl Connector for World {
         let report =
             Report { result: json!([]), rows: 0, truncated: false, applied: Applied::Applied };
         Box::pin(std::future::ready(Ok(report)))
+    }
+    /// Does not know numbers that end with a three, and fails at those that end with a seven.
+    fn look_up(&self, inquiry: Inquiry) -> Eventually<'_, Result<Found, SystemFault>> {
+        let values = Value::Object(inquiry.values().clone()).to_string();
+        let digit = values.chars().rev().find(char::is_ascii_digit).unwrap_or('0');
+        let known = digit != '3';
+        let rows = if known { vec![json!({"1": 1})] } else { Vec::new() };
+        let found = match digit {
+            '7' => Err(SystemFault {
+                kind: SystemFaultKind::Unavailable,
+                applied: Applied::NotApplied,
+                detail: "away".to_owned(),
+            }),
+            _ => Ok(Found { rows, truncated: false, cached: false }),
+        };
+        Box::pin(std::future::ready(found))
     }
 }
 
@@ -221,6 +237,7 @@ fn the_explanation_says_what_the_pipeline_does() {
         "invalid_arguments",
         "out_of_scope",
         "forbidden",
+        "lookup_failed",
         "approval_required",
     ] {
         assert!(seen.get(code).is_some_and(|&often| often > CALLS / 100), "{code}: {seen:?}");
