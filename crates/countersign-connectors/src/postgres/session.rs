@@ -27,15 +27,15 @@ const STATEMENTS_CACHED_MAX: NonZeroUsize = match NonZeroUsize::new(64) {
 /// What a statement runs under, until its transaction ends: whose rows it may touch, for how long it
 /// may run, wait for a lock and leave its transaction lying, and all that would read it or its
 /// values in another way. What a role, a database or a connection's `options` set does not count.
-const SETTINGS: &str = "select
-    pg_catalog.set_config($1, $2, true),
-    pg_catalog.set_config('statement_timeout', $3, true),
-    pg_catalog.set_config('lock_timeout', $4, true),
-    pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true),
-    pg_catalog.set_config('search_path', 'pg_catalog, public, pg_temp', true),
-    pg_catalog.set_config('row_security', 'on', true),
-    pg_catalog.set_config('standard_conforming_strings', 'on', true),
-    pg_catalog.set_config('datestyle', 'ISO, YMD', true),
+const SETTINGS: &str = "select \
+    pg_catalog.set_config($1, $2, true), \
+    pg_catalog.set_config('statement_timeout', $3, true), \
+    pg_catalog.set_config('lock_timeout', $4, true), \
+    pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true), \
+    pg_catalog.set_config('search_path', 'pg_catalog, public, pg_temp', true), \
+    pg_catalog.set_config('row_security', 'on', true), \
+    pg_catalog.set_config('standard_conforming_strings', 'on', true), \
+    pg_catalog.set_config('datestyle', 'ISO, YMD', true), \
     pg_catalog.set_config('timezone', 'UTC', true)";
 
 /// A connection. At work it holds a turn.

@@ -176,7 +176,10 @@ impl Bench {
 
     /// With any system, and what has to live as long.
     pub(crate) fn over(system: System, directory: TempDir) -> Self {
-        let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
+        Self::over_all(BTreeMap::from([(SystemName::new("db").unwrap(), system)]), directory)
+    }
+
+    pub(crate) fn over_all(systems: BTreeMap<SystemName, System>, directory: TempDir) -> Self {
         let clock = Arc::new(Ticking(AtomicI64::new(0)));
         let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
         Self { directory, clock, connectors }
@@ -208,7 +211,21 @@ impl Bench {
         ask: &Ask,
         arguments: Value,
     ) -> Result<Report, SystemFault> {
-        match self.answer_to(tenant, ask, arguments).await {
+        Self::reported(self.answer_to(tenant, tool(ask), arguments).await)
+    }
+
+    /// The same for a tool as it is, whatever it is called.
+    pub(crate) async fn call_tool(
+        &self,
+        tenant: &str,
+        tool: Tool,
+        arguments: Value,
+    ) -> Result<Report, SystemFault> {
+        Self::reported(self.answer_to(tenant, tool, arguments).await)
+    }
+
+    fn reported(answer: Answer) -> Result<Report, SystemFault> {
+        match answer {
             Answer::Completed(completed) => {
                 let value = completed.into_value();
                 Ok(Report {
@@ -228,14 +245,15 @@ impl Bench {
 
     /// Whatever the monitor answers.
     pub(crate) async fn answer(&self, ask: &Ask, arguments: Value) -> Answer {
-        self.answer_to("acct_alpha", ask, arguments).await
+        self.answer_to("acct_alpha", tool(ask), arguments).await
     }
 
-    async fn answer_to(&self, tenant: &str, ask: &Ask, arguments: Value) -> Answer {
-        let monitor = self.monitor(ask, tenant);
+    async fn answer_to(&self, tenant: &str, tool: Tool, arguments: Value) -> Answer {
+        let name = tool.name.to_string();
+        let monitor = self.monitor(tool, tenant);
         let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
         let caller = Arc::new(caller);
-        let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
+        let proposed = Proposed { caller, tool: name, arguments };
         monitor.call(proposed).await
     }
 
@@ -249,28 +267,8 @@ impl Bench {
         self.call(&ask(statement), arguments).await.unwrap().result
     }
 
-    fn monitor(&self, ask: &Ask, tenant: &str) -> Monitor {
-        let limits = Limits::default();
-        let name = ToolName::new("tool").unwrap();
-        let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
-        let tool = Tool {
-            name: name.clone(),
-            description: String::new(),
-            input: ask.input.as_object().unwrap().clone(),
-            schema: Arc::new(World),
-            scope: Vec::new(),
-            look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
-            result: Vec::new(),
-            effect: Effect::Read,
-            system: SystemName::new(ask.system).unwrap(),
-            plan: Plan::Sql(SqlPlan {
-                statement: ask.statement.clone(),
-                parameters: ask.parameters(),
-                timeout_ms: ask.timeout_ms,
-                bounds,
-            }),
-            limits,
-        };
+    fn monitor(&self, tool: Tool, tenant: &str) -> Monitor {
+        let (limits, name) = (Limits::default(), tool.name.clone());
         let decision_digest = Digest::sha256(b"");
         let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
         let agent = Agent {
@@ -289,6 +287,32 @@ impl Bench {
             entropy: Arc::new(World),
         }
     }
+}
+
+fn tool(ask: &Ask) -> Tool {
+    Tool {
+        name: ToolName::new("tool").unwrap(),
+        description: String::new(),
+        input: ask.input.as_object().unwrap().clone(),
+        schema: anything(),
+        scope: Vec::new(),
+        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+        result: Vec::new(),
+        effect: Effect::Read,
+        system: SystemName::new(ask.system).unwrap(),
+        plan: Plan::Sql(SqlPlan {
+            statement: ask.statement.clone(),
+            parameters: ask.parameters(),
+            timeout_ms: ask.timeout_ms,
+            bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
+        }),
+        limits: Limits::default(),
+    }
+}
+
+/// A schema that takes whatever comes.
+pub(crate) fn anything() -> Arc<dyn InputSchema> {
+    Arc::new(World)
 }
 
 /// Makes a database file.
