@@ -218,7 +218,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::BadValue, "must be a date", "A day that no calendar has."),
     (Code::BadValue, "must be an address", "An address or a port that is out of range."),
     (Code::BadValue, "must say why", "A reason that is no sentence."),
-    (Code::BadValue, "has no part", "`ca` beside `tls: off`."),
+    (Code::BadValue, "has no part", "`ca` beside `tls: none`."),
     (Code::BadValue, "1e15", "A number of a size that doubles do not keep apart."),
     (Code::WrongType, "not a decimal number", "A whole number written with a fraction, as `2.0`."),
     (Code::SchemaConflict, "nothing would fit", "A minimum above its maximum."),

@@ -37,7 +37,7 @@ pub enum Unreachable {
     #[error("the connection names no {0}")]
     Missing(&'static str),
     /// Rows and the password would cross a network in the clear.
-    #[error("`tls: off` is for a database on this machine alone")]
+    #[error("`tls: none` is for a database on this machine alone")]
     Plaintext,
     /// The certificates to trust.
     #[error("the certificates to trust cannot be read: {0}")]

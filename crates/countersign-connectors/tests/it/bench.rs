@@ -211,7 +211,7 @@ impl Bench {
         ask: &Ask,
         arguments: Value,
     ) -> Result<Report, SystemFault> {
-        Self::reported(self.answer_to(tenant, tool(ask), arguments).await)
+        self.call_tool(tenant, tool(ask), arguments).await
     }
 
     /// The same for a tool as it is, whatever it is called.
@@ -221,11 +221,7 @@ impl Bench {
         tool: Tool,
         arguments: Value,
     ) -> Result<Report, SystemFault> {
-        Self::reported(self.answer_to(tenant, tool, arguments).await)
-    }
-
-    fn reported(answer: Answer) -> Result<Report, SystemFault> {
-        match answer {
+        match self.answer_to(tenant, tool, arguments).await {
             Answer::Completed(completed) => {
                 let value = completed.into_value();
                 Ok(Report {

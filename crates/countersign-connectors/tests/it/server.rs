@@ -212,11 +212,11 @@ impl Database<'_> {
         log.seek(SeekFrom::Start(*offset)).unwrap();
         let mut text = String::new();
         log.read_to_string(&mut text).unwrap();
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        *offset += u64::try_from(whole).unwrap();
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        *offset += u64::try_from(text.len()).unwrap();
         let mine = format!("{} ", self.name);
         let mut goes_on = false;
-        for line in text[..whole].lines() {
+        for line in text.lines() {
             let said = line.strip_prefix(&mine).and_then(|line| line.split_once(' '));
             let statement = said.and_then(|(_, said)| said.strip_prefix("LOG:  execute "));
             if let Some((_name, statement)) = statement.and_then(|text| text.split_once(": ")) {

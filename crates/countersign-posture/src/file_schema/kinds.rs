@@ -319,7 +319,7 @@ fn postgres() -> Shape {
         ),
         optional(
             "tls",
-            "How it is spoken to. If left out: `off` on this machine, `verify-full` everywhere else, where nothing less is taken.",
+            "How it is spoken to. If left out: `none` on this machine, `verify-full` everywhere else, where nothing less is taken.",
             choice(ENCRYPTIONS.iter().map(|(word, _)| *word)),
         ),
         optional(
@@ -407,7 +407,7 @@ fn deployment() -> Vec<Key> {
         optional("references", "What the names that systems refer to stand for.", references),
         optional(
             "statement_logs",
-            "The folder where each system's statements are written down.",
+            "The folder where each SQLite system's statements are written down.",
             path("logs"),
         ),
     ]
