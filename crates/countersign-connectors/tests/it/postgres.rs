@@ -383,10 +383,13 @@ async fn settings_of_the_role_or_the_connection_do_not_count() {
     let bench = over(system(format!("{}{options}", database.of("misled"))));
     let statement = "select a, current_setting('app.tenant') as tenant, '\\x' as b, \
         ('2026-01-02'::date)::text as c, current_setting('row_security') as d from t";
-    assert_eq!(
-        rows(&bench, statement, json!({})).await,
-        json!([{"a": "good", "tenant": "acct_alpha", "b": "\\x", "c": "2026-01-02", "d": "on"}])
-    );
+    // The second time the connection knows the statement.
+    for _ in 0..3 {
+        assert_eq!(
+            rows(&bench, statement, json!({})).await,
+            json!([{"a": "good", "tenant": "acct_alpha", "b": "\\x", "c": "2026-01-02", "d": "on"}])
+        );
+    }
 }
 
 #[tokio::test]
