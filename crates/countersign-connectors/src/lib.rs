@@ -6,10 +6,13 @@
 //! do not exist yet.
 
 mod answers;
+mod gather;
 mod leave;
+mod postgres;
 mod sqlite;
 mod turns;
 
+pub use postgres::{Encryption, PostgresSystem, Unreachable};
 pub use sqlite::SqliteSystem;
 
 use answers::Answers;
@@ -18,6 +21,7 @@ use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use leave::Leave;
+use postgres::Postgres;
 use serde_json::Value;
 use sqlite::Sqlite;
 use std::{collections::BTreeMap, sync::Arc};
@@ -27,6 +31,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub enum System {
     /// A SQLite file.
     Sqlite(SqliteSystem),
+    /// A PostgreSQL database.
+    Postgres(PostgresSystem),
 }
 
 /// Every system of the deployment, by its name in the posture.
@@ -41,6 +47,7 @@ pub struct Connectors {
 #[derive(Debug, Clone)]
 enum Running {
     Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 impl Running {
@@ -49,24 +56,31 @@ impl Running {
             System::Sqlite(system) => {
                 Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
             }
+            System::Postgres(system) => Self::Postgres(Arc::new(Postgres::new(system))),
         }
     }
 
     fn runs(&self, system: &System) -> bool {
         match (self, system) {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
+            (Self::Postgres(running), System::Postgres(system)) => running.system() == system,
+            (Self::Sqlite(_), System::Postgres(_)) | (Self::Postgres(_), System::Sqlite(_)) => {
+                false
+            }
         }
     }
 
     async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
+            Self::Postgres(postgres) => postgres.run(Leave::to_read(permit)?).await,
         }
     }
 
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
+            Self::Postgres(postgres) => postgres.run(Leave::Inquiry(inquiry)).await,
         }
     }
 }
@@ -149,6 +163,7 @@ pub(crate) fn fault(kind: SystemFaultKind, detail: String) -> SystemFault {
 mod tests {
     use super::*;
     use countersign_core::id::Timestamp;
+    use secrecy::SecretString;
 
     #[derive(Debug)]
     struct Standing;
@@ -166,13 +181,26 @@ mod tests {
             let path = path.into();
             System::Sqlite(SqliteSystem { path, concurrency, statement_log: None })
         };
+        let postgres = |connection: &str| {
+            System::Postgres(PostgresSystem {
+                connection: SecretString::from(connection),
+                encryption: None,
+                authorities: None,
+                tenant_setting: "app.tenant".to_owned(),
+                concurrency: 1,
+            })
+        };
         let before = BTreeMap::from([
+            (name("pg-rekeyed"), postgres("postgres://u:made-up@h/d")),
+            (name("pg-same"), postgres("postgres://u:made-up@h/d")),
             (name("same"), system("a.db", 1)),
             (name("moved"), system("b.db", 1)),
             (name("wider"), system("c.db", 1)),
             (name("gone"), system("d.db", 1)),
         ]);
         let after = BTreeMap::from([
+            (name("pg-rekeyed"), postgres("postgres://u:made-up-too@h/d")),
+            (name("pg-same"), postgres("postgres://u:made-up@h/d")),
             (name("same"), system("a.db", 1)),
             (name("moved"), system("e.db", 1)),
             (name("wider"), system("c.db", 2)),
@@ -180,11 +208,18 @@ mod tests {
         ]);
         let before = Connectors::new(before, Arc::new(Standing));
         let after = before.with(after);
+        let same = |was: &Running, is: &Running| match (was, is) {
+            (Running::Sqlite(was), Running::Sqlite(is)) => Arc::ptr_eq(was, is),
+            (Running::Postgres(was), Running::Postgres(is)) => Arc::ptr_eq(was, is),
+            _ => false,
+        };
         let kept = |name: &SystemName| {
-            let Running::Sqlite(is) = &after.systems[name];
-            before.systems.get(name).is_some_and(|Running::Sqlite(was)| Arc::ptr_eq(was, is))
+            before.systems.get(name).is_some_and(|was| same(was, &after.systems[name]))
         };
         let kept: Vec<_> = after.systems.keys().map(|name| (name.as_str(), kept(name))).collect();
-        assert_eq!(kept, [("moved", false), ("new", false), ("same", true), ("wider", false)]);
+        let kept: Vec<_> =
+            kept.into_iter().filter_map(|(name, kept)| kept.then_some(name)).collect();
+        assert_eq!(kept, ["pg-same", "same"]);
+        assert_eq!(after.systems.len(), 6);
     }
 }

@@ -37,4 +37,4 @@ pub use issuer::{Algorithm, Issuer, KeySource};
 pub use load::{Loaded, Registered, link, load_policies, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;
-pub use system::{Backend, SystemSpec};
+pub use system::{Backend, Encryption, SystemSpec};

@@ -43,7 +43,11 @@ impl Clock for Ticking {
 #[derive(Debug)]
 struct World;
 
-impl Authenticator for World {
+/// Whoever asks is of this tenant.
+#[derive(Debug)]
+struct Tenant(TenantId);
+
+impl Authenticator for Tenant {
     fn authenticate<'a>(
         &'a self,
         _: &'a Credential,
@@ -54,7 +58,7 @@ impl Authenticator for World {
                 issuer: IssuerId::new("issuer").unwrap(),
                 subject: SubjectId::new("subject").unwrap(),
                 actor: ActorId::new("agent").unwrap(),
-                tenant: TenantId::new("acct_alpha").unwrap(),
+                tenant: self.0.clone(),
                 sid: None,
                 person: None,
                 scopes: Default::default(),
@@ -169,8 +173,15 @@ impl Bench {
         let path = directory.path().join("db.sqlite");
         make(&path, script);
         let statement_log = Some(directory.path().join("db.log"));
-        let system = System::Sqlite(SqliteSystem { path, concurrency, statement_log });
-        let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
+        Self::over(System::Sqlite(SqliteSystem { path, concurrency, statement_log }), directory)
+    }
+
+    /// With any system, and what has to live as long.
+    pub(crate) fn over(system: System, directory: TempDir) -> Self {
+        Self::over_all(BTreeMap::from([(SystemName::new("db").unwrap(), system)]), directory)
+    }
+
+    pub(crate) fn over_all(systems: BTreeMap<SystemName, System>, directory: TempDir) -> Self {
         let clock = Arc::new(Ticking(AtomicI64::new(0)));
         let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
         Self { directory, clock, connectors }
@@ -192,7 +203,27 @@ impl Bench {
 
     /// The rows, or the fault.
     pub(crate) async fn call(&self, ask: &Ask, arguments: Value) -> Result<Report, SystemFault> {
-        match self.answer(ask, arguments).await {
+        self.call_as("acct_alpha", ask, arguments).await
+    }
+
+    /// The same for another tenant's caller.
+    pub(crate) async fn call_as(
+        &self,
+        tenant: &str,
+        ask: &Ask,
+        arguments: Value,
+    ) -> Result<Report, SystemFault> {
+        self.call_tool(tenant, tool(ask), arguments).await
+    }
+
+    /// The same for a tool as it is, whatever it is called.
+    pub(crate) async fn call_tool(
+        &self,
+        tenant: &str,
+        tool: Tool,
+        arguments: Value,
+    ) -> Result<Report, SystemFault> {
+        match self.answer_to(tenant, tool, arguments).await {
             Answer::Completed(completed) => {
                 let value = completed.into_value();
                 Ok(Report {
@@ -212,10 +243,15 @@ impl Bench {
 
     /// Whatever the monitor answers.
     pub(crate) async fn answer(&self, ask: &Ask, arguments: Value) -> Answer {
-        let monitor = self.monitor(ask);
+        self.answer_to("acct_alpha", tool(ask), arguments).await
+    }
+
+    async fn answer_to(&self, tenant: &str, tool: Tool, arguments: Value) -> Answer {
+        let name = tool.name.to_string();
+        let monitor = self.monitor(tool, tenant);
         let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
         let caller = Arc::new(caller);
-        let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
+        let proposed = Proposed { caller, tool: name, arguments };
         monitor.call(proposed).await
     }
 
@@ -229,28 +265,8 @@ impl Bench {
         self.call(&ask(statement), arguments).await.unwrap().result
     }
 
-    fn monitor(&self, ask: &Ask) -> Monitor {
-        let limits = Limits::default();
-        let name = ToolName::new("tool").unwrap();
-        let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
-        let tool = Tool {
-            name: name.clone(),
-            description: String::new(),
-            input: ask.input.as_object().unwrap().clone(),
-            schema: Arc::new(World),
-            scope: Vec::new(),
-            look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
-            result: Vec::new(),
-            effect: Effect::Read,
-            system: SystemName::new(ask.system).unwrap(),
-            plan: Plan::Sql(SqlPlan {
-                statement: ask.statement.clone(),
-                parameters: ask.parameters(),
-                timeout_ms: ask.timeout_ms,
-                bounds,
-            }),
-            limits,
-        };
+    fn monitor(&self, tool: Tool, tenant: &str) -> Monitor {
+        let (limits, name) = (Limits::default(), tool.name.clone());
         let decision_digest = Digest::sha256(b"");
         let grant = Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None };
         let agent = Agent {
@@ -262,7 +278,7 @@ impl Bench {
         let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
         Monitor {
             posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
-            authenticator: Arc::new(World),
+            authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
             pdp: Arc::new(World),
             journal: Arc::new(World),
             connector: Arc::<Connectors>::clone(&self.connectors),
@@ -270,6 +286,32 @@ impl Bench {
             entropy: Arc::new(World),
         }
     }
+}
+
+fn tool(ask: &Ask) -> Tool {
+    Tool {
+        name: ToolName::new("tool").unwrap(),
+        description: String::new(),
+        input: ask.input.as_object().unwrap().clone(),
+        schema: anything(),
+        scope: Vec::new(),
+        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+        result: Vec::new(),
+        effect: Effect::Read,
+        system: SystemName::new(ask.system).unwrap(),
+        plan: Plan::Sql(SqlPlan {
+            statement: ask.statement.clone(),
+            parameters: ask.parameters(),
+            timeout_ms: ask.timeout_ms,
+            bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
+        }),
+        limits: Limits::default(),
+    }
+}
+
+/// A schema that takes whatever comes.
+pub(crate) fn anything() -> Arc<dyn InputSchema> {
+    Arc::new(World)
 }
 
 /// Makes a database file.

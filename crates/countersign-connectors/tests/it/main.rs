@@ -9,6 +9,10 @@ mod files;
 #[cfg(test)]
 mod look_ups;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod walls;
