@@ -86,11 +86,13 @@ pub(crate) fn posture(agents: &[(&str, &[&Arc<Tool>])]) -> Posture {
                 tool: Arc::clone(tool),
                 decision_digest: Digest::sha256(b""),
                 limits: Limits::default(),
+                require_scope: None,
             };
             (tool.name.clone(), grant)
         });
         let agent = Agent {
             id: AgentId::new(*name).unwrap(),
+            issuer: None,
             grants: grants.collect(),
             limits: Limits::default(),
         };

@@ -18,8 +18,8 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, link, load_deployment, load_policies,
-    load_posture, posture_folder,
+    Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, SystemSpec, link, load_deployment,
+    load_policies, load_posture, posture_folder,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
 use secrecy::ExposeSecret;
@@ -296,37 +296,44 @@ pub(crate) fn systems(
     if let Some(logs) = logs.as_ref().filter(|_| !loaded.systems.is_empty()) {
         machine::private_folder(logs).doing(logs.display())?;
     }
-    let mut systems = BTreeMap::new();
-    for (name, spec) in &loaded.systems {
-        let resolve = |reference: &str| {
-            let found = deployment.references.get(reference);
-            let what = || format!("the reference `{reference}` of system `{name}`");
-            let found =
-                found.ok_or_else(|| Failure::new(format!("{} stands for nothing", what())))?;
-            found.resolve(&deployment.base, &machine::env).doing(what())
-        };
-        let system = match &spec.backend {
-            Backend::Sqlite { database } => System::Sqlite(SqliteSystem {
+    let systems = loaded.systems.iter();
+    systems.map(|(name, spec)| Ok((name.clone(), system(deployment, name, spec)?))).collect()
+}
+
+/// One of them.
+pub(crate) fn system(
+    deployment: &Deployment,
+    name: &SystemName,
+    spec: &SystemSpec,
+) -> Result<System, Failure> {
+    let resolve = |reference: &str| {
+        let found = deployment.references.get(reference);
+        let what = || format!("the reference `{reference}` of system `{name}`");
+        let found = found.ok_or_else(|| Failure::new(format!("{} stands for nothing", what())))?;
+        found.resolve(&deployment.base, &machine::env).doing(what())
+    };
+    match &spec.backend {
+        Backend::Sqlite { database } => {
+            let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
+            Ok(System::Sqlite(SqliteSystem {
                 path: deployment.base.join(resolve(database)?.expose_secret()),
                 concurrency: spec.concurrency,
-                statement_log: logs.as_ref().map(|logs| logs.join(format!("{name}.log"))),
-            }),
-            Backend::Postgres { connection, tenant_setting, encryption, authorities } => {
-                let authorities = authorities.as_deref().map(resolve).transpose()?;
-                let system = PostgresSystem {
-                    connection: resolve(connection)?,
-                    encryption: encryption.map(encrypted),
-                    authorities: authorities.map(|pem| pem.expose_secret().to_owned()),
-                    tenant_setting: tenant_setting.clone(),
-                    concurrency: spec.concurrency,
-                };
-                system.check().doing(format!("the system `{name}`"))?;
-                System::Postgres(system)
-            }
-        };
-        systems.insert(name.clone(), system);
+                statement_log: logs.map(|logs| logs.join(format!("{name}.log"))),
+            }))
+        }
+        Backend::Postgres { connection, tenant_setting, encryption, authorities, .. } => {
+            let authorities = authorities.as_deref().map(resolve).transpose()?;
+            let system = PostgresSystem {
+                connection: resolve(connection)?,
+                encryption: encryption.map(encrypted),
+                authorities: authorities.map(|pem| pem.expose_secret().to_owned()),
+                tenant_setting: tenant_setting.clone(),
+                concurrency: spec.concurrency,
+            };
+            system.check().doing(format!("the system `{name}`"))?;
+            Ok(System::Postgres(system))
+        }
     }
-    Ok(systems)
 }
 
 fn encrypted(written: countersign_posture::Encryption) -> Encryption {
