@@ -8,7 +8,7 @@ use crate::report::visible;
 use countersign_connectors::doctor::{Needs, Symptom, examine};
 use countersign_core::id::SystemName;
 use countersign_core::port::Entropy as _;
-use countersign_core::tool::{Plan, Tool};
+use countersign_core::tool::{Effect, Plan, Tool};
 use countersign_posture::{Deployment, Loaded, Severity, SystemSpec};
 use countersign_store::Disk;
 use serde_json::{Value, json};
@@ -128,7 +128,8 @@ fn needs(loaded: &Loaded, name: &SystemName, _spec: &SystemSpec) -> Needs {
         grants.map(|grant| (grant.tool.name.clone(), &grant.tool)).collect();
     let mut statements = Vec::new();
     for tool in tools.values() {
-        if tool.system == *name {
+        // Only reads are executed so far.
+        if tool.system == *name && tool.effect == Effect::Read {
             let Plan::Sql(plan) = &tool.plan;
             statements.push((format!("`{}`", tool.name), plan.statement.clone()));
         }
