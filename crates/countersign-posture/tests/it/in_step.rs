@@ -160,7 +160,7 @@ call: { system: freight-db, sql: delete from parcels where tenant = :tenant }
     (
         "posture/systems/ledger-db.yaml",
         "system: ledger-db
-postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b }
+postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b, shared: [depots, ref.towns] }
 timeout: 2s
 rows: 1
 bytes: 1KiB
