@@ -6,6 +6,7 @@
 //! do not exist yet.
 
 mod answers;
+pub mod doctor;
 mod gather;
 mod leave;
 mod postgres;

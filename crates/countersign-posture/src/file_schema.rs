@@ -259,6 +259,9 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::UnreviewedGrant, "", ""),
     (Code::PlaintextListener, "", ""),
     (Code::DevelopmentIssuer, "", ""),
+    (Code::IssuerKeys, "", ""),
+    (Code::IssuerTenant, "", ""),
+    (Code::AgentIssuer, "", ""),
     (Code::NoIssuer, "", ""),
 ];
 

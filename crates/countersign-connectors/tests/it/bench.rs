@@ -60,6 +60,8 @@ impl Authenticator for Tenant {
                 actor: ActorId::new("agent").unwrap(),
                 tenant: self.0.clone(),
                 sid: None,
+                person: None,
+                scopes: Default::default(),
                 attributes: BTreeMap::new(),
                 agent_build: None,
                 model: None,
@@ -266,9 +268,10 @@ impl Bench {
     fn monitor(&self, tool: Tool, tenant: &str) -> Monitor {
         let (limits, name) = (Limits::default(), tool.name.clone());
         let decision_digest = Digest::sha256(b"");
-        let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
+        let grant = Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None };
         let agent = Agent {
             id: AgentId::new("agent").unwrap(),
+            issuer: None,
             grants: BTreeMap::from([(name, grant)]),
             limits,
         };

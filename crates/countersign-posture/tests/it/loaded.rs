@@ -230,7 +230,7 @@ fn a_deployment_arrives_as_written() {
     assert!(deployment.listen.ip().is_loopback());
     assert_eq!(deployment.allowed_hosts, ["gateway.acme.example"]);
     let [issuer] = deployment.issuers.as_slice() else { panic!("one issuer") };
-    assert_eq!(issuer.audience, "https://countersign.acme.example");
+    assert_eq!(issuer.audiences, ["https://countersign.acme.example"]);
     assert_eq!(issuer.algorithms, [Algorithm::Es256]);
     assert!(deployment.development_issuer);
     assert_eq!(deployment.store.signing_key, Path::new("state/journal.key"));
@@ -243,7 +243,10 @@ fn an_issuers_audience_is_the_public_url_unless_it_says_otherwise() {
     let audience = r#" audience: "https://countersign.acme.example","#;
     company.edit("countersign.yaml", audience, "");
     let (deployment, _) = company.deployment();
-    assert_eq!(deployment.unwrap().issuers[0].audience, "http://127.0.0.1:8787");
+    assert_eq!(
+        deployment.unwrap().issuers[0].audiences,
+        ["http://127.0.0.1:8787", "http://127.0.0.1:8787/mcp"]
+    );
 }
 
 #[test]

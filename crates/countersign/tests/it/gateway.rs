@@ -227,6 +227,16 @@ impl Gateway {
 
     /// One `tools/call` over the MCP door, of the newest era: the JSON-RPC answer.
     pub(crate) async fn mcp_call(&self, token: &str, tool: &str, arguments: Value) -> Value {
+        self.mcp_sent(token, tool, arguments).await.json().await.unwrap()
+    }
+
+    /// The same, with its status and headers.
+    pub(crate) async fn mcp_sent(
+        &self,
+        token: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> reqwest::Response {
         let message = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": { "name": tool, "arguments": arguments, "_meta": {
@@ -244,7 +254,7 @@ impl Gateway {
             .header("mcp-method", "tools/call")
             .header("mcp-name", tool)
             .json(&message);
-        sent.send().await.unwrap().json().await.unwrap()
+        sent.send().await.unwrap()
     }
 
     /// Waits for a line on standard error with `what` in it, and passes over those before it.

@@ -25,6 +25,8 @@ mod lints;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod oidc;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod reload;
