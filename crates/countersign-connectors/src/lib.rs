@@ -6,10 +6,15 @@
 //! do not exist yet.
 
 mod answers;
+mod http;
 mod leave;
 mod sqlite;
 mod turns;
 
+pub use http::{
+    Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
+    SystemNames,
+};
 pub use sqlite::SqliteSystem;
 
 use answers::Answers;
@@ -17,7 +22,8 @@ use countersign_core::call::{Inquiry, Permit};
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
-use leave::Leave;
+use http::Http;
+use leave::{Leave, misplaced};
 use serde_json::Value;
 use sqlite::Sqlite;
 use std::{collections::BTreeMap, sync::Arc};
@@ -27,6 +33,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub enum System {
     /// A SQLite file.
     Sqlite(SqliteSystem),
+    /// An HTTP API.
+    Http(HttpSystem),
 }
 
 /// Every system of the deployment, by its name in the posture.
@@ -41,6 +49,7 @@ pub struct Connectors {
 #[derive(Debug, Clone)]
 enum Running {
     Sqlite(Arc<Sqlite>),
+    Http(Arc<Http>),
 }
 
 impl Running {
@@ -49,24 +58,29 @@ impl Running {
             System::Sqlite(system) => {
                 Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
             }
+            System::Http(system) => Self::Http(Arc::new(Http::new(system))),
         }
     }
 
     fn runs(&self, system: &System) -> bool {
         match (self, system) {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
+            (Self::Http(running), System::Http(system)) => running.system() == system,
+            (Self::Sqlite(_), System::Http(_)) | (Self::Http(_), System::Sqlite(_)) => false,
         }
     }
 
     async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
+            Self::Http(http) => http.run(permit).await,
         }
     }
 
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
+            Self::Http(_) => Err(misplaced("a look-up's statement")),
         }
     }
 }
@@ -180,9 +194,9 @@ mod tests {
         ]);
         let before = Connectors::new(before, Arc::new(Standing));
         let after = before.with(after);
-        let kept = |name: &SystemName| {
-            let Running::Sqlite(is) = &after.systems[name];
-            before.systems.get(name).is_some_and(|Running::Sqlite(was)| Arc::ptr_eq(was, is))
+        let kept = |name: &SystemName| match (before.systems.get(name), &after.systems[name]) {
+            (Some(Running::Sqlite(was)), Running::Sqlite(is)) => Arc::ptr_eq(was, is),
+            _ => false,
         };
         let kept: Vec<_> = after.systems.keys().map(|name| (name.as_str(), kept(name))).collect();
         assert_eq!(kept, [("moved", false), ("new", false), ("same", true), ("wider", false)]);
