@@ -31,8 +31,8 @@ use std::{
 use tempfile::TempDir;
 
 /// A clock that goes on by a fixed step whenever somebody looks.
-#[derive(Debug)]
-struct Ticking(AtomicI64);
+#[derive(Debug, Default)]
+pub(crate) struct Ticking(AtomicI64);
 
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
@@ -190,31 +190,13 @@ impl Bench {
 
     /// The rows, or the fault.
     pub(crate) async fn call(&self, ask: &Ask, arguments: Value) -> Result<Report, SystemFault> {
-        match self.answer(ask, arguments).await {
-            Answer::Completed(completed) => {
-                let value = completed.into_value();
-                Ok(Report {
-                    result: value["rows"].clone(),
-                    rows: value["row_count"].as_u64().unwrap(),
-                    truncated: value["truncated"].as_bool().unwrap(),
-                    applied: countersign_core::refusal::Applied::Applied,
-                })
-            }
-            Answer::Faulted(faulted) => match faulted.fault() {
-                Fault::System(fault) => Err(fault.clone()),
-                other => panic!("{other:?}"),
-            },
-            Answer::Refused(refused) => panic!("{refused:?}"),
-        }
+        report(self.answer(ask, arguments).await)
     }
 
     /// Whatever the monitor answers.
     pub(crate) async fn answer(&self, ask: &Ask, arguments: Value) -> Answer {
-        let monitor = self.monitor(ask);
-        let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
-        let caller = Arc::new(caller);
-        let proposed = Proposed { caller, tool: "tool".to_owned(), arguments };
-        monitor.call(proposed).await
+        let monitor = monitor(&self.connectors, &self.clock, tool(ask));
+        answer(&monitor, arguments).await
     }
 
     /// Lets time pass.
@@ -226,46 +208,87 @@ impl Bench {
     pub(crate) async fn rows(&self, statement: &str, arguments: Value) -> Value {
         self.call(&ask(statement), arguments).await.unwrap().result
     }
+}
 
-    fn monitor(&self, ask: &Ask) -> Monitor {
-        let limits = Limits::default();
-        let name = ToolName::new("tool").unwrap();
-        let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
-        let tool = Tool {
-            name: name.clone(),
-            description: String::new(),
-            input: ask.input.as_object().unwrap().clone(),
-            schema: Arc::new(World),
-            scope: Vec::new(),
-            look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
-            result: Vec::new(),
-            effect: Effect::Read,
-            system: SystemName::new(ask.system).unwrap(),
-            plan: Plan::Sql(SqlPlan {
-                statement: ask.statement.clone(),
-                parameters: ask.parameters(),
-                timeout_ms: ask.timeout_ms,
-                bounds,
-            }),
-            limits,
-        };
-        let decision_digest = Digest::sha256(b"");
-        let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
-        let agent = Agent {
-            id: AgentId::new("agent").unwrap(),
-            grants: BTreeMap::from([(name, grant)]),
-            limits,
-        };
-        let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
-        Monitor {
-            posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
-            authenticator: Arc::new(World),
-            pdp: Arc::new(World),
-            journal: Arc::new(World),
-            connector: Arc::<Connectors>::clone(&self.connectors),
-            clock: Arc::<Ticking>::clone(&self.clock),
-            entropy: Arc::new(World),
+/// Calls the one tool.
+pub(crate) async fn answer(monitor: &Monitor, arguments: Value) -> Answer {
+    let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
+    let caller = Arc::new(caller);
+    monitor.call(Proposed { caller, tool: "tool".to_owned(), arguments }).await
+}
+
+/// What a connector brought back, or its fault.
+pub(crate) fn report(answer: Answer) -> Result<Report, SystemFault> {
+    match answer {
+        Answer::Completed(completed) => {
+            let value = completed.into_value();
+            Ok(Report {
+                result: value["rows"].clone(),
+                rows: value["row_count"].as_u64().unwrap(),
+                truncated: value["truncated"].as_bool().unwrap(),
+                applied: countersign_core::refusal::Applied::Applied,
+            })
         }
+        Answer::Faulted(faulted) => match faulted.fault() {
+            Fault::System(fault) => Err(fault.clone()),
+            other => panic!("{other:?}"),
+        },
+        Answer::Refused(refused) => panic!("{refused:?}"),
+    }
+}
+
+fn tool(ask: &Ask) -> Tool {
+    let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
+    let plan = Plan::Sql(SqlPlan {
+        statement: ask.statement.clone(),
+        parameters: ask.parameters(),
+        timeout_ms: ask.timeout_ms,
+        bounds,
+    });
+    Tool {
+        input: ask.input.as_object().unwrap().clone(),
+        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+        ..planned(ask.system, plan)
+    }
+}
+
+/// A read of `system` by `plan`, for whatever arguments.
+pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
+    Tool {
+        name: ToolName::new("tool").unwrap(),
+        description: String::new(),
+        input: serde_json::Map::new(),
+        schema: Arc::new(World),
+        scope: Vec::new(),
+        look_ups: Vec::new(),
+        result: Vec::new(),
+        effect: Effect::Read,
+        system: SystemName::new(system).unwrap(),
+        plan,
+        limits: Limits::default(),
+    }
+}
+
+/// A monitor whose one agent is granted one tool.
+pub(crate) fn monitor(connectors: &Arc<Connectors>, clock: &Arc<Ticking>, tool: Tool) -> Monitor {
+    let limits = Limits::default();
+    let name = tool.name.clone();
+    let decision_digest = Digest::sha256(b"");
+    let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
+    let agent = Agent {
+        id: AgentId::new("agent").unwrap(),
+        grants: BTreeMap::from([(name, grant)]),
+        limits,
+    };
+    let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
+    Monitor {
+        posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
+        authenticator: Arc::new(World),
+        pdp: Arc::new(World),
+        journal: Arc::new(World),
+        connector: Arc::<Connectors>::clone(connectors),
+        clock: Arc::<Ticking>::clone(clock),
+        entropy: Arc::new(World),
     }
 }
 

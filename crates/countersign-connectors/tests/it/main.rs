@@ -1,4 +1,4 @@
-//! The connectors against real files, reached the only way there is: through the monitor.
+//! The connectors against real files and servers, reached the only way there is: through the monitor.
 
 #[cfg(test)]
 mod bench;
@@ -7,8 +7,14 @@ mod bounds;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod upstream;
 #[cfg(test)]
 mod walls;
