@@ -17,6 +17,7 @@ pub use origin::{Origin, OriginError};
 pub use resolver::{Names, SystemNames};
 
 use crate::fault;
+use crate::gather::Gathered;
 use crate::leave::{misplaced, only_reads};
 use crate::turns::Turns;
 use countersign_core::call::Permit;
@@ -116,7 +117,7 @@ impl Http {
         let response = client.execute(request).await.map_err(|error| self.broken(error))?;
         let status = response.status();
         if plan.empty_on.contains(&status.as_u16()) {
-            return Ok(answer::nothing());
+            return Ok(Gathered::within(plan.bounds).report());
         }
         if !status.is_success() {
             return Err(self.refused(response).await);

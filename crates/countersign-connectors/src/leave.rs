@@ -46,7 +46,6 @@ impl Leave {
     }
 
     /// Whose data it may touch.
-    #[expect(dead_code, reason = "for systems that are told the tenant themselves")]
     pub(crate) fn tenant(&self) -> &TenantId {
         match self {
             Self::Permit(permit, _) => permit.tenant(),

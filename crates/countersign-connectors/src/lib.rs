@@ -6,8 +6,10 @@
 //! do not exist yet.
 
 mod answers;
+mod gather;
 mod http;
 mod leave;
+mod postgres;
 mod sqlite;
 mod turns;
 
@@ -15,6 +17,7 @@ pub use http::{
     Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
     SystemNames,
 };
+pub use postgres::{Encryption, PostgresSystem, Unreachable};
 pub use sqlite::SqliteSystem;
 
 use answers::Answers;
@@ -24,6 +27,7 @@ use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use http::Http;
 use leave::{Leave, misplaced};
+use postgres::Postgres;
 use serde_json::Value;
 use sqlite::Sqlite;
 use std::{collections::BTreeMap, sync::Arc};
@@ -35,6 +39,8 @@ pub enum System {
     Sqlite(SqliteSystem),
     /// An HTTP API.
     Http(HttpSystem),
+    /// A PostgreSQL database.
+    Postgres(PostgresSystem),
 }
 
 /// Every system of the deployment, by its name in the posture.
@@ -50,6 +56,7 @@ pub struct Connectors {
 enum Running {
     Sqlite(Arc<Sqlite>),
     Http(Arc<Http>),
+    Postgres(Arc<Postgres>),
 }
 
 impl Running {
@@ -59,6 +66,7 @@ impl Running {
                 Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
             }
             System::Http(system) => Self::Http(Arc::new(Http::new(system))),
+            System::Postgres(system) => Self::Postgres(Arc::new(Postgres::new(system))),
         }
     }
 
@@ -66,7 +74,8 @@ impl Running {
         match (self, system) {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
             (Self::Http(running), System::Http(system)) => running.system() == system,
-            (Self::Sqlite(_), System::Http(_)) | (Self::Http(_), System::Sqlite(_)) => false,
+            (Self::Postgres(running), System::Postgres(system)) => running.system() == system,
+            (Self::Sqlite(_) | Self::Http(_) | Self::Postgres(_), _) => false,
         }
     }
 
@@ -74,6 +83,7 @@ impl Running {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
             Self::Http(http) => http.run(permit).await,
+            Self::Postgres(postgres) => postgres.run(Leave::to_read(permit)?).await,
         }
     }
 
@@ -81,6 +91,7 @@ impl Running {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
             Self::Http(_) => Err(misplaced("a look-up's statement")),
+            Self::Postgres(postgres) => postgres.run(Leave::Inquiry(inquiry)).await,
         }
     }
 }
@@ -194,9 +205,13 @@ mod tests {
         ]);
         let before = Connectors::new(before, Arc::new(Standing));
         let after = before.with(after);
-        let kept = |name: &SystemName| match (before.systems.get(name), &after.systems[name]) {
-            (Some(Running::Sqlite(was)), Running::Sqlite(is)) => Arc::ptr_eq(was, is),
+        let same = |was: &Running, is: &Running| match (was, is) {
+            (Running::Sqlite(was), Running::Sqlite(is)) => Arc::ptr_eq(was, is),
+            (Running::Postgres(was), Running::Postgres(is)) => Arc::ptr_eq(was, is),
             _ => false,
+        };
+        let kept = |name: &SystemName| {
+            before.systems.get(name).is_some_and(|was| same(was, &after.systems[name]))
         };
         let kept: Vec<_> = after.systems.keys().map(|name| (name.as_str(), kept(name))).collect();
         assert_eq!(kept, [("moved", false), ("new", false), ("same", true), ("wider", false)]);

@@ -77,6 +77,8 @@ enum Shape {
     Map(Vec<Key>),
     /// A mapping with exactly one of these keys.
     One(Vec<Key>),
+    /// A mapping with these keys, and exactly one of those beside.
+    Kinds(Vec<Key>, Vec<Key>),
     /// A mapping whose keys are the author's own: each fits one of the patterns.
     Entries(Vec<(String, Shape)>),
     List {
@@ -125,6 +127,12 @@ impl Shape {
                 let one = members([("minProperties", json!(1)), ("maxProperties", json!(1))]);
                 closed(keys).into_iter().chain(one).collect()
             }
+            Self::Kinds(keys, one) => {
+                let names = one.iter().map(|key| json!({ "required": [key.name] }));
+                let mut schema = closed(keys.iter().chain(one));
+                schema.insert("oneOf".to_owned(), names.collect());
+                schema
+            }
             Self::Entries(fits) => {
                 let fits = fits.iter();
                 let fits = fits.map(|(pattern, shape)| (pattern.clone(), shape.schema().into()));
@@ -161,11 +169,11 @@ impl Key {
     }
 }
 
-fn closed(keys: &[Key]) -> Map<String, Value> {
-    let required = keys.iter().filter(|key| key.required).map(|key| key.name);
+fn closed<'a>(keys: impl IntoIterator<Item = &'a Key> + Clone) -> Map<String, Value> {
+    let required = keys.clone().into_iter().filter(|key| key.required).map(|key| key.name);
     members([
         ("type", json!("object")),
-        ("properties", Value::Object(keys.iter().map(Key::schema).collect())),
+        ("properties", Value::Object(keys.into_iter().map(Key::schema).collect())),
         ("required", required.collect()),
         ("additionalProperties", json!(false)),
     ])
@@ -210,6 +218,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::BadValue, "must be a date", "A day that no calendar has."),
     (Code::BadValue, "must be an address", "An address or a port that is out of range."),
     (Code::BadValue, "must say why", "A reason that is no sentence."),
+    (Code::BadValue, "has no part", "`ca` beside `tls: off`."),
     (Code::BadValue, "1e15", "A number of a size that doubles do not keep apart."),
     (Code::WrongType, "not a decimal number", "A whole number written with a fraction, as `2.0`."),
     (Code::SchemaConflict, "nothing would fit", "A minimum above its maximum."),
@@ -265,6 +274,9 @@ mod tests {
             }
             Shape::Map(keys) | Shape::One(keys) => {
                 keys.iter().for_each(|key| examples(&key.shape, found));
+            }
+            Shape::Kinds(keys, one) => {
+                keys.iter().chain(one).for_each(|key| examples(&key.shape, found));
             }
             Shape::Entries(fits) => fits.iter().for_each(|(_, shape)| examples(shape, found)),
             Shape::List { of, .. } => examples(of, found),

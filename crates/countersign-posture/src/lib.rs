@@ -36,4 +36,4 @@ pub use gate::{Approvers, Gate};
 pub use load::{Loaded, Registered, link, load_policies, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;
-pub use system::{Backend, SystemSpec};
+pub use system::{Backend, Encryption, SystemSpec};

@@ -11,7 +11,7 @@ use crate::node::{HIDDEN, Span, invisible};
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
-use crate::system::{self, SystemFile, SystemSpec};
+use crate::system::{self, Dialects, SystemFile, SystemSpec};
 use crate::tool::{self, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
@@ -94,9 +94,11 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     let known = || deployment.references.keys().map(String::as_str);
     let mut used = BTreeSet::new();
     for system in loaded.systems.values() {
-        let reference = system.backend.reference();
-        used.insert(reference);
-        if !deployment.references.contains_key(reference) {
+        for reference in system.backend.references() {
+            used.insert(reference);
+            if deployment.references.contains_key(reference) {
+                continue;
+            }
             let help = did_you_mean(reference, known());
             findings.push(Finding {
                 code: Code::UnknownReference,
@@ -349,7 +351,9 @@ impl Draft {
         let attributes = posture.as_ref().and_then(|posture| posture.file.as_ref());
         let attributes = attributes.map(|file| &file.attributes);
         let systems = decode_all(&folder, "systems/", system::decode);
-        let tools = decode_all(&folder, "tools/", |decoder| tool::decode(decoder, attributes));
+        let dialects = Dialects::new(systems.iter().filter_map(|system| system.file.as_ref()));
+        let tools =
+            decode_all(&folder, "tools/", |decoder| tool::decode(decoder, attributes, &dialects));
         let agents = decode_all(&folder, "agents/", agent::decode);
         Self { folder, posture, systems, tools, agents }
     }

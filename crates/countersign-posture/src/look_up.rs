@@ -5,7 +5,7 @@ use crate::bound::{ALLOWED_ROWS_MAX, CACHE_MS_MAX, LOOK_UP_BYTES_MAX, STATEMENT_
 use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::Code;
 use crate::scope::ScopeEntry;
-use crate::sql::scan;
+use crate::sql::{Compiled, Dialect, scan};
 use crate::statement::{self, Bindable};
 use crate::system::{DURATIONS, SystemSpec};
 use countersign_core::id::SystemName;
@@ -23,8 +23,8 @@ pub(crate) struct LookUpEntry {
     pub(crate) system: Option<Spanned<SystemName>>,
     /// How long an answer holds.
     pub(crate) cached_ms: Option<u32>,
-    /// The placeholders' names.
-    pub(crate) parameters: Vec<String>,
+    /// The statement as the system takes it; empty if the system is not known.
+    pub(crate) compiled: Compiled,
 }
 
 /// Reads one.
@@ -43,11 +43,16 @@ pub(crate) fn decode(
     let cached_ms =
         fields.optional("cache").and_then(|item| decoder.quantity(item, &DURATIONS, CACHE_MS_MAX));
     fields.finish(decoder);
-    Some(LookUpEntry { asks, path, statement, system, cached_ms, parameters: Vec::new() })
+    Some(LookUpEntry { asks, path, statement, system, cached_ms, compiled: Compiled::default() })
 }
 
 /// Checks the statements of a tool's look-ups, and notes what is bound to them.
-pub(crate) fn check(decoder: &mut Decoder, scope: &mut [ScopeEntry], arguments: &[String]) {
+pub(crate) fn check(
+    decoder: &mut Decoder,
+    scope: &mut [ScopeEntry],
+    arguments: &[String],
+    dialect_of: impl Fn(Option<&Spanned<SystemName>>) -> Option<Dialect>,
+) {
     let bound: Vec<String> =
         scope.iter().filter(|entry| entry.binds).map(|entry| entry.argument.clone()).collect();
     for entry in scope {
@@ -55,15 +60,16 @@ pub(crate) fn check(decoder: &mut Decoder, scope: &mut [ScopeEntry], arguments: 
         let identifier = entry.argument.clone();
         let Some(look_up) = &mut entry.look_up else { continue };
         let Some(statement) = &look_up.statement else { continue };
-        let scan = scan(&statement.value);
+        let Some(dialect) = dialect_of(look_up.system.as_ref()) else { continue };
+        let scan = scan(&statement.value, dialect);
         statement::check_shape(decoder, statement, &scan);
         statement::check_reads(decoder, statement, &scan, ("a look-up", ""));
         let names = arguments.iter().chain(&bound).map(String::as_str);
         let owned = (look_up.asks == Asks::Owned).then_some(VALUE);
         let known: Bindable<'_> = names.chain(owned).collect();
         statement::check_names(decoder, statement, &scan, &known);
-        look_up.parameters = scan.parameters();
-        let uses = |name: &str| look_up.parameters.iter().any(|used| used == name);
+        look_up.compiled = scan.compile(&statement.value, dialect);
+        let uses = |name: &str| look_up.compiled.parameters.iter().any(|used| used == name);
         let whole = statement.span;
         if !bound.iter().any(|name| uses(name)) {
             let message = "this look-up does not say whose: it names nothing of the caller";
@@ -101,7 +107,7 @@ pub(crate) fn compile(
         asks: entry.asks,
         system: system.name.clone(),
         plan: SqlPlan {
-            statement: entry.statement.as_ref()?.value.clone(),
+            statement: entry.compiled.statement.clone(),
             parameters,
             timeout_ms: system.timeout_ms,
             bounds: ResultBounds { rows_max, bytes_max },

@@ -1,15 +1,35 @@
 //! As much of SQL as is needed to know a statement's placeholders, and that it is one statement.
 //!
 //! Not a parser: the database is. But what is bound, what is quoted and where a statement ends must
-//! be seen here exactly as SQLite's tokenizer sees it, or a placeholder could hide from the check.
+//! be seen here exactly as the database's own tokenizer sees it, or a placeholder could hide from
+//! the check. What one version of it sees in another way than the next is a problem here.
 
 use std::ops::Range;
+
+/// Whose SQL it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// SQLite's tokenizer.
+    Sqlite,
+    /// PostgreSQL's scanner (`scan.l`), with `standard_conforming_strings` on.
+    Postgres,
+}
+
+/// A statement as a connector runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Compiled {
+    pub(crate) statement: String,
+    /// The names that are bound to it, each once: in order of first use, which is that of `$1`, `$2` …
+    pub(crate) parameters: Vec<String>,
+}
 
 /// What stands in a text of SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Scan {
     /// The names after a colon, without it, each once, in order of first use, and where.
     pub(crate) placeholders: Vec<(String, Range<usize>)>,
+    /// Every use of one: where, and which of `placeholders`.
+    uses: Vec<(Range<usize>, usize)>,
     /// How many statements there are; blanks, comments and lone semicolons are none.
     pub(crate) statements: usize,
     /// The first word of the first statement, in lower case, if it begins with a word.
@@ -33,12 +53,41 @@ impl Scan {
     pub(crate) fn parameters(&self) -> Vec<String> {
         self.placeholders.iter().map(|(name, _)| name.clone()).collect()
     }
+
+    /// The text that was scanned, as the database takes it: PostgreSQL's placeholders are numbers.
+    pub(crate) fn compile(&self, sql: &str, dialect: Dialect) -> Compiled {
+        let parameters = self.parameters();
+        if dialect == Dialect::Sqlite {
+            return Compiled { statement: sql.to_owned(), parameters };
+        }
+        let mut statement = String::with_capacity(sql.len());
+        let mut from = 0;
+        for (range, which) in &self.uses {
+            statement.push_str(sql.get(from..range.start).unwrap_or_default());
+            // `a$1` would be a name.
+            if statement.ends_with(|c| word_character(c) || c == '$') {
+                statement.push(' ');
+            }
+            statement.push_str(&format!("${}", which.saturating_add(1)));
+            from = range.end;
+        }
+        statement.push_str(sql.get(from..).unwrap_or_default());
+        Compiled { statement, parameters }
+    }
 }
 
 /// Scans a text.
-pub(crate) fn scan(sql: &str) -> Scan {
-    let mut scanner =
-        Scanner { sql, at: 0, begun: false, depth: 0, word: String::new(), scan: Scan::default() };
+pub(crate) fn scan(sql: &str, dialect: Dialect) -> Scan {
+    let mut scanner = Scanner {
+        sql,
+        dialect,
+        at: 0,
+        begun: false,
+        open: Vec::new(),
+        word: String::new(),
+        previous: Previous::Other,
+        scan: Scan::default(),
+    };
     while let Some(next) = scanner.peek() {
         scanner.token(next);
     }
@@ -48,14 +97,37 @@ pub(crate) fn scan(sql: &str) -> Scan {
 
 struct Scanner<'a> {
     sql: &'a str,
+    dialect: Dialect,
     at: usize,
     /// Whether the statement at hand has a token yet.
     begun: bool,
-    /// Open parentheses.
-    depth: usize,
+    /// What is open around the next token.
+    open: Vec<Open>,
     /// The last word outside parentheses, in lower case.
     word: String,
+    /// The last token.
+    previous: Previous,
     scan: Scan,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Parenthesis,
+    /// `array[…]`, and what it holds of the kind.
+    Elements,
+    /// `a[…]`, where a colon makes a slice.
+    Subscript,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Previous {
+    /// The word `array`.
+    Array,
+    /// An opening parenthesis.
+    Parenthesis,
+    /// What begins an element of an array.
+    Begin,
+    Other,
 }
 
 impl<'a> Scanner<'a> {
@@ -77,28 +149,37 @@ impl<'a> Scanner<'a> {
     fn token(&mut self, next: char) {
         let start = self.at;
         let rest = self.rest();
+        let postgres = self.dialect == Dialect::Postgres;
         if rest.starts_with("--") {
-            self.take_while(|c| c != '\n');
+            // To SQLite a carriage return is a part of the comment.
+            self.take_while(|c| c != '\n' && !(postgres && c == '\r'));
             return;
         }
         if rest.starts_with("/*") {
             self.comment(start);
             return;
         }
+        if next.is_ascii_whitespace() {
+            self.at = start.saturating_add(1);
+            return;
+        }
         if word_character(next) {
-            let word = self.take_while(word_character);
-            self.word(word);
+            self.word(start, next);
             return;
         }
         self.at = start.saturating_add(next.len_utf8());
+        let previous = std::mem::replace(&mut self.previous, Previous::Other);
         match next {
-            c if c.is_ascii_whitespace() => return,
             ';' => {
                 self.end_statement();
                 return;
             }
-            '\'' | '"' | '`' => self.quoted(next, start),
-            '[' => self.bracketed(start),
+            '\'' | '"' => self.quoted(next, start),
+            '`' if !postgres => self.quoted(next, start),
+            '[' if !postgres => self.bracketed(start),
+            '[' => self.bracket(previous),
+            ']' if postgres => self.close(&[Open::Elements, Open::Subscript]),
+            ',' if self.open.last() == Some(&Open::Elements) => self.previous = Previous::Begin,
             ':' => self.colon(start),
             '{' if self.rest().starts_with('{') => self.template(start, "}}"),
             '$' if self.rest().starts_with('{') => self.template(start, "}"),
@@ -106,12 +187,16 @@ impl<'a> Scanner<'a> {
                 self.at = self.at.saturating_add(1);
                 self.scan.interpolations.push((start..self.at, None));
             }
-            '?' | '@' | '$' => {
+            '$' if postgres => self.dollar(start),
+            '?' | '@' | '$' if !postgres => {
                 self.take_while(word_character);
-                self.problem(start, "only `:name` placeholders are bound");
+                self.problem(start, UNBOUND);
             }
-            '(' => self.depth = self.depth.saturating_add(1),
-            ')' => self.depth = self.depth.saturating_sub(1),
+            '(' => {
+                self.open.push(Open::Parenthesis);
+                self.previous = Previous::Parenthesis;
+            }
+            ')' => self.close(&[Open::Parenthesis]),
             _ => {}
         }
         self.begun = true;
@@ -120,19 +205,45 @@ impl<'a> Scanner<'a> {
     fn end_statement(&mut self) {
         self.scan.statements = self.scan.statements.saturating_add(usize::from(self.begun));
         self.begun = false;
-        self.depth = 0;
+        self.open.clear();
         self.word.clear();
     }
 
-    fn word(&mut self, word: &str) {
-        let word = word.to_ascii_lowercase();
+    /// Closes what is open, if it is one of these; else there is a mistake that the database tells.
+    fn close(&mut self, which: &[Open]) {
+        if self.open.last().is_some_and(|open| which.contains(open)) {
+            self.open.pop();
+        }
+    }
+
+    fn word(&mut self, start: usize, first: char) {
+        let postgres = self.dialect == Dialect::Postgres;
+        // A name of PostgreSQL goes on over dollars, a number does not.
+        let named = postgres && !first.is_ascii_digit();
+        let word = self.take_while(|c| word_character(c) || named && c == '$').to_ascii_lowercase();
+        let next = self.peek();
+        if postgres && !named && matches!(next, Some('\'' | '"' | '$')) {
+            self.problem(start, "a number runs into what follows it");
+        }
         if !self.begun && self.scan.statements == 0 {
             self.scan.keyword = Some(word.clone());
         }
         self.begun = true;
-        if self.depth == 0 {
-            let writes = matches!(word.as_str(), "insert" | "update" | "delete");
-            self.scan.writes |= writes || (self.word == "replace" && word == "into");
+        let changes = matches!(word.as_str(), "insert" | "update" | "delete");
+        let opens = self.previous == Previous::Parenthesis;
+        self.previous = if word == "array" { Previous::Array } else { Previous::Other };
+        if postgres && word == "e" && next == Some('\'') {
+            self.escaped(start);
+        }
+        let outside = !self.open.contains(&Open::Parenthesis);
+        if postgres {
+            let changes = changes || word == "merge";
+            // `with t as (delete …)`, and `select … into t`.
+            self.scan.writes |= changes && (outside || opens) || outside && word == "into";
+        } else {
+            self.scan.writes |= outside && (changes || self.word == "replace" && word == "into");
+        }
+        if outside {
             self.word = word;
         }
     }
@@ -140,14 +251,89 @@ impl<'a> Scanner<'a> {
     fn colon(&mut self, start: usize) {
         if self.rest().starts_with(':') {
             self.at = self.at.saturating_add(1);
-            self.take_while(word_character);
+            if self.dialect == Dialect::Sqlite {
+                self.take_while(word_character);
+            }
+            return;
+        }
+        let postgres = self.dialect == Dialect::Postgres;
+        if postgres && self.rest().starts_with('=') {
+            return; // `name := value` names an argument of a function.
+        }
+        let slice = postgres && self.open.last() == Some(&Open::Subscript);
+        if slice && !self.peek().is_some_and(|c| word_character(c) && !c.is_ascii_digit()) {
             return;
         }
         let name = self.take_while(word_character);
         if name.is_empty() {
             self.problem(start, "a colon stands without a name");
-        } else if self.scan.placeholders.iter().all(|(known, _)| known != name) {
-            self.scan.placeholders.push((name.to_owned(), start..self.at));
+        } else if slice {
+            let message = format!(
+                "`:{name}` in brackets could be a slice: write `[(:{name})]` for the argument, `[1 : {name}]` for a slice"
+            );
+            self.problem(start, &message);
+        } else if postgres && self.peek() == Some('$') {
+            self.problem(start, UNBOUND);
+        } else {
+            let range = start..self.at;
+            let mut known = self.scan.placeholders.iter();
+            let which = known.position(|(known, _)| known == name).unwrap_or_else(|| {
+                self.scan.placeholders.push((name.to_owned(), range.clone()));
+                self.scan.placeholders.len().saturating_sub(1)
+            });
+            self.scan.uses.push((range, which));
+        }
+    }
+
+    /// A bracket of PostgreSQL: the elements of an array, or a place in one.
+    fn bracket(&mut self, previous: Previous) {
+        let inside = self.open.last() == Some(&Open::Elements) && previous == Previous::Begin;
+        if previous == Previous::Array || inside {
+            self.open.push(Open::Elements);
+            self.previous = Previous::Begin;
+        } else {
+            self.open.push(Open::Subscript);
+        }
+    }
+
+    /// A text between `$tag$` and the same once more; nothing is special inside.
+    fn dollar(&mut self, start: usize) {
+        let tag = self.take_while(word_character);
+        if tag.starts_with(|c: char| c.is_ascii_digit()) || self.peek() != Some('$') {
+            self.problem(start, UNBOUND);
+            return;
+        }
+        self.at = self.at.saturating_add(1);
+        let mark = self.sql.get(start..self.at).unwrap_or_default();
+        if let Some(end) = self.rest().find(mark) {
+            self.at = self.at.saturating_add(end).saturating_add(mark.len());
+            self.literal(start);
+        } else {
+            self.at = self.sql.len();
+            self.problem(start, UNCLOSED);
+        }
+    }
+
+    /// PostgreSQL's `e'…'`, in which a backslash takes the next character's meaning away. It begins
+    /// at the quote.
+    fn escaped(&mut self, start: usize) {
+        self.at = self.at.saturating_add(1);
+        loop {
+            self.take_while(|c| !matches!(c, '\'' | '\\'));
+            let Some(mark) = self.peek() else {
+                self.problem(start, UNCLOSED);
+                return;
+            };
+            self.at = self.at.saturating_add(1);
+            let next = self.peek();
+            if mark == '\'' && next != Some('\'') {
+                break;
+            }
+            self.at = self.at.saturating_add(next.map_or(0, char::len_utf8));
+        }
+        self.literal(start);
+        if goes_on(self.rest()) {
+            self.problem(start, "a text with escapes goes on in another line: write it as one");
         }
     }
 
@@ -156,7 +342,7 @@ impl<'a> Scanner<'a> {
         loop {
             self.take_while(|c| c != mark);
             if self.peek().is_none() {
-                self.problem(start, "a quoted text is not closed");
+                self.problem(start, UNCLOSED);
                 return;
             }
             self.at = self.at.saturating_add(1);
@@ -180,6 +366,7 @@ impl<'a> Scanner<'a> {
                     Some(name) if !name.is_empty() => (name.len(), Some(name.to_owned())),
                     _ => continue,
                 },
+                '{' if self.dialect == Dialect::Postgres && !hole(after) => continue,
                 '{' | '$' if after.starts_with('{') => (1, None),
                 '%' if formats(after) && !formats_itself => (1, None),
                 _ => continue,
@@ -206,20 +393,65 @@ impl<'a> Scanner<'a> {
         self.at = self.at.saturating_add(1).min(self.sql.len());
     }
 
+    /// Up to its end; PostgreSQL's comments hold comments.
     fn comment(&mut self, start: usize) {
-        let inside = start.saturating_add("/*".len());
-        let end = self.sql.get(inside..).and_then(|rest| rest.find("*/"));
-        if let Some(end) = end {
-            self.at = inside.saturating_add(end).saturating_add("*/".len());
-        } else {
-            self.at = self.sql.len();
-            self.problem(start, "a comment is not closed");
+        let mut depth = 0_usize;
+        loop {
+            let rest = self.rest();
+            let (length, deeper) = if rest.starts_with("*/") && depth > 0 {
+                (2, depth.saturating_sub(1))
+            } else if rest.starts_with("/*") && (depth == 0 || self.dialect == Dialect::Postgres) {
+                (2, depth.saturating_add(1))
+            } else {
+                (rest.chars().next().map_or(0, char::len_utf8), depth)
+            };
+            if length == 0 {
+                self.problem(start, "a comment is not closed");
+                return;
+            }
+            self.at = self.at.saturating_add(length);
+            depth = deeper;
+            if depth == 0 {
+                return;
+            }
         }
     }
 
     fn problem(&mut self, start: usize, message: &str) {
         self.scan.problems.push((start..self.at, message.to_owned()));
     }
+}
+
+const UNBOUND: &str = "only `:name` placeholders are bound";
+const UNCLOSED: &str = "a quoted text is not closed";
+
+/// Whether a text of PostgreSQL goes on after its closing quote: in a later line, with nothing but
+/// blanks and comments in between.
+fn goes_on(mut rest: &str) -> bool {
+    let mut lines = false;
+    loop {
+        let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
+        let blank = rest.strip_suffix(trimmed).unwrap_or_default();
+        lines |= blank.contains(['\n', '\r']);
+        match trimmed.strip_prefix("--") {
+            Some(comment) => {
+                rest = comment.find(['\n', '\r']).and_then(|end| comment.get(end..)).unwrap_or("");
+            }
+            None => return lines && trimmed.starts_with('\''),
+        }
+    }
+}
+
+/// Whether what follows a `{` makes it a template's hole, `{{ name }}`; `{{1,2},{3,4}}` is an array.
+fn hole(after: &str) -> bool {
+    let name = |inside: &str| {
+        let name = inside.trim();
+        !name.is_empty() && name.chars().all(|c| word_character(c) || c == '.')
+    };
+    after
+        .strip_prefix('{')
+        .and_then(|rest| rest.split_once("}}"))
+        .is_some_and(|(in_it, _)| name(in_it))
 }
 
 /// Whether what follows a `%` makes it C's `%s`.
@@ -232,165 +464,17 @@ fn before(text: &str, offset: usize, such: impl Fn(char) -> bool) -> bool {
     text.get(..offset).is_some_and(|text| text.ends_with(such))
 }
 
-/// Whether what precedes a text makes it one of SQLite's own formats.
+/// Whether what precedes a text makes it a format of the database's own.
 fn formatter(before: &str) -> bool {
     let Some(before) = before.trim_end().strip_suffix('(') else { return false };
     let before = before.trim_end().to_ascii_lowercase();
     ["strftime", "printf", "format"].iter().any(|name| before.ends_with(name))
 }
 
-/// What SQLite takes into an identifier, a number or a parameter's name.
+/// What both databases take into an identifier or a number.
 fn word_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn names(sql: &str) -> Vec<String> {
-        scan(sql).parameters()
-    }
-
-    #[test]
-    fn placeholders_come_in_order_of_first_use_each_once() {
-        assert_eq!(names("select :b, :a, :b where x=:c_1"), ["b", "a", "c_1"]);
-        assert_eq!(scan("select :b").placeholders, [("b".to_owned(), 7..9)]);
-        assert_eq!(names("select(:a)+:b||:c"), ["a", "b", "c"]);
-        assert_eq!(names("select :naïve"), ["naïve"]);
-    }
-
-    #[test]
-    fn what_is_quoted_or_commented_out_is_no_placeholder() {
-        for sql in [
-            "select ':a'",
-            "select 'it''s :a'",
-            "select \":a\"",
-            "select \"x\"\":a\"",
-            "select [:a]",
-            "select `:a`",
-            "select `x``:a`",
-            "select 1 -- :a",
-            "select 1 /* :a ; ' */",
-            "select a::text",
-            "select a::text from t -- it's ;",
-        ] {
-            let scan = scan(sql);
-            assert_eq!(scan.placeholders, [], "{sql}");
-            assert_eq!(scan.problems, [], "{sql}");
-            assert_eq!(scan.statements, 1, "{sql}");
-        }
-        // Doubling a mark does not reopen the text for what follows it.
-        assert_eq!(names("select '''' || :a"), ["a"]);
-        assert_eq!(names("select '' || :a"), ["a"]);
-        assert_eq!(names("select 1 -- x\n, :a"), ["a"]);
-        assert_eq!(names("select 1 /* x */, :a"), ["a"]);
-        assert_eq!(names("select 1 /*/ :b */, :a"), ["a"]);
-        assert_eq!(names("select 'x\\', :a"), ["a"]);
-    }
-
-    #[test]
-    fn what_cannot_be_bound_or_does_not_end_is_a_problem() {
-        for sql in [
-            "select ?",
-            "select ?1",
-            "select @a",
-            "select $a",
-            "select : a",
-            "select 'a",
-            "select \"a",
-            "select `a",
-            "select [a",
-            "select 1 /* a",
-            "select '",
-            "select :na$me",
-        ] {
-            assert_eq!(scan(sql).problems.len(), 1, "{sql}");
-        }
-    }
-
-    #[test]
-    fn text_put_into_a_statement_is_seen_where_it_stands() {
-        for (sql, holes) in [
-            ("select ':a'", vec![":a"]),
-            ("select '%:a%' || \":b\" || ':a:c'", vec![":a", ":b", ":a"]),
-            ("select * from t where x = {{ a }}", vec!["{{ a }}"]),
-            ("select * from t where x = ${a} and y = '${b}'", vec!["${a}", "${"]),
-            ("select * from t where x = %s and y = '%s'", vec!["%s", "%s"]),
-            ("select {{ open", vec!["{{ open"]),
-        ] {
-            let scan = scan(sql);
-            let found: Vec<_> = scan
-                .interpolations
-                .iter()
-                .map(|(range, _)| sql.get(range.clone()).unwrap())
-                .collect();
-            assert_eq!(found, holes, "{sql}");
-            assert_eq!(scan.problems, [], "{sql}");
-        }
-        for sql in [
-            "select '12:30', 'a::b', ': a', 'http://x'",
-            "select strftime('%s', day), printf ( '%s', :a), FORMAT('%s', 1)",
-            "select * from t where x like '%sold%' and 5%s.n = 1 and [{{a}}]",
-            "select '{\"a\":{}}' -- ':a' {{b}} %s",
-        ] {
-            assert_eq!(scan(sql).interpolations, [], "{sql}");
-        }
-    }
-
-    #[test]
-    fn statements_are_counted_without_blanks_and_comments() {
-        for (sql, count) in [
-            ("", 0),
-            (" ; -- x\n ;/* y */", 0),
-            ("select 1", 1),
-            ("select 1;", 1),
-            ("select 1; -- done", 1),
-            ("select ';'", 1),
-            ("select 1; select 2", 2),
-            ("select 1;;drop table t;", 2),
-        ] {
-            assert_eq!(scan(sql).statements, count, "{sql}");
-        }
-    }
-
-    #[test]
-    fn reads_begin_as_reads_and_stay_so() {
-        for sql in [
-            "select 1",
-            "  -- x\n SELECT 1",
-            "values (1)",
-            "with t as (select 1) select replace(a, 'b', 'c') from t",
-            "with t as (select 1) select \"delete\" from t",
-        ] {
-            assert!(scan(sql).reads(), "{sql}");
-        }
-        for sql in [
-            "",
-            "delete from t",
-            "(select 1)",
-            "pragma writable_schema = 1",
-            "explain select 1",
-            "with t as (select 1) delete from t",
-            "with t as (select 1) INSERT into u select * from t",
-            "with t as (select 1) replace into u select * from t",
-        ] {
-            assert!(!scan(sql).reads(), "{sql}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_the_scanner_panic_or_stand_still(sql in "(?s).{0,100}") {
-            let _scan = scan(&sql);
-        }
-
-        #[test]
-        fn a_quoted_text_hides_whatever_it_holds(inside in "[^']{0,20}") {
-            let scan = scan(&format!("select '{inside}', :a"));
-            prop_assert_eq!(scan.parameters(), ["a"]);
-            prop_assert_eq!(scan.statements, 1);
-        }
-    }
-}
+mod tests;

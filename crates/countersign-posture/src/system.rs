@@ -3,10 +3,12 @@
 use crate::bound::{
     CONCURRENCY_DEFAULT, CONCURRENCY_MAX, RESULT_BYTES_MAX, ROWS_MAX, TIMEOUT_MS_MAX,
 };
-use crate::decode::{Decoder, Item, Spanned};
-use crate::finding::Place;
+use crate::decode::{Decoder, Fields, Item, Spanned};
+use crate::finding::{Code, Place};
+use crate::sql::Dialect;
 use countersign_core::id::SystemName;
 use countersign_core::tool::ResultBounds;
+use std::collections::BTreeMap;
 
 /// A production system of the posture. Its tools' plans carry the timeout and bounds already.
 #[derive(Debug, Clone)]
@@ -33,15 +35,60 @@ pub enum Backend {
         /// The deployment's reference that resolves to its file.
         database: String,
     },
+    /// A PostgreSQL database.
+    Postgres {
+        /// The deployment's reference that resolves to where it is and as whom it is spoken to.
+        connection: String,
+        /// The setting that tells it the tenant.
+        tenant_setting: String,
+        /// How it is spoken to; `None` where its place decides.
+        encryption: Option<Encryption>,
+        /// The deployment's reference that resolves to certificates to trust, as PEM.
+        authorities: Option<String>,
+    },
 }
 
+/// How a database is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// TLS, verified down to the host's name.
+    VerifyFull,
+    /// None, which only a database on the same machine may have.
+    Off,
+}
+
+pub(crate) const ENCRYPTIONS: [(&str, Encryption); 2] =
+    [("verify-full", Encryption::VerifyFull), ("off", Encryption::Off)];
+
 impl Backend {
-    /// The deployment's reference that it needs.
-    #[must_use]
-    pub fn reference(&self) -> &str {
-        match self {
-            Self::Sqlite { database } => database,
-        }
+    /// The deployment's references that it needs.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        let (first, second) = match self {
+            Self::Sqlite { database } => (database, None),
+            Self::Postgres { connection, authorities, .. } => (connection, authorities.as_ref()),
+        };
+        [first].into_iter().chain(second).map(String::as_str)
+    }
+}
+
+/// How the systems read a statement, by name.
+#[derive(Debug)]
+pub(crate) struct Dialects(BTreeMap<SystemName, Dialect>);
+
+impl Dialects {
+    /// Of those systems of which it is known.
+    pub(crate) fn new<'a>(files: impl Iterator<Item = &'a SystemFile>) -> Self {
+        let known =
+            files.filter_map(|file| Some((file.name.as_ref()?.value.clone(), file.dialect?)));
+        Self(known.collect())
+    }
+
+    /// How a system reads a statement. One that there is not, by mistake, reads it as all others do,
+    /// if they do so alike.
+    pub(crate) fn of(&self, name: &SystemName) -> Option<Dialect> {
+        let mut all = self.0.values();
+        let alike = all.next().filter(|first| all.all(|other| other == *first));
+        self.0.get(name).or(alike).copied()
     }
 }
 
@@ -49,6 +96,8 @@ impl Backend {
 #[derive(Debug)]
 pub(crate) struct SystemFile {
     pub(crate) name: Option<Spanned<SystemName>>,
+    /// `None` if it does not say how it is reached.
+    pub(crate) dialect: Option<Dialect>,
     pub(crate) spec: Option<SystemSpec>,
 }
 
@@ -60,7 +109,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
     if let Some(name) = &name {
         decoder.named_after_file(name.value.as_str(), name.span);
     }
-    let backend = fields.required(decoder, "sqlite").and_then(|item| decode_sqlite(decoder, item));
+    let backend = decode_backend(decoder, &mut fields);
     let timeout_ms = fields
         .required(decoder, "timeout")
         .and_then(|item| decoder.quantity(item, &DURATIONS, TIMEOUT_MS_MAX));
@@ -73,11 +122,12 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
         None => Some(CONCURRENCY_DEFAULT),
     };
     fields.finish(decoder);
+    let (dialect, backend) = backend.map_or((None, None), |(of, backend)| (Some(of), backend));
     let spec = || {
-        let Spanned { value: reference, span } = backend?;
+        let Spanned { value: backend, span } = backend?;
         Some(SystemSpec {
             name: name.as_ref()?.value.clone(),
-            backend: Backend::Sqlite { database: reference },
+            backend,
             timeout_ms: timeout_ms?,
             bounds: ResultBounds { rows_max: rows_max?, bytes_max: bytes_max? },
             concurrency: concurrency?,
@@ -85,19 +135,95 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
         })
     };
     let spec = spec();
-    Some(SystemFile { name, spec })
+    Some(SystemFile { name, dialect, spec })
 }
 
-fn decode_sqlite(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<String>> {
-    let mut fields = decoder.fields(item)?;
-    let database = fields.required(decoder, "database").and_then(|item| {
-        // A reference is a name like any other; the deployment's keys are checked the same way.
-        let name = decoder.name(item, SystemName::new)?;
-        Some(Spanned { value: name.value.to_string(), span: name.span })
-    });
-    fields.finish(decoder);
-    database
+/// The one key that says what the system is, whose SQL it speaks, and how it is reached.
+fn decode_backend(
+    decoder: &mut Decoder,
+    fields: &mut Fields<'_>,
+) -> Option<(Dialect, Option<Spanned<Backend>>)> {
+    let sqlite = fields.optional("sqlite");
+    let sqlite = sqlite.map(|item| (item, Dialect::Sqlite, decode_sqlite(decoder, item)));
+    let postgres = fields.optional("postgres");
+    let postgres = postgres.map(|item| (item, Dialect::Postgres, decode_postgres(decoder, item)));
+    let mut found = [sqlite, postgres].into_iter().flatten();
+    let Some((_, dialect, backend)) = found.next() else {
+        let message = "the system needs one of `sqlite` and `postgres`";
+        decoder.report(Code::MissingKey, fields.open(), message);
+        return None;
+    };
+    let Some((another, ..)) = found.next() else { return Some((dialect, backend)) };
+    let message = format!("`{}` says that the system is something else, too", another.name);
+    decoder.report(Code::BadValue, another.span(), message);
+    None
 }
+
+fn decode_sqlite(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Backend>> {
+    let mut fields = decoder.fields(item)?;
+    let database = fields.required(decoder, "database").and_then(|item| reference(decoder, item));
+    fields.finish(decoder);
+    let Spanned { value: database, span } = database?;
+    Some(Spanned { value: Backend::Sqlite { database }, span })
+}
+
+fn decode_postgres(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Backend>> {
+    let mut fields = decoder.fields(item)?;
+    let connection =
+        fields.required(decoder, "connection").and_then(|item| reference(decoder, item));
+    let tenant_setting = match fields.optional("tenant_setting") {
+        Some(item) => setting(decoder, item),
+        None => Some(TENANT_SETTING.to_owned()),
+    };
+    let encryption = fields.optional("tls").map(|item| decoder.choice(item, &ENCRYPTIONS));
+    let authorities = fields.optional("ca");
+    let idle = authorities.filter(|_| encryption == Some(Some(Encryption::Off)));
+    let authorities = authorities.map(|item| reference(decoder, item));
+    if let Some(item) = idle {
+        decoder.report(Code::BadValue, item.span(), "`ca` has no part in a connection without TLS");
+        decoder.help("take one of `ca` and `tls: off` out");
+    }
+    fields.finish(decoder);
+    let Spanned { value: connection, span } = connection?;
+    let value = Backend::Postgres {
+        connection,
+        tenant_setting: tenant_setting?,
+        encryption: encryption.map_or(Some(None), |known| known.map(Some))?,
+        authorities: authorities
+            .map_or(Some(None), |known| known.map(|known| Some(known.value)))?,
+    };
+    Some(Spanned { value, span })
+}
+
+/// A reference is a name like any other; the deployment's keys are checked the same way.
+fn reference(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<String>> {
+    let Spanned { value, span } = decoder.name(item, SystemName::new)?;
+    Some(Spanned { value: value.to_string(), span })
+}
+
+/// A setting with a dot in its name: those without are the server's own, `role` among them.
+fn setting(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
+    let text = decoder.line(item)?;
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let parts = text.split_once('.');
+    if text.len() <= SETTING_BYTES_MAX
+        && parts.is_some_and(|(group, name)| plain(group) && plain(name))
+    {
+        return Some(text);
+    }
+    let message = format!("`{}` must be a setting of your own, not `{text}`", item.name);
+    decoder.report(Code::BadValue, item.span(), message);
+    decoder.help(format!("write it as `{TENANT_SETTING}`"));
+    None
+}
+
+/// The setting that tells a database the tenant, unless it has another.
+const TENANT_SETTING: &str = "app.tenant";
+/// Longest name of a setting, in bytes, as PostgreSQL keeps names.
+pub(crate) const SETTING_BYTES_MAX: usize = 63;
 
 pub(crate) const DURATIONS: [(&str, u32); 3] = [("m", 60_000), ("s", 1_000), ("ms", 1)];
 pub(crate) const SIZES: [(&str, u32); 3] = [("MiB", 1024 * 1024), ("KiB", 1024), ("B", 1)];

@@ -11,9 +11,9 @@ use crate::node::Span;
 use crate::posture::limits;
 use crate::schema;
 use crate::scope::{self, ScopeEntry};
-use crate::sql::{Scan, scan};
+use crate::sql::{Compiled, Scan, scan};
 use crate::statement::{self, Bindable};
-use crate::system::SystemSpec;
+use crate::system::{Dialects, SystemSpec};
 use countersign_core::id::{SystemName, ToolName};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
@@ -44,7 +44,8 @@ pub(crate) struct ToolFile {
 pub(crate) struct Call {
     pub(crate) system: Option<Spanned<SystemName>>,
     pub(crate) statement: Option<Spanned<String>>,
-    pub(crate) parameters: Vec<String>,
+    /// The statement as the system takes it; empty if the system is not known.
+    pub(crate) compiled: Compiled,
     pub(crate) rows: Option<u32>,
 }
 
@@ -72,10 +73,12 @@ pub(crate) const EFFECTS: [(&str, Effect); 4] = [
     (Effect::Irreversible.as_str(), Effect::Irreversible),
 ];
 
-/// Reads a tool. Without `attributes` (their file is broken) every caller reference is taken.
+/// Reads a tool. Without `attributes` (their file is broken) every caller reference is taken. Its
+/// statements are scanned as `dialects` says of their systems.
 pub(crate) fn decode(
     decoder: &mut Decoder,
     attributes: Option<&BTreeSet<String>>,
+    dialects: &Dialects,
 ) -> Option<ToolFile> {
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "the tool", node: &node })?;
@@ -126,11 +129,13 @@ pub(crate) fn decode(
         call: call.unwrap_or_default(),
     };
     let arguments: Vec<_> = tool.arguments.keys().cloned().collect();
-    look_up::check(decoder, &mut tool.scope, &arguments);
-    if let Some(statement) = &tool.call.statement {
-        let scan = scan(&statement.value);
+    let dialect_of = |system: Option<&Spanned<SystemName>>| dialects.of(&system?.value);
+    let own = tool.call.system.as_ref();
+    look_up::check(decoder, &mut tool.scope, &arguments, |system| dialect_of(system.or(own)));
+    if let (Some(statement), Some(dialect)) = (&tool.call.statement, dialect_of(own)) {
+        let scan = scan(&statement.value, dialect);
         check_statement(decoder, &tool, statement, &scan);
-        tool.call.parameters = scan.parameters();
+        tool.call.compiled = scan.compile(&statement.value, dialect);
     }
     Some(tool)
 }
@@ -224,7 +229,7 @@ fn decode_call(decoder: &mut Decoder, mut fields: Fields<'_>) -> Call {
     });
     let rows = fields.optional("rows").and_then(|item| decoder.count(item, ROWS_MAX));
     fields.finish(decoder);
-    Call { system, statement, parameters: Vec::new(), rows }
+    Call { system, statement, compiled: Compiled::default(), rows }
 }
 
 fn check_statement(
@@ -250,7 +255,7 @@ fn check_statement(
     for ScopeEntry { argument, binds, span, .. } in &tool.scope {
         scoped.insert(argument.as_str());
         // What a read's look-up confirmed is the caller's; an effect must say so once more.
-        let confirms = |look_up: &LookUpEntry| look_up.parameters.contains(argument);
+        let confirms = |look_up: &LookUpEntry| look_up.compiled.parameters.contains(argument);
         let confirmed = *binds && reads && look_ups().any(confirms);
         if !used(argument) && !confirmed && known.contains(argument.as_str()) {
             let message = format!("`{argument}` is scoped, and the statement does not use it");
@@ -277,7 +282,7 @@ pub(crate) fn compile<'a>(
     let scope = rules.map(|entry| entry.rule.clone()).collect::<Option<_>>()?;
     let look_ups = file.scope.iter().filter_map(|entry| entry.look_up.as_ref()).map(|entry| {
         let asked = entry.system.as_ref().map_or(own, |system| &system.value);
-        let parameters = file.parameters(&entry.parameters);
+        let parameters = file.parameters(&entry.compiled.parameters);
         look_up::compile(entry, systems(asked)?, parameters).map(Arc::new)
     });
     let rows_max = file.call.rows.unwrap_or(system.bounds.rows_max);
@@ -292,8 +297,8 @@ pub(crate) fn compile<'a>(
         effect: file.effect?,
         system: system.name.clone(),
         plan: Plan::Sql(SqlPlan {
-            statement: file.call.statement.as_ref()?.value.clone(),
-            parameters: file.parameters(&file.call.parameters),
+            statement: file.call.compiled.statement.clone(),
+            parameters: file.parameters(&file.call.compiled.parameters),
             timeout_ms: system.timeout_ms,
             bounds: ResultBounds { rows_max, bytes_max: system.bounds.bytes_max },
         }),

@@ -4,7 +4,7 @@ use crate::machine::{self, SystemClock, SystemEntropy};
 use crate::policies;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
-use countersign_connectors::{Connectors, SqliteSystem, System};
+use countersign_connectors::{Connectors, Encryption, PostgresSystem, SqliteSystem, System};
 use countersign_core::call::Monitor;
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
@@ -241,24 +241,42 @@ pub(crate) fn systems(
     }
     let mut systems = BTreeMap::new();
     for (name, spec) in &loaded.systems {
-        let Backend::Sqlite { database } = &spec.backend;
-        let reference = deployment.references.get(database);
-        let reference = reference.ok_or_else(|| {
-            Failure::new(format!(
-                "the reference `{database}` of system `{name}` stands for nothing"
-            ))
-        })?;
-        let path = reference
-            .resolve(&deployment.base, &machine::env)
-            .doing(format!("the reference `{database}` of system `{name}`"))?;
-        let system = System::Sqlite(SqliteSystem {
-            path: deployment.base.join(path.expose_secret()),
-            concurrency: spec.concurrency,
-            statement_log: logs.as_ref().map(|logs| logs.join(format!("{name}.log"))),
-        });
+        let resolve = |reference: &str| {
+            let found = deployment.references.get(reference);
+            let what = || format!("the reference `{reference}` of system `{name}`");
+            let found =
+                found.ok_or_else(|| Failure::new(format!("{} stands for nothing", what())))?;
+            found.resolve(&deployment.base, &machine::env).doing(what())
+        };
+        let system = match &spec.backend {
+            Backend::Sqlite { database } => System::Sqlite(SqliteSystem {
+                path: deployment.base.join(resolve(database)?.expose_secret()),
+                concurrency: spec.concurrency,
+                statement_log: logs.as_ref().map(|logs| logs.join(format!("{name}.log"))),
+            }),
+            Backend::Postgres { connection, tenant_setting, encryption, authorities } => {
+                let authorities = authorities.as_deref().map(resolve).transpose()?;
+                let system = PostgresSystem {
+                    connection: resolve(connection)?,
+                    encryption: encryption.map(encrypted),
+                    authorities: authorities.map(|pem| pem.expose_secret().to_owned()),
+                    tenant_setting: tenant_setting.clone(),
+                    concurrency: spec.concurrency,
+                };
+                system.check().doing(format!("the system `{name}`"))?;
+                System::Postgres(system)
+            }
+        };
         systems.insert(name.clone(), system);
     }
     Ok(systems)
+}
+
+fn encrypted(written: countersign_posture::Encryption) -> Encryption {
+    match written {
+        countersign_posture::Encryption::VerifyFull => Encryption::VerifyFull,
+        countersign_posture::Encryption::Off => Encryption::Off,
+    }
 }
 
 fn open_store(deployment: &Deployment) -> Result<Arc<SqliteStore>, Failure> {

@@ -1,8 +1,8 @@
 //! An answer made into rows, within bounds.
 
+use crate::gather::Gathered;
 use countersign_core::args::parse_answer;
 use countersign_core::port::Report;
-use countersign_core::refusal::Applied;
 use countersign_core::tool::{HttpPlan, ResultBounds};
 use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -75,16 +75,6 @@ pub(super) fn value(body: &[u8]) -> Result<Value, String> {
         .map_err(|error| format!("the answer is no JSON that everybody reads alike: {error}"))
 }
 
-/// What the system had nothing for.
-pub(super) fn nothing() -> Report {
-    Report {
-        result: Value::Array(Vec::new()),
-        rows: 0,
-        truncated: false,
-        applied: Applied::Applied,
-    }
-}
-
 /// The rows: the elements of an array, or else the one value; what is no object becomes one.
 pub(super) fn report(mut answer: Value, plan: &HttpPlan) -> Result<Report, String> {
     let found = answer.pointer_mut(&plan.result).map(Value::take);
@@ -93,22 +83,13 @@ pub(super) fn report(mut answer: Value, plan: &HttpPlan) -> Result<Report, Strin
         Value::Array(items) => items,
         one => vec![one],
     };
-    let rows_max = usize::try_from(plan.bounds.rows_max).unwrap_or(usize::MAX);
-    let bytes_max = usize::try_from(plan.bounds.bytes_max).unwrap_or(usize::MAX);
-    let (mut rows, mut bytes) = (Vec::new(), "[]".len());
-    let mut truncated = false;
+    let mut rows = Gathered::within(plan.bounds);
     for item in found {
-        let row = Value::Object(row(item, &plan.pick));
-        // A comma goes before all but the first.
-        bytes += row.to_string().len() + usize::from(!rows.is_empty());
-        if rows.len() >= rows_max || bytes > bytes_max {
-            truncated = true;
+        if !rows.has_room() || !rows.keep(row(item, &plan.pick)) {
             break;
         }
-        rows.push(row);
     }
-    let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(Report { result: Value::Array(rows), rows: count, truncated, applied: Applied::Applied })
+    Ok(rows.report())
 }
 
 fn row(item: Value, pick: &[(String, String)]) -> Map<String, Value> {

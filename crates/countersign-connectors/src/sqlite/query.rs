@@ -1,15 +1,16 @@
 //! One statement: compiled, checked, bound, run and read back within its bounds.
 
 use crate::fault;
+use crate::gather::{self, Gathered};
 use crate::leave::Leave;
 use countersign_core::bound::SAFE_INTEGER_MAX;
 use countersign_core::port::{Clock, Report};
-use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use countersign_core::tool::ResultBounds;
 use rusqlite::types::{ToSqlOutput, Value as Bound, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, Rows, Statement};
 use serde_json::{Map, Number, Value};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
 const STEPS_PER_LOOK: i32 = 1_000;
@@ -43,17 +44,7 @@ fn columns(statement: &Statement<'_>) -> Result<Vec<String>, SystemFault> {
     if !statement.readonly() {
         return Err(failed("the statement of a read writes"));
     }
-    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
-    if columns.is_empty() {
-        return Err(failed("the statement has no result"));
-    }
-    let mut seen = BTreeSet::new();
-    match columns.iter().find(|&column| !seen.insert(column)) {
-        Some(twice) => Err(failed(format!(
-            "two columns of the result are called `{twice}`: name one with `as`"
-        ))),
-        None => Ok(columns),
-    }
+    gather::distinct(statement.column_names().map(str::to_owned).collect())
 }
 
 /// Binds every placeholder. What the agent sent goes this way and no other.
@@ -98,27 +89,13 @@ fn collect(
     columns: &[String],
     bounds: ResultBounds,
 ) -> Result<Report, SystemFault> {
-    let rows_max = usize::try_from(bounds.rows_max).unwrap_or(usize::MAX);
-    let bytes_max = usize::try_from(bounds.bytes_max).unwrap_or(usize::MAX);
-    let mut result = Vec::new();
-    let mut bytes = "[]".len();
-    let mut truncated = false;
+    let mut gathered = Gathered::within(bounds);
     while let Some(row) = rows.next().map_err(|error| failure(&error))? {
-        if result.len() >= rows_max {
-            truncated = true;
+        if !gathered.has_room() || !gathered.keep(object(row, columns)?) {
             break;
         }
-        let value = Value::Object(object(row, columns)?);
-        // `Display` of a JSON value is its compact text. A comma goes before all but the first.
-        bytes += value.to_string().len() + usize::from(!result.is_empty());
-        if bytes > bytes_max {
-            truncated = true;
-            break;
-        }
-        result.push(value);
     }
-    let rows = u64::try_from(result.len()).unwrap_or(u64::MAX);
-    Ok(Report { result: Value::Array(result), rows, truncated, applied: Applied::Applied })
+    Ok(gathered.report())
 }
 
 fn object(row: &Row<'_>, columns: &[String]) -> Result<Map<String, Value>, SystemFault> {

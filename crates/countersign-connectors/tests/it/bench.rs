@@ -43,7 +43,11 @@ impl Clock for Ticking {
 #[derive(Debug)]
 struct World;
 
-impl Authenticator for World {
+/// Whoever asks is of this tenant.
+#[derive(Debug)]
+struct Tenant(TenantId);
+
+impl Authenticator for Tenant {
     fn authenticate<'a>(
         &'a self,
         _: &'a Credential,
@@ -54,7 +58,7 @@ impl Authenticator for World {
                 issuer: IssuerId::new("issuer").unwrap(),
                 subject: SubjectId::new("subject").unwrap(),
                 actor: ActorId::new("agent").unwrap(),
-                tenant: TenantId::new("acct_alpha").unwrap(),
+                tenant: self.0.clone(),
                 sid: None,
                 attributes: BTreeMap::new(),
                 agent_build: None,
@@ -167,7 +171,11 @@ impl Bench {
         let path = directory.path().join("db.sqlite");
         make(&path, script);
         let statement_log = Some(directory.path().join("db.log"));
-        let system = System::Sqlite(SqliteSystem { path, concurrency, statement_log });
+        Self::over(System::Sqlite(SqliteSystem { path, concurrency, statement_log }), directory)
+    }
+
+    /// With any system, and what has to live as long.
+    pub(crate) fn over(system: System, directory: TempDir) -> Self {
         let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
         let clock = Arc::new(Ticking(AtomicI64::new(0)));
         let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
@@ -190,13 +198,26 @@ impl Bench {
 
     /// The rows, or the fault.
     pub(crate) async fn call(&self, ask: &Ask, arguments: Value) -> Result<Report, SystemFault> {
-        report(self.answer(ask, arguments).await)
+        self.call_as("acct_alpha", ask, arguments).await
+    }
+
+    /// The same for another tenant's caller.
+    pub(crate) async fn call_as(
+        &self,
+        tenant: &str,
+        ask: &Ask,
+        arguments: Value,
+    ) -> Result<Report, SystemFault> {
+        report(self.answer_to(tenant, ask, arguments).await)
     }
 
     /// Whatever the monitor answers.
     pub(crate) async fn answer(&self, ask: &Ask, arguments: Value) -> Answer {
-        let monitor = monitor(&self.connectors, &self.clock, tool(ask));
-        answer(&monitor, arguments).await
+        self.answer_to("acct_alpha", ask, arguments).await
+    }
+
+    async fn answer_to(&self, tenant: &str, ask: &Ask, arguments: Value) -> Answer {
+        answer(&self.monitor(ask, tenant), arguments).await
     }
 
     /// Lets time pass.
@@ -207,6 +228,22 @@ impl Bench {
     /// The rows of a call that must succeed.
     pub(crate) async fn rows(&self, statement: &str, arguments: Value) -> Value {
         self.call(&ask(statement), arguments).await.unwrap().result
+    }
+
+    fn monitor(&self, ask: &Ask, tenant: &str) -> Monitor {
+        let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
+        let plan = Plan::Sql(SqlPlan {
+            statement: ask.statement.clone(),
+            parameters: ask.parameters(),
+            timeout_ms: ask.timeout_ms,
+            bounds,
+        });
+        let tool = Tool {
+            input: ask.input.as_object().unwrap().clone(),
+            look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+            ..planned(ask.system, plan)
+        };
+        monitor(&self.connectors, &self.clock, tool, tenant)
     }
 }
 
@@ -237,21 +274,6 @@ pub(crate) fn report(answer: Answer) -> Result<Report, SystemFault> {
     }
 }
 
-fn tool(ask: &Ask) -> Tool {
-    let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
-    let plan = Plan::Sql(SqlPlan {
-        statement: ask.statement.clone(),
-        parameters: ask.parameters(),
-        timeout_ms: ask.timeout_ms,
-        bounds,
-    });
-    Tool {
-        input: ask.input.as_object().unwrap().clone(),
-        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
-        ..planned(ask.system, plan)
-    }
-}
-
 /// A read of `system` by `plan`, for whatever arguments.
 pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
     Tool {
@@ -270,7 +292,12 @@ pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
 }
 
 /// A monitor whose one agent is granted one tool.
-pub(crate) fn monitor(connectors: &Arc<Connectors>, clock: &Arc<Ticking>, tool: Tool) -> Monitor {
+pub(crate) fn monitor(
+    connectors: &Arc<Connectors>,
+    clock: &Arc<Ticking>,
+    tool: Tool,
+    tenant: &str,
+) -> Monitor {
     let limits = Limits::default();
     let name = tool.name.clone();
     let decision_digest = Digest::sha256(b"");
@@ -283,7 +310,7 @@ pub(crate) fn monitor(connectors: &Arc<Connectors>, clock: &Arc<Ticking>, tool: 
     let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
     Monitor {
         posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
-        authenticator: Arc::new(World),
+        authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
         pdp: Arc::new(World),
         journal: Arc::new(World),
         connector: Arc::<Connectors>::clone(connectors),

@@ -13,7 +13,11 @@ mod http;
 #[cfg(test)]
 mod look_ups;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod upstream;
 #[cfg(test)]

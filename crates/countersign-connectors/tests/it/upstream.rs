@@ -189,7 +189,7 @@ impl Api {
         arguments: Value,
     ) -> Result<Report, SystemFault> {
         let tool = planned("api", Plan::Http(plan.clone()));
-        report(answer(&monitor(&self.connectors, &self.clock, tool), arguments).await)
+        report(answer(&monitor(&self.connectors, &self.clock, tool, "acct_alpha"), arguments).await)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::bound::{
 use crate::deployment::{ALGORITHMS, ENVIRONMENTS};
 use crate::gate;
 use crate::posture::{LIMITS, RESERVED};
-use crate::system::{DURATIONS, SIZES};
+use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
 use countersign_core::bound::{ID_BYTES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX};
 use serde_json::{Value, json};
@@ -22,21 +22,21 @@ pub(super) struct Kind {
 }
 
 pub(super) fn kind(kind: FileKind) -> Kind {
-    let (title, about, keys) = match kind {
+    let (title, about, shape) = match kind {
         FileKind::Posture => (
             "posture/posture.yaml",
             "What holds for every agent: whose posture it is, what tokens say, and the limits.",
-            posture(),
+            Shape::Map(posture()),
         ),
         FileKind::Agent => (
             "posture/agents/NAME.yaml",
             "One agent: a non-human identity with an owner, a purpose and its grants. A tool that is not granted does not exist for it.",
-            agent(),
+            Shape::Map(agent()),
         ),
         FileKind::Tool => (
             "posture/tools/NAME.yaml",
             "One tool: what a model may ask for, whose data it may touch, and the statement that answers it.",
-            tool(),
+            Shape::Map(tool()),
         ),
         FileKind::System => (
             "posture/systems/NAME.yaml",
@@ -46,10 +46,10 @@ pub(super) fn kind(kind: FileKind) -> Kind {
         FileKind::Deployment => (
             "countersign.yaml",
             "The deployment: where the gateway runs and what it trusts. It stands outside the posture, so that nobody becomes trusted by editing what is reviewed. Paths are relative to this file.",
-            deployment(),
+            Shape::Map(deployment()),
         ),
     };
-    Kind { title, about, shape: Shape::Map(keys) }
+    Kind { title, about, shape }
 }
 
 // ── keys ────────────────────────────────────────────────────────────────────────────────────────
@@ -271,15 +271,14 @@ fn result() -> Shape {
     Shape::Entries(vec![(format!("^{IDENTIFIER}$"), caller)])
 }
 
-fn system() -> Vec<Key> {
+fn system() -> Shape {
     let database = required(
         "database",
         "A reference of the deployment that stands for the database's file.",
         name("shop-db"),
     );
-    vec![
+    let keys = vec![
         required("system", "Its name, which is also the file's.", name("shop-db")),
-        required("sqlite", "An SQLite database, opened for reading.", Shape::Map(vec![database])),
         required(
             "timeout",
             "How long a statement may run.",
@@ -296,7 +295,39 @@ fn system() -> Vec<Key> {
             "Most statements at once; 4 if left out.",
             count(CONCURRENCY_MAX, 4),
         ),
-    ]
+    ];
+    let backends = vec![
+        optional("sqlite", "An SQLite database, opened for reading.", Shape::Map(vec![database])),
+        optional("postgres", "A PostgreSQL database, asked in read-only transactions.", postgres()),
+    ];
+    Shape::Kinds(keys, backends)
+}
+
+fn postgres() -> Shape {
+    let setting = format!(r"^(?=.{{1,{SETTING_BYTES_MAX}}}$)[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$");
+    let says = "a setting of your own, with a dot in its name";
+    Shape::Map(vec![
+        required(
+            "connection",
+            "A reference of the deployment that stands for the connection: `postgres://user:password@host/database`.",
+            name("shop-db"),
+        ),
+        optional(
+            "tenant_setting",
+            "The setting that row-level security reads the caller's tenant from; `app.tenant` if left out.",
+            pattern(says, &setting, LINE_BYTES_MAX, "app.tenant"),
+        ),
+        optional(
+            "tls",
+            "How it is spoken to. If left out: `off` on this machine, `verify-full` everywhere else, where nothing less is taken.",
+            choice(ENCRYPTIONS.iter().map(|(word, _)| *word)),
+        ),
+        optional(
+            "ca",
+            "A reference of the deployment that stands for certificates to trust, as PEM, instead of the machine's own.",
+            name("shop-ca"),
+        ),
+    ])
 }
 
 fn issuer() -> Vec<Key> {

@@ -71,6 +71,12 @@ fn rows(text: &mut String, prefix: &str, shape: &Shape) {
         Shape::Leaf { .. } | Shape::Defined(_) => {}
         Shape::Map(keys) => keys.iter().for_each(|key| row(text, prefix, key, "")),
         Shape::One(keys) => keys.iter().for_each(|key| row(text, prefix, key, "one of these")),
+        Shape::Kinds(keys, one) => {
+            let (first, rest) = keys.split_at(keys.len().min(1));
+            first.iter().for_each(|key| row(text, prefix, key, ""));
+            one.iter().for_each(|key| row(text, prefix, key, "one of these"));
+            rest.iter().for_each(|key| row(text, prefix, key, ""));
+        }
         Shape::Entries(fits) => {
             if let Some((_, of)) = fits.first() {
                 rows(text, &format!("{prefix}NAME."), of);
@@ -110,6 +116,6 @@ fn value(shape: &Shape) -> String {
             Some(of) if !of.is_empty() => format!("each {of}"),
             _ => String::new(),
         },
-        Shape::Map(_) | Shape::One(_) => String::new(),
+        Shape::Map(_) | Shape::One(_) | Shape::Kinds(..) => String::new(),
     }
 }

@@ -158,6 +158,16 @@ call: { system: freight-db, sql: delete from parcels where tenant = :tenant }
 ",
     ),
     (
+        "posture/systems/ledger-db.yaml",
+        "system: ledger-db
+postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b }
+timeout: 2s
+rows: 1
+bytes: 1KiB
+concurrency: 1
+",
+    ),
+    (
         "countersign.yaml",
         r#"posture: posture
 environment: production

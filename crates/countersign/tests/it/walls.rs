@@ -43,6 +43,7 @@ fn no_leaf_knows_another_and_each_heavy_library_has_one_home() {
         ("jsonschema", &["posture"]),
         ("axum", &["gateway"]),
         ("rusqlite", &["connectors", "store"]),
+        ("tokio-postgres", &["connectors"]),
     ] {
         let homes: Vec<_> = ["connectors", "gateway", "policy", "posture", "store"]
             .into_iter()

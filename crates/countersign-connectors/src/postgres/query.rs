@@ -1,0 +1,113 @@
+//! One statement: bound, run and read back within its bounds.
+
+use super::value::{Cell, Text, json, text};
+use super::wire::TooLong;
+use crate::fault;
+use crate::gather::{self, Gathered};
+use crate::leave::Leave;
+use countersign_core::port::Report;
+use countersign_core::refusal::{SystemFault, SystemFaultKind};
+use futures_util::TryStreamExt;
+use serde_json::{Map, Value};
+use std::error::Error as _;
+use std::{io, pin::pin};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Row, Statement, Transaction};
+
+/// Runs the statement that `leave` is for. The server is asked for one row more than may come back,
+/// and what it sends beyond the bounds is thrown away as it comes.
+pub(super) async fn run(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    leave: &Leave,
+) -> Result<Report, SystemFault> {
+    let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let columns = gather::distinct(names)?;
+    let values = bound(leave, statement.params())?;
+    let portal = transaction.bind_raw(statement, values).await.map_err(|e| failure(&e))?;
+    let bounds = leave.plan().bounds;
+    let rows_max = i32::try_from(bounds.rows_max.saturating_add(1)).unwrap_or(i32::MAX);
+    let rows = transaction.query_portal_raw(&portal, rows_max).await.map_err(|e| failure(&e))?;
+    let mut rows = pin!(rows);
+    let mut gathered = Gathered::within(bounds);
+    while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
+        if !gathered.has_room() || !gathered.keep(object(&row, &columns)?) {
+            break;
+        }
+    }
+    Ok(gathered.report())
+}
+
+/// The values in the order of the statement's `$n`. What the agent sent goes this way and no other.
+fn bound(leave: &Leave, types: &[Type]) -> Result<Vec<Text>, SystemFault> {
+    let parameters = &leave.plan().parameters;
+    if parameters.len() != types.len() {
+        let (known, wanted) = (parameters.len(), types.len());
+        return Err(failed(format!(
+            "the statement has {wanted} parameters, and {known} are known"
+        )));
+    }
+    let value = |(parameter, wanted): (&countersign_core::tool::Parameter, &Type)| {
+        let name = &parameter.name;
+        let value = match leave.values().get(name) {
+            Some(value) => value,
+            None if parameter.optional => &Value::Null,
+            None => return Err(failed(format!("there is no argument for placeholder `:{name}`"))),
+        };
+        text(value, wanted)
+            .map_err(|why| failed(format!("`:{name}` cannot be bound as {wanted}: {why}")))
+    };
+    parameters.iter().zip(types).map(value).collect()
+}
+
+fn object(row: &Row, columns: &[String]) -> Result<Map<String, Value>, SystemFault> {
+    let mut object = Map::new();
+    for ((index, name), column) in columns.iter().enumerate().zip(row.columns()) {
+        let Cell(bytes) = row.try_get(index).map_err(|error| failure(&error))?;
+        let value = json(column.type_(), bytes)
+            .map_err(|why| failed(format!("column `{name}` holds {why}")))?;
+        object.insert(name.clone(), value);
+    }
+    Ok(object)
+}
+
+fn failed(detail: String) -> SystemFault {
+    fault(SystemFaultKind::Failed, detail)
+}
+
+/// What a failure of a statement means for the call.
+pub(super) fn failure(error: &tokio_postgres::Error) -> SystemFault {
+    fault(kind(error), said(error))
+}
+
+fn kind(error: &tokio_postgres::Error) -> SystemFaultKind {
+    let Some(state) = error.code() else {
+        // Without an answer of the server there is either no connection or no sense in it.
+        let io = error.source().and_then(|why| why.downcast_ref::<io::Error>());
+        let too_long = |io: &io::Error| io.get_ref().is_some_and(|why| why.is::<TooLong>());
+        let lost = error.is_closed() || io.is_some_and(|io| !too_long(io));
+        return if lost { SystemFaultKind::Unavailable } else { SystemFaultKind::Failed };
+    };
+    // Appendix A of PostgreSQL's manual: the first two characters are the class.
+    match (state, state.code().get(..2)) {
+        (&SqlState::QUERY_CANCELED, _) => SystemFaultKind::TimedOut,
+        (&SqlState::LOCK_NOT_AVAILABLE, _) | (_, Some("40" | "53")) => SystemFaultKind::Busy,
+        (_, Some("08" | "57")) => SystemFaultKind::Unavailable,
+        _ => SystemFaultKind::Failed,
+    }
+}
+
+/// An error with its causes, for the journal.
+pub(super) fn said(error: &tokio_postgres::Error) -> String {
+    if let Some(database) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", database.message(), database.code().code());
+    }
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(why) = cause {
+        said = format!("{said}: {why}");
+        cause = why.source();
+    }
+    said
+}
