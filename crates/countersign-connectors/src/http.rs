@@ -53,6 +53,19 @@ pub struct HttpSystem {
     pub names: Arc<dyn Names>,
 }
 
+impl HttpSystem {
+    /// Whether it could be reached at all, as far as that shows without trying.
+    ///
+    /// # Errors
+    /// [`OriginError::Address`].
+    pub fn check(&self) -> Result<(), OriginError> {
+        match self.origin.address() {
+            Some(address) if !self.networks.permit(address) => Err(OriginError::Address),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl PartialEq for HttpSystem {
     fn eq(&self, other: &Self) -> bool {
         let Self { origin, credential, networks, concurrency, names: _ } = self;
@@ -102,12 +115,11 @@ impl Http {
         plan: &HttpPlan,
         arguments: &Map<String, Value>,
     ) -> Result<Report, SystemFault> {
-        let HttpSystem { origin, credential, networks, .. } = &self.system;
+        let HttpSystem { origin, credential, .. } = &self.system;
         // A literal address is looked up by nobody, so it is judged here, at each call.
-        if let Some(address) = origin.address().filter(|&address| !networks.permit(address)) {
-            let detail = format!("the system's own address {address} is not one it permits");
-            return Err(fault(SystemFaultKind::Unavailable, detail));
-        }
+        self.system
+            .check()
+            .map_err(|error| fault(SystemFaultKind::Unavailable, error.to_string()))?;
         let mut request = request::build(origin, plan, arguments).map_err(failed)?;
         if let Some(credential) = credential {
             credential.spend(&mut request);

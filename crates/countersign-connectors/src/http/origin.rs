@@ -20,6 +20,11 @@ pub enum OriginError {
         "the origin is not encrypted: write `https://`, or say `plaintext: true` in the system's file"
     )]
     Plaintext,
+    /// It is where no system of this kind may be.
+    #[error(
+        "the origin's own address is not one that the system permits: name its network under `networks`"
+    )]
+    Address,
 }
 
 impl Origin {
