@@ -232,15 +232,13 @@ fn call() -> Shape {
 
 /// What belongs to a request.
 fn parts() -> [Key; 6] {
-    let any = |words: &[&str]| json!({ "type": words });
-    let mut scalar = any(&["string", "integer", "number", "boolean"]);
-    scalar["pattern"] = json!(LINE);
-    scalar["maxLength"] = json!(LINE_BYTES_MAX);
+    let words = ["string", "integer", "number", "boolean"];
+    let scalar = json!({ "type": words, "pattern": LINE, "maxLength": LINE_BYTES_MAX });
     let scalars = |example: &str| {
         let says = "a text, a number, `true` or `false`, or an argument";
         Shape::Entries(vec![(String::new(), leaf(says, scalar.clone(), example))])
     };
-    let body = any(&["object", "array", "string", "integer", "number", "boolean"]);
+    let body = json!({ "type": ["object", "array", "string", "integer", "number", "boolean"] });
     let column = pointer("/address/city");
     let empty = EMPTY.map(|(word, _)| optional(word, "", choice(["empty"])));
     [
