@@ -16,6 +16,7 @@ pub use credential::{Credential, CredentialError};
 pub use origin::{Origin, OriginError};
 pub use resolver::{Names, SystemNames};
 
+use crate::doctor::Symptom;
 use crate::fault;
 use crate::gather::Gathered;
 use crate::leave::{misplaced, only_reads};
@@ -28,6 +29,7 @@ use reqwest::{Client, Response, StatusCode, redirect, retry};
 use resolver::Permitted;
 use serde_json::{Map, Value};
 use std::{error::Error, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a connection may take to come about; the call's own time may end sooner.
@@ -181,6 +183,32 @@ impl Http {
             None => text.to_owned(),
         }
     }
+}
+
+/// Looks the system up and connects to it. No request is made: none is known to change nothing.
+pub(crate) async fn examine(system: &HttpSystem) -> Result<Vec<Symptom>, SystemFault> {
+    let unavailable = |detail: String| fault(SystemFaultKind::Unavailable, detail);
+    let (host, port) = system.origin.place();
+    let found = match system.origin.address() {
+        Some(address) => vec![address],
+        None => system.names.addresses(host).await.map_err(|e| unavailable(e.to_string()))?,
+    };
+    let (permitted, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|&address| system.networks.permit(address));
+    let mut symptoms = Vec::new();
+    if let Some(other) = others.first() {
+        let message = format!("`{host}` stands for {other}, which the system does not permit");
+        let mend = "see to the name, or name the address's network under `networks`";
+        symptoms.push(Symptom::new("foreign-address", message, mend));
+    }
+    let Some(&address) = permitted.first() else {
+        let nowhere = || unavailable(format!("`{host}` stands for no address"));
+        return if symptoms.is_empty() { Err(nowhere()) } else { Ok(symptoms) };
+    };
+    let connected = timeout(CONNECT_MAX, TcpStream::connect((address, port))).await;
+    let connected = connected.map_err(|_elapsed| unavailable("nobody answers there".to_owned()))?;
+    connected.map_err(|error| unavailable(error.to_string()))?;
+    Ok(symptoms)
 }
 
 /// Goes where it is told and nowhere else: no redirects, no proxy whatever the environment says, no

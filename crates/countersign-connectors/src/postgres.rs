@@ -1,6 +1,7 @@
 //! One PostgreSQL database as a production system: who may use it at a time, and on which
 //! connections.
 
+mod doctor;
 mod query;
 mod reach;
 mod session;
@@ -12,6 +13,7 @@ use crate::leave::Leave;
 use crate::turns::{Turn, Turns};
 use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
+pub(crate) use doctor::examine;
 use reach::Reach;
 pub use reach::Unreachable;
 use secrecy::{ExposeSecret, SecretString};

@@ -3,6 +3,7 @@
 mod query;
 mod reader;
 
+use crate::doctor::{Needs, Symptom};
 use crate::fault;
 use crate::leave::Leave;
 use crate::turns::Turns;
@@ -31,6 +32,17 @@ pub struct SqliteSystem {
     /// appended, mode 0600, backslashes and line ends escaped. The settings of a new connection are
     /// made before the log is attached to it and are not in it.
     pub statement_log: Option<PathBuf>,
+}
+
+/// Whether the file is there and takes every statement. Blocking.
+pub(crate) fn examine(system: &SqliteSystem, needs: &Needs) -> Result<Vec<Symptom>, SystemFault> {
+    let unlogged = SqliteSystem { statement_log: None, ..system.clone() };
+    let reader = Reader::open(&unlogged, FileIdentity::of(&system.path)?)?;
+    let fails = |(who, statement): &(String, String)| {
+        let error = reader.connection.prepare(statement).err()?;
+        Some(Symptom::statement(who, &error.to_string()))
+    };
+    Ok(needs.statements.iter().filter_map(fails).collect())
 }
 
 /// The system at work.

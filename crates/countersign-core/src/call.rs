@@ -221,13 +221,17 @@ impl Monitor {
     ) -> Result<Caller, RefusedCall> {
         let now = self.clock.now();
         let failure = match self.authenticator.authenticate(credential, now).await {
-            Ok(principal) if self.posture.agents.contains_key(&principal.actor) => {
-                return Ok(Caller { principal, door });
-            }
-            Ok(principal) => AuthenticationFailure::UnknownAgent(format!(
-                "no agent is identified by client `{}`",
-                principal.actor
-            )),
+            Ok(principal) => match self.posture.agents.get(&principal.actor) {
+                Some(agent) if agent.is(&principal) => return Ok(Caller { principal, door }),
+                Some(agent) => AuthenticationFailure::UnknownAgent(format!(
+                    "the agent `{}` does not call with tokens of `{}`",
+                    agent.id, principal.issuer
+                )),
+                None => AuthenticationFailure::UnknownAgent(format!(
+                    "no agent is identified by client `{}`",
+                    principal.actor
+                )),
+            },
             Err(failure) => failure,
         };
         let trail = Trail::begin(self.new_call_id(), now, door);
@@ -241,9 +245,9 @@ impl Monitor {
         let Some(agent) = self.posture.agents.get(&caller.principal.actor) else {
             return Vec::new();
         };
-        agent
-            .grants
-            .values()
+        let grants = agent.grants.values();
+        grants
+            .filter(|grant| grant.lacking(&caller.principal).is_none())
             .map(|Grant { tool, .. }| Listed {
                 name: tool.name.clone(),
                 description: tool.description.clone(),
@@ -304,7 +308,7 @@ impl Monitor {
             return Err(failure("the token expired before the call"));
         }
         // Asked again: nothing here says that the caller was met under this posture.
-        let agent = self.posture.agents.get(&principal.actor);
+        let agent = self.posture.agents.get(&principal.actor).filter(|agent| agent.is(&principal));
         let agent = Arc::clone(agent.ok_or_else(|| failure("the agent is no longer registered"))?);
         trail.agent = Some(Arc::clone(&agent));
         Ok(Authenticated { principal, agent, tool, arguments })
@@ -328,9 +332,13 @@ impl Monitor {
     fn resolve(&self, call: Authenticated, trail: &mut Trail) -> Result<Resolved, Refusal> {
         let Authenticated { principal, agent, tool, arguments } = call;
         let grant = ToolName::new(tool).ok().and_then(|name| agent.grants.get(&name));
-        let Grant { tool, decision_digest, .. } = grant.ok_or(Refusal::UnknownTool)?;
+        let grant = grant.ok_or(Refusal::UnknownTool)?;
+        let Grant { tool, decision_digest, .. } = grant;
         let tool = Arc::clone(tool);
         trail.tool = Some((Arc::clone(&tool), *decision_digest));
+        if let Some(scope) = grant.lacking(&principal) {
+            return Err(Refusal::InsufficientScope(scope.to_owned()));
+        }
         Ok(Resolved { principal, agent, tool, arguments })
     }
 }

@@ -30,29 +30,42 @@ pub trait Entropy: Send + Sync + Debug {
 }
 
 /// A bearer token as it was sent. It does not outlive authentication and never shows itself.
-pub struct Credential(Option<String>);
+pub struct Credential {
+    token: Option<String>,
+    tenant: Option<String>,
+}
 
 impl Credential {
     /// A bearer token.
     #[must_use]
     pub fn bearer(token: impl Into<String>) -> Self {
-        Self(Some(token.into()))
+        Self { token: Some(token.into()), tenant: None }
     }
     /// Nothing was sent.
     #[must_use]
     pub const fn none() -> Self {
-        Self(None)
+        Self { token: None, tenant: None }
+    }
+    /// With the tenant that the caller chose among those that its token speaks for.
+    #[must_use]
+    pub fn choosing(self, tenant: Option<String>) -> Self {
+        Self { tenant, ..self }
+    }
+    /// The tenant that was chosen. It counts only if the token speaks for it.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
     }
     /// The token, to be verified.
     #[must_use]
     pub fn expose(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.token.as_deref()
     }
 }
 
 impl Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Credential(…)" } else { "Credential(none)" })
+        f.write_str(if self.token.is_some() { "Credential(…)" } else { "Credential(none)" })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The posture in force: agents, their grants and tools, checked and immutable.
 
-use crate::id::{ActorId, AgentId, Digest, ToolName};
+use crate::id::{ActorId, AgentId, Digest, IssuerId, ToolName};
+use crate::principal::Principal;
 use crate::quota::Limits;
 use crate::tool::Tool;
 use std::{collections::BTreeMap, sync::Arc};
@@ -21,6 +22,8 @@ pub struct Posture {
 pub struct Agent {
     /// Its name.
     pub id: AgentId,
+    /// Whose tokens it calls with; `None` where only one issuer is trusted.
+    pub issuer: Option<IssuerId>,
     /// What it was granted. Nothing else exists for it.
     pub grants: BTreeMap<ToolName, Grant>,
     /// Limits per tenant it works for.
@@ -37,4 +40,22 @@ pub struct Grant {
     pub decision_digest: Digest,
     /// Limits for this agent with this tool, per tenant.
     pub limits: Limits,
+    /// The OAuth scope or role that the token must carry as well.
+    pub require_scope: Option<String>,
+}
+
+impl Agent {
+    /// Whether this caller's token is one that the agent calls with.
+    #[must_use]
+    pub fn is(&self, principal: &Principal) -> bool {
+        self.issuer.as_ref().is_none_or(|issuer| *issuer == principal.issuer)
+    }
+}
+
+impl Grant {
+    /// The scope that the token lacks, if it lacks one.
+    #[must_use]
+    pub fn lacking(&self, principal: &Principal) -> Option<&str> {
+        self.require_scope.as_deref().filter(|scope| !principal.scopes.contains(*scope))
+    }
 }

@@ -16,6 +16,11 @@ pub struct Principal {
     pub tenant: TenantId,
     /// The token's `sid`. Without one, the session is the principal's.
     pub sid: Option<String>,
+    /// The person behind it, as the issuer names people for good: with the issuer, it is who may
+    /// not approve what they asked for. `None` if the token, or the posture, does not say.
+    pub person: Option<String>,
+    /// The OAuth scopes or roles that the token carries.
+    pub scopes: BTreeSet<String>,
     /// Further claims that the posture names, as sets.
     pub attributes: BTreeMap<String, BTreeSet<String>>,
     /// The agent's build, where the token says so.

@@ -16,6 +16,8 @@ pub enum Refusal {
     Unauthenticated(AuthenticationFailure),
     /// No such tool, or not for this agent: the same answer.
     UnknownTool,
+    /// The tool is granted to agents whose token carries this OAuth scope, and this one does not.
+    InsufficientScope(String),
     /// A limit is used up.
     RateLimited(LimitReached),
     /// The arguments do not fit the tool's schema.
@@ -150,6 +152,7 @@ impl Refusal {
         match self {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::UnknownTool => "unknown_tool",
+            Self::InsufficientScope(_) => "insufficient_scope",
             Self::RateLimited(_) => "rate_limited",
             Self::InvalidArguments(_) => "invalid_arguments",
             Self::OutOfScope(_) => "out_of_scope",
@@ -159,6 +162,12 @@ impl Refusal {
             Self::ApprovalRequired(_) => "approval_required",
             Self::JournalUnavailable(_) => "journal_unavailable",
         }
+    }
+
+    /// The OAuth scope that the token lacks, if that is why: a door may say so in its protocol.
+    #[must_use]
+    pub fn lacking_scope(&self) -> Option<&str> {
+        if let Self::InsufficientScope(scope) = self { Some(scope) } else { None }
     }
 
     /// What the agent is told.
@@ -175,6 +184,11 @@ impl Refusal {
                 code,
                 "There is no tool of that name.",
                 "List the tools and use one of those.",
+            ),
+            Self::InsufficientScope(scope) => Public::new(
+                code,
+                format!("The token does not carry the scope `{scope}`, which this tool needs."),
+                "Do not repeat it with this token; the person you work for can get one that does.",
             ),
             Self::RateLimited(reached) => limited(code, reached),
             Self::InvalidArguments(issues) => Public {
@@ -227,6 +241,7 @@ impl Refusal {
             )
             | Self::JournalUnavailable(why) => why.clone(),
             Self::UnknownTool => String::new(),
+            Self::InsufficientScope(scope) => format!("the token lacks `{scope}`"),
             Self::RateLimited(r) => format!("{} per {} of {}", r.max, r.window.as_str(), r.key),
             Self::InvalidArguments(issues) => issues
                 .iter()

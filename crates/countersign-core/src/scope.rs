@@ -328,6 +328,8 @@ mod tests {
             actor: ActorId::new("a").unwrap(),
             tenant: TenantId::new(tenant).unwrap(),
             sid: None,
+            person: None,
+            scopes: BTreeSet::new(),
             attributes: BTreeMap::from([(
                 "accounts".to_owned(),
                 accounts.iter().map(|&a| a.to_owned()).collect(),

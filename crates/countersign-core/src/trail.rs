@@ -177,6 +177,8 @@ fn described(principal: &Principal) -> Vec<u8> {
         actor,
         tenant: _,
         sid,
+        person,
+        scopes: _,
         attributes: _,
         agent_build,
         model,
@@ -188,7 +190,9 @@ fn described(principal: &Principal) -> Vec<u8> {
         "actor": actor.as_str(),
         "session": principal.session().to_string(),
     });
-    for (name, value) in [("sid", sid), ("agent_build", agent_build), ("model", model)] {
+    for (name, value) in
+        [("sid", sid), ("person", person), ("agent_build", agent_build), ("model", model)]
+    {
         if let (Some(value), Some(members)) = (value, members.as_object_mut()) {
             members.insert(name.to_owned(), value.as_str().into());
         }

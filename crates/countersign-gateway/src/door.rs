@@ -4,6 +4,7 @@ pub mod http;
 pub mod mcp;
 
 use crate::identity::Claims;
+use crate::resource::Resource;
 use arc_swap::ArcSwap;
 use countersign_core::call::{Answer, Caller, Listed, Monitor, Proposed};
 use countersign_core::id::Timestamp;
@@ -31,6 +32,8 @@ pub struct Doors {
     pub in_force: Arc<ArcSwap<InForce>>,
     /// The calls under way; a gateway that stops waits for them.
     pub under_way: TaskTracker,
+    /// What clients are told who need another token.
+    pub resource: Arc<Resource>,
 }
 
 /// Whose request it is, and by what it is judged.

@@ -3,6 +3,7 @@
 use crate::bound::BODY_READ_TIMEOUT;
 use crate::door::{Doors, Known, http::problem, mcp::StrictArguments, told};
 use crate::identity;
+use crate::resource::{Error, Lacking, step_up};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -152,8 +153,19 @@ pub(crate) async fn mcp(
     }
     match args::parse(&body) {
         Ok(Value::Object(message)) if message.get("method").is_some_and(|m| m == "tools/call") => {
+            let lacking = Lacking::default();
+            request.extensions_mut().insert(lacking.clone());
             match take_arguments(message, &mut request) {
-                Ok(()) => next.run(request).await,
+                Ok(()) => {
+                    let answer = next.run(request).await;
+                    match lacking.scope() {
+                        None => answer,
+                        Some(scope) => {
+                            let error = Error::InsufficientScope(scope);
+                            step_up(answer, doors.resource.challenge("/mcp", Some(&error)))
+                        }
+                    }
+                }
                 Err(id) => rpc_error(&id, -32602, "`params` must have a `name`"),
             }
         }
@@ -194,7 +206,8 @@ async fn known<'a>(
     door: Door,
     request: &mut Request,
 ) -> Result<(Bytes, SemaphorePermit<'a>), Box<Response>> {
-    let credential = identity::bearer(request.headers());
+    let headers = request.headers();
+    let credential = identity::bearer(headers).choosing(identity::chosen_tenant(headers));
     let in_force = doors.in_force.load_full();
     match in_force.monitor.authenticate(&credential, door).await {
         Ok(caller) => {
@@ -203,16 +216,11 @@ async fn known<'a>(
         }
         Err(refused) => {
             // RFC 6750 §3: no error code when nothing was sent.
-            let challenge = if credential.expose().is_some() {
-                "Bearer realm=\"countersign\", error=\"invalid_token\""
-            } else {
-                "Bearer realm=\"countersign\""
-            };
+            let error = credential.expose().map(|_sent| Error::InvalidToken);
+            let challenge = doors.resource.challenge(request.uri().path(), error.as_ref());
             let body = json!({ "error": told(&refused.public(), refused.call().as_str()) });
             let mut answer = (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response();
-            answer
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             Err(Box::new(answer))
         }
     }

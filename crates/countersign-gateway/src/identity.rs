@@ -10,13 +10,16 @@
 mod claims;
 pub mod development;
 mod keys;
+mod source;
 #[cfg(test)]
 mod tests;
 
-pub use claims::Claims;
+pub use claims::{Claims, Tenancy};
 pub use keys::{Algorithm, KeySet};
+pub use source::{FLOOR, Fetched, KeySource, Place};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use claims::Voucher;
 use countersign_core::args;
 use countersign_core::id::{Digest, IssuerId, Timestamp};
 use countersign_core::port::{Authenticator, Credential, Eventually};
@@ -26,6 +29,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use keys::Key;
 use lru::LruCache;
 use serde_json::{Map, Value};
+use source::Held;
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
@@ -53,17 +57,31 @@ const MALFORMED: &str = "";
 pub struct IssuerConfig {
     /// What `iss` must equal, byte for byte.
     pub issuer: String,
-    /// What `aud` must be or contain.
-    pub audience: String,
+    /// What `aud` must be or contain: one of these.
+    pub audiences: Vec<String>,
     /// The algorithms it may sign with.
     pub algorithms: Vec<Algorithm>,
     /// Its public keys.
-    pub keys: KeySet,
+    pub keys: KeySource,
+    /// Whom it may speak for.
+    pub tenancy: Tenancy,
+    /// Whether its tokens must be of the type `at+jwt` (RFC 9068).
+    pub require_at_jwt: bool,
 }
+
+impl IssuerConfig {
+    /// Whether it is a SPIFFE trust domain, whose tokens name no issuer: their subject does.
+    fn is_spiffe(&self) -> bool {
+        self.issuer.starts_with(SPIFFE)
+    }
+}
+
+/// What stands before the name of a SPIFFE trust domain.
+const SPIFFE: &str = "spiffe://";
 
 /// The authenticator: configured issuers, the mapping of claims, and a cache of verified tokens.
 ///
-/// Immutable but for the cache, which dies with it: other keys are another `Identity`.
+/// Immutable but for the cache, which dies with it; keys that are fetched outlive it.
 #[derive(Debug)]
 pub struct Identity {
     issuers: BTreeMap<IssuerId, IssuerConfig>,
@@ -79,6 +97,8 @@ struct Verified {
     from: Timestamp,
     /// Until when that is believed, exclusive. Never later than `exp`.
     until: Timestamp,
+    /// Of the keys that it was verified with: with others it may not be valid any more.
+    generation: u64,
 }
 
 impl Identity {
@@ -96,11 +116,17 @@ impl Identity {
         for config in issuers {
             let name = config.issuer.clone();
             let id = IssuerId::new(name.clone()).map_err(|why| format!("issuer `{name}` {why}"))?;
-            if config.audience.is_empty() {
+            if config.audiences.is_empty() || config.audiences.iter().any(String::is_empty) {
                 return Err(format!("issuer `{name}` has no audience"));
             }
-            if !config.keys.iter().any(|key| config.algorithms.contains(&key.algorithm)) {
+            let fits = |key: &Key| config.algorithms.contains(&key.algorithm);
+            if config.algorithms.is_empty()
+                || matches!(&config.keys, KeySource::Fixed(keys) if !keys.iter().any(fits))
+            {
                 return Err(format!("issuer `{name}` has no key for any of its algorithms"));
+            }
+            if config.is_spiffe() && config.tenancy.only.is_none() {
+                return Err(format!("tokens of `{name}` name no tenant, and nothing else does"));
             }
             if by_name.insert(id, config).is_some() {
                 return Err(format!("issuer `{name}` is configured twice"));
@@ -110,21 +136,28 @@ impl Identity {
         Ok(Self { issuers: by_name, claims, cache })
     }
 
-    fn identify(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, String> {
+    async fn identify(
+        &self,
+        token: &str,
+        chosen: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Arc<Principal>, String> {
         if token == MALFORMED {
             return Err("the `Authorization` header is not exactly one bearer token".to_owned());
         }
         if token.len() > TOKEN_BYTES_MAX {
             return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes"));
         }
-        let key = *Digest::sha256(token.as_bytes()).as_bytes();
+        let parts = [token.as_bytes(), chosen.unwrap_or_default().as_bytes()];
+        let key = *Digest::of("countersign/token/1", &parts).as_bytes();
         if let Some(principal) = self.remembered(&key, now) {
             return Ok(principal);
         }
-        let principal = Arc::new(self.verify(token, now)?);
+        let (principal, generation) = self.verify(token, chosen, now).await?;
+        let principal = Arc::new(principal);
         let recheck = Timestamp::from_secs(now.secs().saturating_add(CACHE_S));
         let until = principal.expires.min(recheck);
-        let verified = Verified { principal: Arc::clone(&principal), from: now, until };
+        let verified = Verified { principal: Arc::clone(&principal), from: now, until, generation };
         // A poisoned cache is left alone: every token is then verified in full.
         if let Ok(mut cache) = self.cache.lock() {
             cache.put(key, verified);
@@ -134,23 +167,33 @@ impl Identity {
 
     fn remembered(&self, key: &[u8; 32], now: Timestamp) -> Option<Arc<Principal>> {
         let mut cache = self.cache.lock().ok()?;
-        let verified = cache.get(key)?;
-        (verified.from <= now && now < verified.until).then(|| Arc::clone(&verified.principal))
+        let Verified { principal, from, until, generation } = cache.get(key)?;
+        let held = self.issuers.get(&principal.issuer)?.keys.held(now)?;
+        let holds = *from <= now && now < *until && held.generation == *generation;
+        holds.then(|| Arc::clone(principal))
     }
 
-    fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, String> {
+    async fn verify(
+        &self,
+        token: &str,
+        chosen: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(Principal, u64), String> {
         let unverified = Unverified::parse(token)?;
         let (id, issuer) = unverified
             .issuer()
             .and_then(|name| self.issuers.get_key_value(&name))
             .ok_or("`iss` is not a configured issuer")?;
+        let named = |why: String| format!("issuer `{id}`: {why}");
+        let (key, generation) = issuer.key(&unverified, now).await.map_err(named)?; // whose signature must it be?
         let verified = move || {
-            let key = issuer.key(&unverified)?; // whose signature must it be?
-            let claims = unverified.signed_by(key)?; // is it?
+            let claims = unverified.signed_by(&key)?; // is it?
             let expires = issuer.in_force(&claims, now)?; // for us, and now?
-            self.claims.principal(&claims, id.clone(), expires) // for whom?
+            let (tenancy, workload) = (&issuer.tenancy, issuer.is_spiffe());
+            let voucher = Voucher { issuer: id.clone(), tenancy, workload, chosen };
+            self.claims.principal(&claims, voucher, expires) // for whom?
         };
-        verified().map_err(|why: String| format!("issuer `{id}`: {why}"))
+        verified().map(|principal| (principal, generation)).map_err(named)
     }
 }
 
@@ -162,7 +205,8 @@ impl Authenticator for Identity {
     ) -> Eventually<'a, Result<Arc<Principal>, AuthenticationFailure>> {
         Box::pin(async move {
             let token = credential.expose().ok_or(AuthenticationFailure::Missing)?;
-            self.identify(token, now).map_err(AuthenticationFailure::Invalid)
+            let identified = self.identify(token, credential.tenant(), now).await;
+            identified.map_err(AuthenticationFailure::Invalid)
         })
     }
 }
@@ -175,6 +219,7 @@ struct Unverified<'a> {
     signature: &'a str,
     algorithm: Algorithm,
     kid: Option<String>,
+    typ: Option<String>,
     claims: Map<String, Value>,
 }
 
@@ -192,11 +237,11 @@ impl<'a> Unverified<'a> {
         if header.contains_key("crit") {
             return Err("the header asks for extensions (`crit`), and none is known".to_owned());
         }
-        match header.get("typ") {
-            None => {}
-            Some(Value::String(typ)) if is_jwt(typ) => {}
-            Some(_) => return Err("the header's `typ` is neither `JWT` nor `at+jwt`".to_owned()),
-        }
+        let typ = match header.get("typ") {
+            None => None,
+            Some(Value::String(typ)) => Some(media_type(typ)),
+            Some(_) => return Err("the header's `typ` is not a string".to_owned()),
+        };
         let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse);
         let algorithm = algorithm.ok_or("the header's `alg` is not one that is ever accepted")?;
         let kid = match header.get("kid") {
@@ -204,12 +249,18 @@ impl<'a> Unverified<'a> {
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return Err("the header's `kid` is not a string".to_owned()),
         };
-        Ok(Self { message, signature, algorithm, kid, claims })
+        Ok(Self { message, signature, algorithm, kid, typ, claims })
     }
 
     /// Who it says issued it: good for choosing whose keys must have signed it, and no more.
     fn issuer(&self) -> Option<IssuerId> {
-        self.claims.get("iss").and_then(Value::as_str).and_then(|iss| IssuerId::new(iss).ok())
+        let text = |name: &str| self.claims.get(name).and_then(Value::as_str);
+        // The subject of a workload's token begins with its trust domain.
+        let domain = text("sub").and_then(|sub| sub.strip_prefix(SPIFFE)).map(|rest| {
+            format!("{SPIFFE}{}", rest.split_once('/').map_or(rest, |(domain, _path)| domain))
+        });
+        let name = domain.or_else(|| text("iss").map(str::to_owned))?;
+        IssuerId::new(name).ok()
     }
 
     /// The claims, if `key` signed them.
@@ -232,34 +283,53 @@ fn object(part: &str, encoded: &str) -> Result<Map<String, Value>, String> {
 }
 
 /// RFC 7519 §5.1 and RFC 9068 §2.1: media types, so in any case and perhaps with `application/`.
-fn is_jwt(typ: &str) -> bool {
+fn media_type(typ: &str) -> String {
     let typ = typ.to_ascii_lowercase();
-    matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
+    typ.strip_prefix("application/").unwrap_or(&typ).to_owned()
 }
 
 impl IssuerConfig {
-    /// The one key that must have signed it: of an algorithm allowed to this issuer, which is the
-    /// header's too, and with the header's `kid`. Without a `kid`, only if there is no choice.
-    fn key(&self, token: &Unverified<'_>) -> Result<&Key, String> {
+    /// The one key that must have signed it, and the generation of its set. A key that is not known
+    /// may be a new one: then what the issuer says next is waited for, within bounds.
+    async fn key(&self, token: &Unverified<'_>, now: Timestamp) -> Result<(Key, u64), String> {
         if !self.algorithms.contains(&token.algorithm) {
             return Err("the header's `alg` is not allowed to this issuer".to_owned());
         }
-        let mut fitting = self.keys.iter().filter(|key| {
-            key.algorithm == token.algorithm && (token.kid.is_none() || key.kid == token.kid)
-        });
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Ok(key),
-            (Some(_), Some(_)) => Err("the header has no `kid`, and several keys fit".to_owned()),
-            (None, _) => Err("no key has the header's `kid` and `alg`".to_owned()),
+        self.takes_type(token.typ.as_deref())?;
+        let held = self.keys.held(now);
+        let chosen = held.as_ref().map(|held| choose(held, token));
+        let why = match chosen {
+            Some(Ok(found)) => return Ok(found),
+            Some(Err(Unfit::Ambiguous)) => {
+                return Err("the header has no `kid`, and several keys fit".to_owned());
+            }
+            Some(Err(Unfit::Unknown)) => "no key has the header's `kid` and `alg`",
+            None => "its keys are not known",
+        };
+        let newer = self.keys.newer(now, |held| choose(held, token).ok()).await;
+        newer.ok_or_else(|| why.to_owned())
+    }
+
+    fn takes_type(&self, typ: Option<&str>) -> Result<(), String> {
+        match typ {
+            Some("at+jwt") => Ok(()),
+            _ if self.require_at_jwt => Err("the header's `typ` is not `at+jwt`".to_owned()),
+            None | Some("jwt") => Ok(()),
+            // SPIFFE JWT-SVID §2.1.
+            Some("jose") if self.is_spiffe() => Ok(()),
+            Some(_) => Err("the header's `typ` is neither `JWT` nor `at+jwt`".to_owned()),
         }
     }
 
     /// When the token ends, if it is for the configured audience and in force.
     fn in_force(&self, claims: &Value, now: Timestamp) -> Result<Timestamp, String> {
         let audience = match claims.get("aud") {
-            Some(Value::String(one)) => *one == self.audience,
+            Some(Value::String(one)) => self.audiences.contains(one),
             Some(Value::Array(all)) => {
-                all.iter().all(Value::is_string) && all.iter().any(|one| *one == *self.audience)
+                let texts: Option<Vec<_>> = all.iter().map(Value::as_str).collect();
+                texts.is_some_and(|texts| {
+                    self.audiences.iter().any(|own| texts.contains(&own.as_str()))
+                })
             }
             _ => false,
         };
@@ -279,6 +349,26 @@ impl IssuerConfig {
             }
         }
         Ok(expires)
+    }
+}
+
+/// Why none of the keys that are held is the one.
+enum Unfit {
+    /// None has the token's `kid` and `alg`.
+    Unknown,
+    /// Several could be.
+    Ambiguous,
+}
+
+/// The key of the header's algorithm, and with its `kid`. Without a `kid`, only if there is no choice.
+fn choose(held: &Held, token: &Unverified<'_>) -> Result<(Key, u64), Unfit> {
+    let mut fitting = held.keys.iter().filter(|key| {
+        key.algorithm == token.algorithm && (token.kid.is_none() || key.kid == token.kid)
+    });
+    match (fitting.next(), fitting.next()) {
+        (Some(key), None) => Ok((key.clone(), held.generation)),
+        (Some(_), Some(_)) => Err(Unfit::Ambiguous),
+        (None, _) => Err(Unfit::Unknown),
     }
 }
 
@@ -303,6 +393,20 @@ pub fn bearer(headers: &HeaderMap) -> Credential {
             Credential::bearer(value.to_str().ok().and_then(token68).unwrap_or(MALFORMED))
         }
         (Some(_), Some(_)) => Credential::bearer(MALFORMED),
+    }
+}
+
+/// The header by which a caller whose token speaks for several tenants chooses one.
+pub const TENANT_HEADER: &str = "countersign-tenant";
+
+/// The tenant that a request chooses. Several, or one that is no text, are nobody's tenant.
+#[must_use]
+pub fn chosen_tenant(headers: &HeaderMap) -> Option<String> {
+    let mut sent = headers.get_all(TENANT_HEADER).iter();
+    match (sent.next(), sent.next()) {
+        (None, _) => None,
+        (Some(value), None) => Some(value.to_str().unwrap_or_default().to_owned()),
+        (Some(_), Some(_)) => Some(String::new()),
     }
 }
 

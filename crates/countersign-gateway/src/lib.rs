@@ -8,4 +8,5 @@ pub mod bound;
 pub mod door;
 pub mod guard;
 pub mod identity;
+pub mod resource;
 pub mod serve;

@@ -7,6 +7,7 @@ use crate::bound::{
 use crate::door::{Doors, InForce, http, http::problem, mcp};
 use crate::guard::{self, Guard, TOKEN_PATH};
 use crate::identity::development::{DevelopmentIssuer, TokenRequest};
+use crate::resource::{self, Resource};
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
@@ -51,6 +52,8 @@ pub struct Gateway {
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that may reach us.
     pub allowed_origins: Vec<String>,
+    /// What clients are told who need a token.
+    pub resource: Resource,
     /// The development issuer, if it is on.
     pub development: Option<Development>,
 }
@@ -95,13 +98,15 @@ impl Gateway {
     }
 
     fn router(self, listen: SocketAddr, under_way: TaskTracker) -> Router {
-        let Self { in_force, readiness, allowed_hosts, allowed_origins, development } = self;
+        let Self { in_force, readiness, allowed_hosts, allowed_origins, resource, development } =
+            self;
         let mut hosts = allowed_hosts;
         hosts.extend([listen.to_string(), "localhost".to_owned()]);
         if listen.ip().is_loopback() {
             hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
-        let doors = Doors { in_force, under_way };
+        let resource = Arc::new(resource);
+        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource) };
         let mcp = mcp::service(doors.clone(), &hosts, &allowed_origins);
         let guard = Arc::new(Guard {
             hosts,
@@ -119,7 +124,12 @@ impl Gateway {
             .route("/v1/calls", post(http::calls))
             .layer(middleware::from_fn_with_state((doors.clone(), guard.clone()), guard::http))
             .with_state(doors.clone());
-        let mut router = Router::new().merge(mcp).merge(http);
+        let [root, below] = resource::PATHS;
+        let metadata = Router::new()
+            .route(root, get(resource::root))
+            .route(below, get(resource::mcp))
+            .with_state((resource, doors.clone()));
+        let mut router = Router::new().merge(mcp).merge(http).merge(metadata);
         if let Some(development) = development {
             let token = post(token)
                 .layer(middleware::from_fn_with_state(guard.clone(), guard::bounded))
@@ -194,7 +204,7 @@ async fn ready(State((readiness, doors)): State<(Arc<dyn Readiness>, Doors)>) ->
     }
 }
 
-/// `POST /dev/token` with `{"agent", "tenant", "user", "session"?, "attributes"?}`
+/// `POST /dev/token` with `{"agent", "tenant", "user", "session"?, "scopes"?, "attributes"?}`
 async fn token(
     State((development, doors)): State<(Arc<Development>, Doors)>,
     body: Bytes,
@@ -227,6 +237,13 @@ async fn token(
 
 fn asked(value: &Value) -> Option<TokenRequest> {
     let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
+    let scopes = match value.get("scopes") {
+        None => Vec::new(),
+        Some(scopes) => {
+            let scopes = scopes.as_array()?.iter().map(|scope| scope.as_str().map(str::to_owned));
+            scopes.collect::<Option<_>>()?
+        }
+    };
     let attributes = match value.get("attributes") {
         None => BTreeMap::new(),
         Some(members) => members
@@ -243,6 +260,7 @@ fn asked(value: &Value) -> Option<TokenRequest> {
         tenant: text("tenant")?,
         subject: text("user")?,
         session: text("session"),
+        scopes,
         attributes,
         ttl_s: DEVELOPMENT_TOKEN_TTL_S,
     })

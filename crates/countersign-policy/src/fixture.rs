@@ -86,11 +86,13 @@ pub(crate) fn posture(agents: &[(&str, &[&Arc<Tool>])]) -> Posture {
                 tool: Arc::clone(tool),
                 decision_digest: Digest::sha256(b""),
                 limits: Limits::default(),
+                require_scope: None,
             };
             (tool.name.clone(), grant)
         });
         let agent = Agent {
             id: AgentId::new(*name).unwrap(),
+            issuer: None,
             grants: grants.collect(),
             limits: Limits::default(),
         };
@@ -121,6 +123,8 @@ pub(crate) fn caller(tenant: &str, depots: &[&str]) -> Principal {
         actor: ActorId::new("client").unwrap(),
         tenant: TenantId::new(tenant).unwrap(),
         sid: None,
+        person: None,
+        scopes: Default::default(),
         attributes: BTreeMap::from([("depots".to_owned(), depots)]),
         agent_build: None,
         model: None,

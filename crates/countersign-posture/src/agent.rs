@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::Code;
 use crate::node::{Node, Span};
 use crate::posture::limits;
-use countersign_core::id::{ActorId, AgentId, ToolName};
+use countersign_core::id::{ActorId, AgentId, IssuerId, ToolName};
 use countersign_core::quota::Limits;
 use jiff::civil::Date;
 
@@ -16,6 +16,9 @@ pub(crate) struct AgentFile {
     pub(crate) purpose: Option<String>,
     pub(crate) owner: Option<Owner>,
     pub(crate) client: Option<Spanned<ActorId>>,
+    pub(crate) issuer: Option<IssuerId>,
+    /// What the token must carry for every grant that does not say otherwise.
+    pub(crate) require_scope: Option<String>,
     pub(crate) grants: Vec<GrantEntry>,
     pub(crate) limits: Limits,
 }
@@ -30,6 +33,7 @@ pub(crate) struct Owner {
 pub(crate) struct GrantEntry {
     pub(crate) tool: Spanned<ToolName>,
     pub(crate) limits: Limits,
+    pub(crate) require_scope: Option<String>,
     /// Whether it says by whom and when it was reviewed.
     pub(crate) reviewed: bool,
     /// The whole entry.
@@ -48,8 +52,10 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
         .and_then(|item| decoder.text(item, DESCRIPTION_BYTES_MAX))
         .map(str::to_owned);
     let owner = fields.required(decoder, "owner").and_then(|item| decode_owner(decoder, item));
-    let client =
-        fields.required(decoder, "identity").and_then(|item| decode_identity(decoder, item));
+    let identity = fields.required(decoder, "identity");
+    let (client, issuer) =
+        identity.and_then(|item| decode_identity(decoder, item)).unwrap_or_default();
+    let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
     let grants = fields.required(decoder, "grants").map(|item| decode_grants(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     fields.finish(decoder);
@@ -58,6 +64,8 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
         purpose,
         owner,
         client,
+        issuer,
+        require_scope,
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
     })
@@ -71,12 +79,26 @@ fn decode_owner(decoder: &mut Decoder, item: Item<'_>) -> Option<Owner> {
     Some(Owner { team: team?, contact: contact? })
 }
 
-fn decode_identity(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<ActorId>> {
+type Identity = (Option<Spanned<ActorId>>, Option<IssuerId>);
+
+fn decode_identity(decoder: &mut Decoder, item: Item<'_>) -> Option<Identity> {
     let mut fields = decoder.fields(item)?;
     let client =
         fields.required(decoder, "client_id").and_then(|item| decoder.name(item, ActorId::new));
+    let issuer = fields.optional("issuer").and_then(|item| decoder.name(item, IssuerId::new));
     fields.finish(decoder);
-    client
+    Some((client, issuer.map(|issuer| issuer.value)))
+}
+
+/// A scope as OAuth writes it (RFC 6749 §3.3).
+fn scope(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
+    let text = decoder.line(item)?;
+    if text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)) {
+        return Some(text);
+    }
+    let message = format!("`{text}` is no scope: a word without blanks, quotes and backslashes");
+    decoder.report(Code::BadValue, item.span(), message);
+    None
 }
 
 fn decode_grants(decoder: &mut Decoder, item: Item<'_>) -> Vec<GrantEntry> {
@@ -94,9 +116,11 @@ fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
     let by = fields.optional("reviewed_by").map(|item| decoder.line(item));
     let on = fields.optional("reviewed_on").map(|item| check_date(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
+    let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
     fields.finish(decoder);
     let reviewed = by.is_some() && on.is_some();
-    Some(GrantEntry { tool: tool?, limits: limits.unwrap_or_default(), reviewed, span: node.span })
+    let limits = limits.unwrap_or_default();
+    Some(GrantEntry { tool: tool?, limits, require_scope, reviewed, span: node.span })
 }
 
 fn check_date(decoder: &mut Decoder, item: Item<'_>) {

@@ -46,3 +46,5 @@ pub const CACHE_MS_MAX: u32 = 3_600_000;
 pub const ALLOWED_ROWS_MAX: u32 = 1_000;
 /// Largest answer of a look-up, in bytes.
 pub const LOOK_UP_BYTES_MAX: u32 = 64 * 1024;
+/// Most places in a token where one thing is looked for.
+pub const POINTERS_MAX: usize = 8;

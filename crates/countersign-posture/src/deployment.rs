@@ -3,10 +3,11 @@
 use crate::bound::{FILE_BYTES_MAX, REFERENCE_BYTES_MAX};
 use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::{Code, Finding, Place, Source, any_error, sort};
+use crate::issuer::{self, Ground, Issuer};
 use crate::load::{ReadError, read_text};
-use crate::node::{Entry, Kind, Node, Span};
+use crate::node::{Entry, Kind, Span};
 use crate::secret;
-use countersign_core::id::{IssuerId, SystemName};
+use countersign_core::id::SystemName;
 use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
@@ -55,30 +56,6 @@ pub enum Environment {
     Development,
     /// Customers' data.
     Production,
-}
-
-/// Somebody whose tokens are accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuer {
-    /// The token's `iss`.
-    pub issuer: IssuerId,
-    /// The token's `aud`; the deployment's public URL unless it says otherwise.
-    pub audience: String,
-    /// The key set, a JSON file.
-    pub keys: PathBuf,
-    /// The algorithms accepted; at least one.
-    pub algorithms: Vec<Algorithm>,
-}
-
-/// A signature algorithm (RFC 7518, RFC 8037).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Algorithm {
-    /// ECDSA over P-256 with SHA-256.
-    Es256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// Edwards curves.
-    EdDsa,
 }
 
 /// Where the journal is kept.
@@ -206,7 +183,10 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let issuers = fields.optional("issuers");
     let trusts_nobody =
         issuers.is_none_or(|item| matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()));
-    let issuers = issuers.map(|item| decode_issuers(decoder, item, public_url.as_deref()));
+    let issuers = issuers.map(|item| {
+        let ground = Ground { public_url: public_url.as_deref(), environment };
+        issuer::decode(decoder, item, ground)
+    });
     let development = fields
         .optional("development_issuer")
         .and_then(|item| Some(Spanned { value: decoder.boolean(item)?, span: item.span() }));
@@ -248,9 +228,6 @@ fn values(lines: Option<Vec<Spanned<String>>>) -> Vec<String> {
 
 pub(crate) const ENVIRONMENTS: [(&str, Environment); 2] =
     [("development", Environment::Development), ("production", Environment::Production)];
-
-pub(crate) const ALGORITHMS: [(&str, Algorithm); 3] =
-    [("ES256", Algorithm::Es256), ("RS256", Algorithm::Rs256), ("EdDSA", Algorithm::EdDsa)];
 
 /// The development issuer gives anybody a token: only where nobody but the developer can ask.
 fn check_development(
@@ -320,46 +297,6 @@ fn url(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
     decoder.report(Code::BadValue, item.span(), message);
     decoder.help("write it as `https://countersign.example`");
     None
-}
-
-fn decode_issuers(decoder: &mut Decoder, item: Item<'_>, public_url: Option<&str>) -> Vec<Issuer> {
-    let nodes = decoder.list(item).unwrap_or_default();
-    let issuers: Vec<_> =
-        nodes.iter().filter_map(|node| decode_issuer(decoder, node, public_url)).collect();
-    let names = issuers.iter().map(|issuer| (issuer.value.issuer.to_string(), issuer.span));
-    decoder.distinct("the issuer", names);
-    issuers.into_iter().map(|issuer| issuer.value).collect()
-}
-
-fn decode_issuer(
-    decoder: &mut Decoder,
-    node: &Node,
-    public_url: Option<&str>,
-) -> Option<Spanned<Issuer>> {
-    let mut fields = decoder.fields(Item { name: "issuers", node })?;
-    let issuer =
-        fields.required(decoder, "issuer").and_then(|item| decoder.name(item, IssuerId::new));
-    let audience = match fields.optional("audience") {
-        Some(item) => decoder.line(item),
-        None => public_url.map(str::to_owned),
-    };
-    let keys = fields.required(decoder, "keys").and_then(|item| path(decoder, item));
-    let algorithms =
-        fields.required(decoder, "algorithms").and_then(|item| decode_algorithms(decoder, item));
-    fields.finish(decoder);
-    let Spanned { value: issuer, span } = issuer?;
-    let value = Issuer { issuer, audience: audience?, keys: keys?, algorithms: algorithms? };
-    Some(Spanned { value, span })
-}
-
-fn decode_algorithms(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<Algorithm>> {
-    let nodes = decoder.list(item)?;
-    if nodes.is_empty() {
-        decoder.report(Code::BadValue, item.span(), "`algorithms` is empty: no token would do");
-    }
-    let named = |node| Item { name: item.name, node };
-    let found: Vec<_> = nodes.iter().map(|node| decoder.choice(named(node), &ALGORITHMS)).collect();
-    found.into_iter().collect()
 }
 
 fn decode_store(decoder: &mut Decoder, item: Item<'_>) -> Option<Store> {

@@ -222,7 +222,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (
         Code::BadValue,
         "has no part",
-        "`ca` beside `tls: off`, or `query` and the like beside `sql`.",
+        "`ca` beside `tls: none`, or `query` and the like beside `sql`.",
     ),
     (
         Code::BadValue,
@@ -272,6 +272,9 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::UnreviewedGrant, "", ""),
     (Code::PlaintextListener, "", ""),
     (Code::DevelopmentIssuer, "", ""),
+    (Code::IssuerKeys, "", ""),
+    (Code::IssuerTenant, "", ""),
+    (Code::AgentIssuer, "", ""),
     (Code::NoIssuer, "", ""),
 ];
 

@@ -264,6 +264,12 @@ codes! {
     PlaintextListener Error "plaintext-listener",
     /// The development issuer where a stranger could reach it.
     DevelopmentIssuer Error "development-issuer",
+    /// An issuer whose keys come from nowhere, from two places, or over a way that can be changed.
+    IssuerKeys Error "issuer-keys",
+    /// An issuer whose tokens are for no tenant, or for one that is not its own.
+    IssuerTenant Error "issuer-tenant",
+    /// An agent that does not say whose tokens it calls with, where several issuers are trusted.
+    AgentIssuer Error "agent-issuer",
     /// Nobody whose tokens are accepted.
     NoIssuer Error "no-issuer",
 }

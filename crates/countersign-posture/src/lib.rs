@@ -14,6 +14,7 @@ mod finding;
 mod gate;
 mod http;
 mod input;
+mod issuer;
 mod lint;
 mod load;
 mod look_up;
@@ -30,12 +31,12 @@ mod system;
 mod tool;
 
 pub use deployment::{
-    Algorithm, Deployment, Environment, Issuer, Reference, ReferenceError, Store, load_deployment,
-    posture_folder,
+    Deployment, Environment, Reference, ReferenceError, Store, load_deployment, posture_folder,
 };
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean};
 pub use gate::{Approvers, Gate};
 pub use http::Auth;
+pub use issuer::{Algorithm, Issuer, KeySource};
 pub use load::{Loaded, Registered, link, load_policies, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;

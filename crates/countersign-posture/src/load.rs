@@ -41,6 +41,8 @@ pub struct Loaded {
     pub gates: BTreeMap<ToolName, Gate>,
     /// Grants of an effect that say not by whom and when they were reviewed.
     pub(crate) unreviewed: Vec<(ToolName, Place)>,
+    /// Agents that do not say whose tokens they call with.
+    pub(crate) unbound: Vec<(AgentId, Place)>,
     /// The files of hand-written policies, in order. What they say, and on which tools they bear, is
     /// for others to judge: they are part of the posture's digest, and of no decision digest yet.
     pub policies: Vec<Arc<Source>>,
@@ -119,6 +121,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
             });
         }
     }
+    findings.extend(of_issuers(deployment, loaded));
     if deployment.environment == Environment::Production {
         for (tool, place) in &loaded.unreviewed {
             findings.push(Finding {
@@ -133,6 +136,20 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     }
     sort(&mut findings);
     findings
+}
+
+/// With several issuers, each could name another's clients: an agent says whose tokens are its own.
+fn of_issuers(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
+    let several =
+        deployment.issuers.len().saturating_add(usize::from(deployment.development_issuer)) > 1;
+    let unbound = loaded.unbound.iter().filter(|_| several);
+    let unbound = unbound.map(|(agent, place)| Finding {
+        code: Code::AgentIssuer,
+        place: place.clone(),
+        message: format!("several issuers are trusted, and `{agent}` may call with tokens of any"),
+        help: Some("say whose: `identity: { client_id: …, issuer: … }`".to_owned()),
+    });
+    unbound.collect()
 }
 
 // ── reading ─────────────────────────────────────────────────────────────────────────────────────
@@ -542,6 +559,7 @@ impl Draft {
         let mut agents = BTreeMap::new();
         let mut register = Vec::new();
         let mut unreviewed = Vec::new();
+        let mut unbound = Vec::new();
         for Decoded { decoder, file: agent } in &self.agents {
             let agent = agent.as_ref()?;
             let texts = (decoder.source.text(), posture.decoder.source.text());
@@ -551,12 +569,24 @@ impl Draft {
                     unreviewed.push((tool.value.clone(), decoder.place(*span)));
                 }
             }
-            let grants = agent.grants.iter().map(|grant| compile_grant(grant, &tools, texts));
+            let scope = agent.require_scope.as_ref();
+            let grants =
+                agent.grants.iter().map(|grant| compile_grant(grant, scope, &tools, texts));
             let grants = grants.collect::<Option<_>>()?;
             let entry = registered(agent)?;
             let id = entry.agent.clone();
             let limits = merged(&file.limits, &agent.limits);
-            agents.insert(entry.client.clone(), Arc::new(Agent { id, grants, limits }));
+            let issuer = agent.issuer.clone();
+            unbound.extend(
+                issuer
+                    .is_none()
+                    .then(|| {
+                        let client = agent.client.as_ref()?;
+                        Some((id.clone(), decoder.place(client.span)))
+                    })
+                    .flatten(),
+            );
+            agents.insert(entry.client.clone(), Arc::new(Agent { id, issuer, grants, limits }));
             register.push(entry);
         }
         let texts = self.folder.files.iter();
@@ -571,6 +601,7 @@ impl Draft {
             register,
             gates: self.gates(),
             unreviewed,
+            unbound,
             policies,
             places: Places::new(&self.folder.files),
         })
@@ -612,16 +643,18 @@ impl Draft {
 
 fn compile_grant(
     grant: &GrantEntry,
+    scope: Option<&String>,
     tools: &BTreeMap<ToolName, Compiled<'_>>,
     (agent_text, posture_text): (&str, &str),
 ) -> Option<(ToolName, Grant)> {
-    let GrantEntry { tool, limits, span, reviewed: _ } = grant;
+    let GrantEntry { tool, limits, require_scope, span, reviewed: _ } = grant;
     let Compiled { tool, text, system_texts } = tools.get(&tool.value)?;
     let grant_text = agent_text.get(span.start..span.end)?;
     let parts = [*text].into_iter().chain(system_texts.iter().copied());
     let parts: Vec<_> = parts.chain([grant_text, posture_text]).map(str::as_bytes).collect();
     let decision_digest = Digest::of("countersign/decision/1", &parts);
-    let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits };
+    let require_scope = require_scope.as_ref().or(scope).cloned();
+    let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits, require_scope };
     Some((tool.name.clone(), grant))
 }
 

@@ -1,6 +1,6 @@
 //! `posture.yaml`: the organisation, what tokens say, and the limits of every agent.
 
-use crate::bound::LIMIT_MAX;
+use crate::bound::{LIMIT_MAX, POINTERS_MAX};
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::{Code, did_you_mean};
 use crate::input::identifier;
@@ -14,12 +14,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ClaimMap {
     /// On whose behalf.
     pub subject: String,
-    /// The agent's OAuth client.
-    pub actor: String,
+    /// The agent's OAuth client: every one of these that the token has must say the same.
+    pub actor: Vec<String>,
     /// Whose data.
     pub tenant: String,
     /// The session.
     pub session: Option<String>,
+    /// The person behind it, as the issuer names people for good.
+    pub person: Option<String>,
+    /// The OAuth scopes or roles, at all of these together.
+    pub scopes: Vec<String>,
     /// The agent's build.
     pub agent_build: Option<String>,
     /// The model behind the agent.
@@ -82,16 +86,29 @@ fn decode_claims(
         claims.required(decoder, key).and_then(|item| pointer(decoder, item))
     };
     let subject = required(decoder, "subject");
-    let actor = required(decoder, "actor");
     let tenant = required(decoder, "tenant");
+    let actor = claims.required(decoder, "actor").and_then(|item| pointers(decoder, item));
+    let scopes = claims.optional("scopes").map(|item| pointers(decoder, item));
     let mut optional =
         |decoder: &mut Decoder, key| claims.optional(key).and_then(|item| pointer(decoder, item));
     let session = optional(decoder, "session");
+    let person = optional(decoder, "person");
     let agent_build = optional(decoder, "agent_build");
     let model = optional(decoder, "model");
     claims.finish(decoder);
     let (subject, actor, tenant) = (subject?, actor?, tenant?);
-    Some(ClaimMap { subject, actor, tenant, session, agent_build, model, attributes })
+    let scopes = scopes.unwrap_or_else(|| Some(vec![SCOPES.to_owned()]))?;
+    Some(ClaimMap {
+        subject,
+        actor,
+        tenant,
+        session,
+        person,
+        scopes,
+        agent_build,
+        model,
+        attributes,
+    })
 }
 
 fn decode_attributes(decoder: &mut Decoder, item: Item<'_>) -> BTreeMap<String, String> {
@@ -109,6 +126,23 @@ fn decode_attributes(decoder: &mut Decoder, item: Item<'_>) -> BTreeMap<String, 
         attributes.insert(key.to_owned(), found.unwrap_or_default());
     }
     attributes
+}
+
+/// Where OAuth keeps scopes (RFC 9068 §2.2.3).
+const SCOPES: &str = "/scope";
+
+/// One JSON pointer, or a list of them.
+fn pointers(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<String>> {
+    let Kind::List(nodes) = &item.node.kind else {
+        return pointer(decoder, item).map(|pointer| vec![pointer]);
+    };
+    if nodes.is_empty() || nodes.len() > POINTERS_MAX {
+        let message = format!("`{}` must have from 1 to {POINTERS_MAX} pointers", item.name);
+        decoder.report(Code::BadValue, item.span(), message);
+    }
+    let named = |node| Item { name: item.name, node };
+    let found: Vec<_> = nodes.iter().map(|node| pointer(decoder, named(node))).collect();
+    found.into_iter().collect()
 }
 
 /// A JSON pointer to something inside the claims.

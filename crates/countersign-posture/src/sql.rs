@@ -269,7 +269,7 @@ impl<'a> Scanner<'a> {
             self.problem(start, "a colon stands without a name");
         } else if slice {
             let message = format!(
-                "`:{name}` in brackets could be a slice: write `[(:{name})]` for the argument, `[1 : {name}]` for a slice"
+                "`:{name}` in brackets could be a slice: write `(:{name})` for the argument, `:({name})` for a slice"
             );
             self.problem(start, &message);
         } else if postgres && self.peek() == Some('$') {

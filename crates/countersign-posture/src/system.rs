@@ -71,7 +71,7 @@ pub enum Encryption {
 }
 
 pub(crate) const ENCRYPTIONS: [(&str, Encryption); 2] =
-    [("verify-full", Encryption::VerifyFull), ("off", Encryption::Off)];
+    [("verify-full", Encryption::VerifyFull), ("none", Encryption::Off)];
 
 impl Backend {
     /// The deployment's references that it needs.
@@ -215,7 +215,7 @@ fn decode_postgres(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Back
     let authorities = authorities.map(|item| reference(decoder, item));
     if let Some(item) = idle {
         decoder.report(Code::BadValue, item.span(), "`ca` has no part in a connection without TLS");
-        decoder.help("take one of `ca` and `tls: off` out");
+        decoder.help("take one of `ca` and `tls: none` out");
     }
     fields.finish(decoder);
     let Spanned { value: connection, span } = connection?;

@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod counters;
+mod disk;
 mod file;
 mod key;
 mod memory;
@@ -14,6 +15,7 @@ mod refusals;
 mod sqlite;
 mod witness;
 
+pub use disk::Disk;
 pub use key::{KeyError, PublicKey};
 pub use memory::MemoryJournal;
 pub use sqlite::{Config, SqliteStore, StoreError};

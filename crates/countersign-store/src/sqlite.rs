@@ -8,7 +8,7 @@
 //! ```
 
 mod counters;
-mod room;
+pub(crate) mod room;
 pub(crate) mod schema;
 mod stream;
 #[cfg(test)]

@@ -14,13 +14,15 @@ use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
 use countersign_core::record::{Entry, Kind};
 use countersign_gateway::door::InForce;
 use countersign_gateway::identity::{
-    Algorithm, Claims, Identity, IssuerConfig, KeySet, development::DevelopmentIssuer,
+    Algorithm, Claims, Fetched, Identity, IssuerConfig, KeySet, KeySource, Place, Tenancy,
+    development::DevelopmentIssuer,
 };
+use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    Auth, Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, link, load_deployment,
-    load_policies, load_posture, posture_folder,
+    Auth, Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, SystemSpec, link,
+    load_deployment, load_policies, load_posture, posture_folder,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
 use secrecy::{ExposeSecret, SecretString};
@@ -100,15 +102,21 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
     render::findings(&findings);
     let Some(Read { deployment, loaded, bundle }) = read else { return Ok(None) };
     let (issuers, development) = issuers(&deployment)?;
+    warm(&issuers).await;
     let ground = Ground { issuers, store: open_store(&deployment)?, deployment };
     let at_work = ground.put_to_work((loaded, bundle), None)?;
     // Nothing is decided by a posture that the journal does not name.
     ground.record(&at_work, None).await.doing("the posture could not be recorded")?;
     let reloader = Reloader::new(ground, at_work, (config, written));
-    let Ground { deployment, store, issuers: _ } = reloader.ground();
+    let Ground { deployment, store, issuers } = reloader.ground();
     let mut allowed_hosts = deployment.allowed_hosts.clone();
     allowed_hosts.extend(deployment.public_url.split_once("://").map(|(_, host)| host.to_owned()));
+    let resource = Resource {
+        url: deployment.public_url.clone(),
+        authorization_servers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+    };
     let gateway = Gateway {
+        resource,
         in_force: reloader.in_force(),
         readiness: Arc::new(Ready(store.clone())),
         allowed_hosts,
@@ -194,8 +202,18 @@ impl Ground {
 }
 
 pub(crate) fn claims(map: &ClaimMap) -> Claims {
-    let ClaimMap { subject, actor, tenant, session, agent_build, model, attributes } = map.clone();
-    Claims { subject, actor, tenant, session, agent_build, model, attributes }
+    let ClaimMap {
+        subject,
+        actor,
+        tenant,
+        session,
+        person,
+        scopes,
+        agent_build,
+        model,
+        attributes,
+    } = map.clone();
+    Claims { subject, actor, tenant, session, person, scopes, agent_build, model, attributes }
 }
 
 /// Whose tokens are accepted; and the development issuer, if it is on.
@@ -203,15 +221,8 @@ fn issuers(
     deployment: &Deployment,
 ) -> Result<(Vec<IssuerConfig>, Option<DevelopmentIssuer>), Failure> {
     let mut configs = Vec::new();
-    for Issuer { issuer, audience, keys, algorithms } in &deployment.issuers {
-        let path = deployment.base.join(keys);
-        let text = fs::read(&path).doing(path.display())?;
-        configs.push(IssuerConfig {
-            issuer: issuer.as_str().to_owned(),
-            audience: audience.clone(),
-            algorithms: algorithms.iter().copied().map(algorithm).collect(),
-            keys: KeySet::parse(&text).doing(path.display())?,
-        });
+    for written in &deployment.issuers {
+        configs.push(issuer(deployment, written)?);
     }
     let development = if deployment.development_issuer {
         let url = deployment.public_url.clone();
@@ -223,6 +234,52 @@ fn issuers(
         None
     };
     Ok((configs, development))
+}
+
+fn issuer(deployment: &Deployment, written: &Issuer) -> Result<IssuerConfig, Failure> {
+    let Issuer { issuer, audiences, keys, algorithms, tenant, tenants, require_at_jwt } = written;
+    let purpose = if written.is_spiffe() { "jwt-svid" } else { "sig" };
+    let fetched = |place| {
+        let fetched = Fetched::new(place, purpose).doing(format!("the issuer `{issuer}`"))?;
+        Ok(KeySource::Fetched(Arc::new(fetched)))
+    };
+    let keys = match keys {
+        countersign_posture::KeySource::File(path) => {
+            let path = deployment.base.join(path);
+            let text = fs::read(&path).doing(path.display())?;
+            let keys = match purpose {
+                "sig" => KeySet::parse(&text),
+                purpose => KeySet::usable(&text, purpose), // A bundle holds other keys as well.
+            };
+            KeySource::Fixed(Arc::new(keys.doing(path.display())?))
+        }
+        countersign_posture::KeySource::Url(url) => fetched(Place::KeySet(url.clone()))?,
+        countersign_posture::KeySource::Discovery => {
+            fetched(Place::Metadata(issuer.as_str().to_owned()))?
+        }
+    };
+    Ok(IssuerConfig {
+        issuer: issuer.as_str().to_owned(),
+        audiences: audiences.clone(),
+        algorithms: algorithms.iter().copied().map(algorithm).collect(),
+        keys,
+        tenancy: Tenancy { only: tenant.clone(), among: tenants.clone() },
+        require_at_jwt: *require_at_jwt,
+    })
+}
+
+/// Has the keys of all issuers fetched before anybody asks. Who cannot be reached is tried again when
+/// a token of theirs comes; nobody else waits for them.
+async fn warm(issuers: &[IssuerConfig]) {
+    let fetched = issuers.iter().filter_map(|issuer| match &issuer.keys {
+        KeySource::Fetched(fetched) => Some((&issuer.issuer, fetched)),
+        KeySource::Fixed(_) => None,
+    });
+    for (issuer, fetched) in fetched {
+        if !fetched.warm(SystemClock.now()).await {
+            tracing::warn!(%issuer, "its keys are not known: its tokens are refused until they are");
+        }
+    }
 }
 
 fn algorithm(written: countersign_posture::Algorithm) -> Algorithm {
@@ -242,51 +299,58 @@ pub(crate) fn systems(
     if let Some(logs) = logs.as_ref().filter(|_| !loaded.systems.is_empty()) {
         machine::private_folder(logs).doing(logs.display())?;
     }
-    let mut systems = BTreeMap::new();
-    for (name, spec) in &loaded.systems {
-        let resolve = |reference: &str| {
-            let found = deployment.references.get(reference);
-            let what = || format!("the reference `{reference}` of system `{name}`");
-            let found =
-                found.ok_or_else(|| Failure::new(format!("{} stands for nothing", what())))?;
-            found.resolve(&deployment.base, &machine::env).doing(what())
-        };
-        let system = match &spec.backend {
-            Backend::Sqlite { database } => System::Sqlite(SqliteSystem {
+    let systems = loaded.systems.iter();
+    systems.map(|(name, spec)| Ok((name.clone(), system(deployment, name, spec)?))).collect()
+}
+
+/// One of them.
+pub(crate) fn system(
+    deployment: &Deployment,
+    name: &SystemName,
+    spec: &SystemSpec,
+) -> Result<System, Failure> {
+    let resolve = |reference: &str| {
+        let found = deployment.references.get(reference);
+        let what = || format!("the reference `{reference}` of system `{name}`");
+        let found = found.ok_or_else(|| Failure::new(format!("{} stands for nothing", what())))?;
+        found.resolve(&deployment.base, &machine::env).doing(what())
+    };
+    match &spec.backend {
+        Backend::Sqlite { database } => {
+            let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
+            Ok(System::Sqlite(SqliteSystem {
                 path: deployment.base.join(resolve(database)?.expose_secret()),
                 concurrency: spec.concurrency,
-                statement_log: logs.as_ref().map(|logs| logs.join(format!("{name}.log"))),
-            }),
-            Backend::Postgres { connection, tenant_setting, encryption, authorities } => {
-                let authorities = authorities.as_deref().map(resolve).transpose()?;
-                let system = PostgresSystem {
-                    connection: resolve(connection)?,
-                    encryption: encryption.map(encrypted),
-                    authorities: authorities.map(|pem| pem.expose_secret().to_owned()),
-                    tenant_setting: tenant_setting.clone(),
-                    concurrency: spec.concurrency,
-                };
-                system.check().doing(format!("the system `{name}`"))?;
-                System::Postgres(system)
-            }
-            Backend::Http { origin, auth, networks, plaintext } => {
-                let what = || format!("the system `{name}`");
-                let credential = auth.as_ref().map(|auth| credential(auth, &resolve));
-                let origin = resolve(origin)?;
-                let system = HttpSystem {
-                    origin: Origin::parse(origin.expose_secret(), *plaintext).doing(what())?,
-                    credential: credential.transpose()?.transpose().doing(what())?,
-                    networks: Networks::new(networks.clone()),
-                    concurrency: spec.concurrency,
-                    names: Arc::new(SystemNames),
-                };
-                system.check().doing(what())?;
-                System::Http(system)
-            }
-        };
-        systems.insert(name.clone(), system);
+                statement_log: logs.map(|logs| logs.join(format!("{name}.log"))),
+            }))
+        }
+        Backend::Postgres { connection, tenant_setting, encryption, authorities, .. } => {
+            let authorities = authorities.as_deref().map(resolve).transpose()?;
+            let system = PostgresSystem {
+                connection: resolve(connection)?,
+                encryption: encryption.map(encrypted),
+                authorities: authorities.map(|pem| pem.expose_secret().to_owned()),
+                tenant_setting: tenant_setting.clone(),
+                concurrency: spec.concurrency,
+            };
+            system.check().doing(format!("the system `{name}`"))?;
+            Ok(System::Postgres(system))
+        }
+        Backend::Http { origin, auth, networks, plaintext } => {
+            let what = || format!("the system `{name}`");
+            let credential = auth.as_ref().map(|auth| credential(auth, &resolve));
+            let origin = resolve(origin)?;
+            let system = HttpSystem {
+                origin: Origin::parse(origin.expose_secret(), *plaintext).doing(what())?,
+                credential: credential.transpose()?.transpose().doing(what())?,
+                networks: Networks::new(networks.clone()),
+                concurrency: spec.concurrency,
+                names: Arc::new(SystemNames),
+            };
+            system.check().doing(what())?;
+            Ok(System::Http(system))
+        }
     }
-    Ok(systems)
 }
 
 /// What an API's requests are authorised by, from the deployment's references; or what cannot be sent.

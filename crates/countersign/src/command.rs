@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod init;
 mod policy;
@@ -61,6 +62,11 @@ pub(crate) enum Command {
     /// Read posture and deployment and say everything that is wrong with them
     #[command(after_help = "Example: countersign check examples/acme")]
     Check(check::Check),
+    /// Ask the live systems what no file shows: row-level security, rights, reach, disk, clocks
+    #[command(
+        after_help = "Exit codes: 0 all is well, 1 something was found, 2 could not run.\n\nExample: countersign doctor my-gateway"
+    )]
+    Doctor(doctor::Doctor),
     /// Say what would be decided of a call, stage by stage, by which line, and what would change it
     #[command(
         after_help = "Exit codes: 0 allowed, 1 refused, 2 could not run.\n\nExample: countersign explain my-gateway --agent shop-assistant --tenant ann --user ann --tool list_orders --arguments '{\"count\": 5}'"
@@ -91,6 +97,7 @@ impl Command {
             Self::Demo(demo) => demo.run(),
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Explain(explain) => explain.run(),
             Self::Policy(policy) => policy.run(),
             Self::Schema(schema) => schema.run(),

@@ -55,6 +55,12 @@ impl Origin {
         self.0.scheme() == "https"
     }
 
+    /// Host and port.
+    pub(super) fn place(&self) -> (&str, u16) {
+        let port = self.0.port_or_known_default().unwrap_or_default();
+        (self.0.host_str().unwrap_or_default(), port)
+    }
+
     /// The address, if the host is one and not a name.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self.0.host()? {

@@ -7,36 +7,66 @@ use crate::gather::{self, Gathered};
 use crate::leave::Leave;
 use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
+use countersign_core::tool::{Parameter, ResultBounds};
 use futures_util::TryStreamExt;
 use serde_json::{Map, Value};
 use std::error::Error as _;
 use std::{io, pin::pin};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Row, Statement, Transaction};
+use tokio_postgres::{Portal, Row, RowStream, Statement, Transaction};
 
-/// Runs the statement that `leave` is for. The server is asked for one row more than may come back,
-/// and what it sends beyond the bounds is thrown away as it comes.
-pub(super) async fn run(
-    transaction: &Transaction<'_>,
-    statement: &Statement,
-    leave: &Leave,
-) -> Result<Report, SystemFault> {
-    let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let columns = gather::distinct(names)?;
-    let values = bound(leave, statement.params())?;
-    let portal = transaction.bind_raw(statement, values).await.map_err(|e| failure(&e))?;
-    let bounds = leave.plan().bounds;
-    let rows_max = i32::try_from(bounds.rows_max.saturating_add(1)).unwrap_or(i32::MAX);
-    let rows = transaction.query_portal_raw(&portal, rows_max).await.map_err(|e| failure(&e))?;
-    let mut rows = pin!(rows);
-    let mut gathered = Gathered::within(bounds);
-    while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
-        if !gathered.has_room() || !gathered.keep(object(&row, &columns)?) {
-            break;
-        }
+/// A statement with its values, at the server.
+pub(super) struct Bound {
+    portal: Portal,
+    columns: Vec<String>,
+    bounds: ResultBounds,
+}
+
+/// The rows that come back for it.
+pub(super) struct Rows {
+    rows: RowStream,
+    columns: Vec<String>,
+    bounds: ResultBounds,
+}
+
+impl Bound {
+    /// Binds what `leave` carries to the statement that it is for.
+    pub(super) async fn new(
+        transaction: &Transaction<'_>,
+        statement: &Statement,
+        leave: &Leave,
+    ) -> Result<Self, SystemFault> {
+        let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+        let columns = gather::distinct(names)?;
+        let values = bound(leave, statement.params())?;
+        let portal = transaction.bind_raw(statement, values).await;
+        let portal = portal.map_err(|error| failure(&error))?;
+        Ok(Self { portal, columns, bounds: leave.plan().bounds })
     }
-    Ok(gathered.report())
+
+    /// Asks for one row more than may come back, which tells whether there were more.
+    pub(super) async fn fetch(self, transaction: &Transaction<'_>) -> Result<Rows, SystemFault> {
+        let Self { portal, columns, bounds } = self;
+        let rows_max = i32::try_from(bounds.rows_max.saturating_add(1)).unwrap_or(i32::MAX);
+        let rows = transaction.query_portal_raw(&portal, rows_max).await;
+        Ok(Rows { rows: rows.map_err(|error| failure(&error))?, columns, bounds })
+    }
+}
+
+impl Rows {
+    /// Gathers them. What comes beyond the bounds is thrown away as it comes.
+    pub(super) async fn gather(self) -> Result<Report, SystemFault> {
+        let Self { rows, columns, bounds } = self;
+        let mut rows = pin!(rows);
+        let mut gathered = Gathered::within(bounds);
+        while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
+            if !gathered.has_room() || !gathered.keep(object(&row, &columns)?) {
+                break;
+            }
+        }
+        Ok(gathered.report())
+    }
 }
 
 /// The values in the order of the statement's `$n`. What the agent sent goes this way and no other.
@@ -48,7 +78,7 @@ fn bound(leave: &Leave, types: &[Type]) -> Result<Vec<Text>, SystemFault> {
             "the statement has {wanted} parameters, and {known} are known"
         )));
     }
-    let value = |(parameter, wanted): (&countersign_core::tool::Parameter, &Type)| {
+    let value = |(parameter, wanted): (&Parameter, &Type)| {
         let name = &parameter.name;
         let value = match leave.values().get(name) {
             Some(value) => value,

@@ -11,16 +11,16 @@ use rustls_native_certs::load_native_certs;
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, io, net::IpAddr, path::PathBuf, sync::Arc};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::either::Either;
+use tokio_util::task::AbortOnDropHandle;
 
-/// The task that carries a connection, until it ends, and why it did.
-pub(super) type Wire = JoinHandle<Result<(), tokio_postgres::Error>>;
+/// The task that carries a connection, until it ends, and why it did. Dropping it ends it.
+pub(super) type Wire = AbortOnDropHandle<Result<(), tokio_postgres::Error>>;
 
 /// The port of PostgreSQL, if the connection names none.
 const PORT: u16 = 5432;
@@ -37,7 +37,7 @@ pub enum Unreachable {
     #[error("the connection names no {0}")]
     Missing(&'static str),
     /// Rows and the password would cross a network in the clear.
-    #[error("`tls: off` is for a database on this machine alone")]
+    #[error("`tls: none` is for a database on this machine alone")]
     Plaintext,
     /// The certificates to trust.
     #[error("the certificates to trust cannot be read: {0}")]
@@ -143,11 +143,11 @@ impl Reach {
         if let Some(tls) = self.verifier()? {
             let greeted = config.connect_raw(stream, BoundedTls(tls)).await;
             let (client, wire) = greeted.map_err(|error| refused(&error))?;
-            return Ok((client, tokio::spawn(wire)));
+            return Ok((client, AbortOnDropHandle::new(tokio::spawn(wire))));
         }
         let greeted = config.connect_raw(Bounded::new(stream), NoTls).await;
         let (client, wire) = greeted.map_err(|error| refused(&error))?;
-        Ok((client, tokio::spawn(wire)))
+        Ok((client, AbortOnDropHandle::new(tokio::spawn(wire))))
     }
 
     /// Asks the server, over a connection of its own, to stop what another is doing.

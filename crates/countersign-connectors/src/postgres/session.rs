@@ -5,7 +5,7 @@
 //! what a statement may have set for the session goes with it.
 
 use super::GRACE;
-use super::query::{self, failure};
+use super::query::{Bound, Rows, failure};
 use super::reach::{Reach, Wire};
 use crate::fault;
 use crate::leave::Leave;
@@ -14,6 +14,7 @@ use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use lru::LruCache;
 use std::{fmt, num::NonZeroUsize, sync::Arc};
+use tokio::join;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, IsolationLevel, Statement, Transaction};
@@ -27,28 +28,33 @@ const STATEMENTS_CACHED_MAX: NonZeroUsize = match NonZeroUsize::new(64) {
 /// What a statement runs under, until its transaction ends: whose rows it may touch, for how long it
 /// may run, wait for a lock and leave its transaction lying, and all that would read it or its
 /// values in another way. What a role, a database or a connection's `options` set does not count.
-const SETTINGS: &str = "select
-    pg_catalog.set_config($1, $2, true),
-    pg_catalog.set_config('statement_timeout', $3, true),
-    pg_catalog.set_config('lock_timeout', $4, true),
-    pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true),
-    pg_catalog.set_config('search_path', 'pg_catalog, public, pg_temp', true),
-    pg_catalog.set_config('row_security', 'on', true),
-    pg_catalog.set_config('standard_conforming_strings', 'on', true),
-    pg_catalog.set_config('datestyle', 'ISO, YMD', true),
+const SETTINGS: &str = "select \
+    pg_catalog.set_config($1, $2, true), \
+    pg_catalog.set_config('statement_timeout', $3, true), \
+    pg_catalog.set_config('lock_timeout', $4, true), \
+    pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true), \
+    pg_catalog.set_config('search_path', 'pg_catalog, public, pg_temp', true), \
+    pg_catalog.set_config('row_security', 'on', true), \
+    pg_catalog.set_config('standard_conforming_strings', 'on', true), \
+    pg_catalog.set_config('datestyle', 'ISO, YMD', true), \
     pg_catalog.set_config('timezone', 'UTC', true)";
 
 /// A connection. At work it holds a turn.
 pub(super) struct Session {
     client: Client,
     reach: Arc<Reach>,
-    settings: Statement,
-    statements: LruCache<String, Statement>,
+    compiled: Compiled,
     /// Until it has to be seen to its end.
     wire: Option<Wire>,
     turn: Option<Turn>,
     /// Whether the server may be at work on something.
     under_way: bool,
+}
+
+/// What the server has compiled for this connection.
+struct Compiled {
+    settings: Statement,
+    statements: LruCache<String, Statement>,
 }
 
 impl fmt::Debug for Session {
@@ -65,8 +71,7 @@ impl Session {
         Ok(Self {
             client,
             reach,
-            settings,
-            statements: LruCache::new(STATEMENTS_CACHED_MAX),
+            compiled: Compiled { settings, statements: LruCache::new(STATEMENTS_CACHED_MAX) },
             wire: Some(wire),
             turn: None,
             under_way: false,
@@ -98,20 +103,14 @@ impl Session {
         let begin = self.client.build_transaction();
         let begin = begin.isolation_level(IsolationLevel::RepeatableRead).read_only(true);
         let transaction = begin.start().await.map_err(|error| failure(&error))?;
-        let told = tell(&transaction, &self.settings, tenant_setting, leave).await;
-        let outcome = match told {
-            Ok(()) => {
-                let statement = &leave.plan().statement;
-                let prepared = prepared(&mut self.statements, &transaction, statement).await;
-                match prepared {
-                    Ok(prepared) => query::run(&transaction, &prepared, leave).await,
-                    Err(fault) => Err(fault),
-                }
-            }
-            Err(fault) => Err(fault),
-        };
+        let asked = ask(&transaction, &mut self.compiled, tenant_setting, leave).await;
         // INVARIANT: nothing of this transaction is left when the connection serves another tenant.
-        let ended = transaction.rollback().await.map_err(|error| failure(&error));
+        let (outcome, ended) = match asked {
+            // Sent while the rows come: the server takes one after the other.
+            Ok(rows) => join!(rows.gather(), transaction.rollback()),
+            Err(fault) => (Err(fault), transaction.rollback().await),
+        };
+        let ended = ended.map_err(|error| failure(&error));
         self.under_way = false;
         match outcome.and_then(|report| ended.map(|()| report)) {
             Err(fault) if self.client.is_closed() => Err(self.cause().await.unwrap_or(fault)),
@@ -148,17 +147,28 @@ async fn tell(
     }
 }
 
-async fn prepared(
-    statements: &mut LruCache<String, Statement>,
+/// Tells the server what the statement that `leave` is for runs under, and has it begin. One that it
+/// knows already is sent after that without waiting; nothing is fetched unless it took it.
+async fn ask(
     transaction: &Transaction<'_>,
-    text: &str,
-) -> Result<Statement, SystemFault> {
-    if let Some(known) = statements.get(text) {
-        return Ok(known.clone());
-    }
-    let new = transaction.prepare(text).await.map_err(|error| failure(&error))?;
-    statements.put(text.to_owned(), new.clone());
-    Ok(new)
+    compiled: &mut Compiled,
+    tenant_setting: &str,
+    leave: &Leave,
+) -> Result<Rows, SystemFault> {
+    let text = &leave.plan().statement;
+    let told = tell(transaction, &compiled.settings, tenant_setting, leave);
+    let bound = if let Some(known) = compiled.statements.get(text) {
+        // INVARIANT: in this order, or it would be planned as the role's own settings say.
+        let (told, bound) = join!(biased; told, Bound::new(transaction, known, leave));
+        told?;
+        bound?
+    } else {
+        told.await?;
+        let new = transaction.prepare(text).await.map_err(|error| failure(&error))?;
+        compiled.statements.put(text.clone(), new.clone());
+        Bound::new(transaction, &new, leave).await?
+    };
+    bound.fetch(transaction).await
 }
 
 impl Drop for Session {
@@ -173,9 +183,10 @@ impl Drop for Session {
                 Ok(Err(fault)) => tracing::warn!(detail = fault.detail, "a cancellation failed"),
                 Err(_elapsed) => tracing::warn!("a cancellation took too long"),
             }
-            let Some(mut wire) = wire else { return };
-            if timeout(GRACE, &mut wire).await.is_err() {
-                wire.abort();
+            if let Some(wire) = wire
+                && timeout(GRACE, wire).await.is_err()
+            {
+                tracing::warn!("a database did not stop a statement: its connection is closed");
             }
         });
     }

@@ -60,6 +60,8 @@ impl Authenticator for Tenant {
                 actor: ActorId::new("agent").unwrap(),
                 tenant: self.0.clone(),
                 sid: None,
+                person: None,
+                scopes: Default::default(),
                 attributes: BTreeMap::new(),
                 agent_build: None,
                 model: None,
@@ -176,7 +178,10 @@ impl Bench {
 
     /// With any system, and what has to live as long.
     pub(crate) fn over(system: System, directory: TempDir) -> Self {
-        let systems = BTreeMap::from([(SystemName::new("db").unwrap(), system)]);
+        Self::over_all(BTreeMap::from([(SystemName::new("db").unwrap(), system)]), directory)
+    }
+
+    pub(crate) fn over_all(systems: BTreeMap<SystemName, System>, directory: TempDir) -> Self {
         let clock = Arc::new(Ticking(AtomicI64::new(0)));
         let connectors = Arc::new(Connectors::new(systems, Arc::<Ticking>::clone(&clock)));
         Self { directory, clock, connectors }
@@ -208,16 +213,26 @@ impl Bench {
         ask: &Ask,
         arguments: Value,
     ) -> Result<Report, SystemFault> {
-        report(self.answer_to(tenant, ask, arguments).await)
+        self.call_tool(tenant, tool(ask), arguments).await
+    }
+
+    /// The same for a tool as it is, whatever it is called.
+    pub(crate) async fn call_tool(
+        &self,
+        tenant: &str,
+        tool: Tool,
+        arguments: Value,
+    ) -> Result<Report, SystemFault> {
+        report(self.answer_to(tenant, tool, arguments).await)
     }
 
     /// Whatever the monitor answers.
     pub(crate) async fn answer(&self, ask: &Ask, arguments: Value) -> Answer {
-        self.answer_to("acct_alpha", ask, arguments).await
+        self.answer_to("acct_alpha", tool(ask), arguments).await
     }
 
-    async fn answer_to(&self, tenant: &str, ask: &Ask, arguments: Value) -> Answer {
-        answer(&self.monitor(ask, tenant), arguments).await
+    async fn answer_to(&self, tenant: &str, tool: Tool, arguments: Value) -> Answer {
+        answer(&self.connectors, &self.clock, (tool, tenant), arguments).await
     }
 
     /// Lets time pass.
@@ -229,29 +244,20 @@ impl Bench {
     pub(crate) async fn rows(&self, statement: &str, arguments: Value) -> Value {
         self.call(&ask(statement), arguments).await.unwrap().result
     }
-
-    fn monitor(&self, ask: &Ask, tenant: &str) -> Monitor {
-        let bounds = ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max };
-        let plan = Plan::Sql(SqlPlan {
-            statement: ask.statement.clone(),
-            parameters: ask.parameters(),
-            timeout_ms: ask.timeout_ms,
-            bounds,
-        });
-        let tool = Tool {
-            input: ask.input.as_object().unwrap().clone(),
-            look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
-            ..planned(ask.system, plan)
-        };
-        monitor(&self.connectors, &self.clock, tool, tenant)
-    }
 }
 
-/// Calls the one tool.
-pub(crate) async fn answer(monitor: &Monitor, arguments: Value) -> Answer {
+/// Calls a tool as an agent of a tenant does who is granted it and nothing else.
+pub(crate) async fn answer(
+    connectors: &Arc<Connectors>,
+    clock: &Arc<Ticking>,
+    (tool, tenant): (Tool, &str),
+    arguments: Value,
+) -> Answer {
+    let name = tool.name.to_string();
+    let monitor = monitor(connectors, clock, tool, tenant);
     let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
     let caller = Arc::new(caller);
-    monitor.call(Proposed { caller, tool: "tool".to_owned(), arguments }).await
+    monitor.call(Proposed { caller, tool: name, arguments }).await
 }
 
 /// What a connector brought back, or its fault.
@@ -274,36 +280,18 @@ pub(crate) fn report(answer: Answer) -> Result<Report, SystemFault> {
     }
 }
 
-/// A read of `system` by `plan`, for whatever arguments.
-pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
-    Tool {
-        name: ToolName::new("tool").unwrap(),
-        description: String::new(),
-        input: serde_json::Map::new(),
-        schema: Arc::new(World),
-        scope: Vec::new(),
-        look_ups: Vec::new(),
-        result: Vec::new(),
-        effect: Effect::Read,
-        system: SystemName::new(system).unwrap(),
-        plan,
-        limits: Limits::default(),
-    }
-}
-
-/// A monitor whose one agent is granted one tool.
-pub(crate) fn monitor(
+fn monitor(
     connectors: &Arc<Connectors>,
     clock: &Arc<Ticking>,
     tool: Tool,
     tenant: &str,
 ) -> Monitor {
-    let limits = Limits::default();
-    let name = tool.name.clone();
+    let (limits, name) = (Limits::default(), tool.name.clone());
     let decision_digest = Digest::sha256(b"");
-    let grant = Grant { tool: Arc::new(tool), decision_digest, limits };
+    let grant = Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None };
     let agent = Agent {
         id: AgentId::new("agent").unwrap(),
+        issuer: None,
         grants: BTreeMap::from([(name, grant)]),
         limits,
     };
@@ -317,6 +305,42 @@ pub(crate) fn monitor(
         clock: Arc::<Ticking>::clone(clock),
         entropy: Arc::new(World),
     }
+}
+
+fn tool(ask: &Ask) -> Tool {
+    let plan = Plan::Sql(SqlPlan {
+        statement: ask.statement.clone(),
+        parameters: ask.parameters(),
+        timeout_ms: ask.timeout_ms,
+        bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
+    });
+    Tool {
+        input: ask.input.as_object().unwrap().clone(),
+        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+        ..planned(ask.system, plan)
+    }
+}
+
+/// A read of `system` by `plan`, for whatever arguments.
+pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
+    Tool {
+        name: ToolName::new("tool").unwrap(),
+        description: String::new(),
+        input: serde_json::Map::new(),
+        schema: anything(),
+        scope: Vec::new(),
+        look_ups: Vec::new(),
+        result: Vec::new(),
+        effect: Effect::Read,
+        system: SystemName::new(system).unwrap(),
+        plan,
+        limits: Limits::default(),
+    }
+}
+
+/// A schema that takes whatever comes.
+pub(crate) fn anything() -> Arc<dyn InputSchema> {
+    Arc::new(World)
 }
 
 /// Makes a database file.

@@ -1,5 +1,10 @@
+use crate::bench::Ticking;
+use crate::upstream::Script;
 use crate::upstream::{Api, Reply, Upstream, get, json, optional, piece, required, system};
-use countersign_connectors::{Credential, CredentialError, HttpSystem, Origin, OriginError};
+use countersign_connectors::doctor::{Needs, examine};
+use countersign_connectors::{
+    Credential, CredentialError, HttpSystem, Origin, OriginError, System,
+};
 use countersign_core::refusal::{Applied, SystemFaultKind};
 use countersign_core::tool::{HttpPlan, Method, Piece, ResultBounds, Template};
 use secrecy::SecretString;
@@ -313,6 +318,27 @@ async fn no_more_requests_are_made_at_a_time_than_the_system_may_take() {
     asked.sort();
     asked.dedup();
     assert_eq!(asked.len(), 100);
+}
+
+#[tokio::test]
+async fn an_examination_connects_and_asks_nothing() {
+    let upstream = Upstream::answering(json("[]")).await;
+    let port = upstream.address.port();
+    let examined = async |addresses: &[&str], port: u16| {
+        let names = Script::of(&[addresses]);
+        let origin = format!("http://crm.example:{port}");
+        let system = HttpSystem { names, ..system(&origin, &["127.0.0.1/32"]) };
+        let system = System::Http(system);
+        let symptoms = examine(&system, &Needs::default(), "nobody", &Ticking::default()).await;
+        symptoms.map(|all| all.into_iter().map(|symptom| symptom.code).collect::<Vec<_>>())
+    };
+    assert_eq!(examined(&["127.0.0.1"], port).await.unwrap(), [""; 0]);
+    assert_eq!(examined(&["127.0.0.1", "10.0.0.1"], port).await.unwrap(), ["foreign-address"]);
+    assert_eq!(examined(&["10.0.0.1"], port).await.unwrap(), ["foreign-address"]);
+    assert!(examined(&[], port).await.is_err());
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    assert!(examined(&["127.0.0.1"], gone).await.is_err());
+    assert!(upstream.heard().is_empty());
 }
 
 #[test]

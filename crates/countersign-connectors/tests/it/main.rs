@@ -5,6 +5,8 @@ mod bench;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod hostile;

@@ -354,16 +354,11 @@ async fn nothing_of_one_tenant_is_left_for_the_next_on_the_same_connection() {
 async fn after_a_transaction_its_tenant_is_unset() {
     let (database, bench) = bench(OWNED);
     rows(&bench, "select a from t", json!({})).await;
-    // The next transaction, as the server logs it, begins before it is told the tenant.
+    assert_eq!(database.executed(), ["select a from t"]);
     let log = database.log();
-    let begun = log.iter().position(|line| line.contains("START TRANSACTION")).unwrap();
-    assert!(
-        log[begun].contains("ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            || log[begun].contains("ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-        "{}",
-        log[begun]
-    );
-    assert!(log.iter().any(|line| line.ends_with("ROLLBACK")), "{log:#?}");
+    let said = |words: &[&str]| log.iter().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(said(&["START TRANSACTION", "REPEATABLE READ", "READ ONLY"]), "{log:#?}");
+    assert!(said(&["ROLLBACK"]) && !said(&["COMMIT"]), "{log:#?}");
     // As the connection does it: told within, asked after.
     let said = database.run(
         "begin read only; select set_config('app.tenant', 'acct_alpha', true); rollback; \
@@ -388,10 +383,13 @@ async fn settings_of_the_role_or_the_connection_do_not_count() {
     let bench = over(system(format!("{}{options}", database.of("misled"))));
     let statement = "select a, current_setting('app.tenant') as tenant, '\\x' as b, \
         ('2026-01-02'::date)::text as c, current_setting('row_security') as d from t";
-    assert_eq!(
-        rows(&bench, statement, json!({})).await,
-        json!([{"a": "good", "tenant": "acct_alpha", "b": "\\x", "c": "2026-01-02", "d": "on"}])
-    );
+    // The second time the connection knows the statement.
+    for _ in 0..3 {
+        assert_eq!(
+            rows(&bench, statement, json!({})).await,
+            json!([{"a": "good", "tenant": "acct_alpha", "b": "\\x", "c": "2026-01-02", "d": "on"}])
+        );
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! the shell ends the server and removes the folder. Passwords are made up.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::{fs::chown, process::CommandExt as _};
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ impl Server {
             select pg_advisory_unlock(1); create database {name};"
         );
         self.psql("postgres", &role).unwrap();
-        let database = Database { server: self, name };
+        let database = Database { server: self, name, executed: Mutex::default() };
         database.run(script);
         database
     }
@@ -177,6 +177,8 @@ impl Server {
 pub(crate) struct Database<'a> {
     server: &'a Server,
     name: String,
+    /// How far the log was read, and what it said.
+    executed: Mutex<(u64, Vec<String>)>,
 }
 
 impl Database<'_> {
@@ -199,5 +201,35 @@ impl Database<'_> {
         let mine = format!("{} ", self.name);
         let log = self.server.log();
         log.lines().filter_map(|line| line.strip_prefix(&mine)).map(str::to_owned).collect()
+    }
+
+    /// The statements that the server says it executed here with values, and the values; without
+    /// those by which a connection tells what holds.
+    pub(crate) fn executed(&self) -> Vec<String> {
+        let mut seen = self.executed.lock().unwrap();
+        let (offset, statements) = &mut *seen;
+        let mut log = fs::File::open(self.server.folder.join("log")).unwrap();
+        log.seek(SeekFrom::Start(*offset)).unwrap();
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        *offset += u64::try_from(text.len()).unwrap();
+        let mine = format!("{} ", self.name);
+        let mut goes_on = false;
+        for line in text.lines() {
+            let said = line.strip_prefix(&mine).and_then(|line| line.split_once(' '));
+            let statement = said.and_then(|(_, said)| said.strip_prefix("LOG:  execute "));
+            if let Some((_name, statement)) = statement.and_then(|text| text.split_once(": ")) {
+                statements.push(statement.to_owned());
+                goes_on = true;
+            } else if goes_on && (line.starts_with('\t') || line.contains(" DETAIL:  parameters: "))
+            {
+                statements.last_mut().unwrap().push_str(line);
+            } else {
+                goes_on = false;
+            }
+        }
+        let told = |statement: &&String| statement.contains("pg_catalog.set_config(");
+        statements.iter().filter(|statement| !told(statement)).cloned().collect()
     }
 }

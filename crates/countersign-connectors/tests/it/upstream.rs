@@ -1,7 +1,7 @@
 //! An HTTP system: a real server on loopback, listeners that must not be reached, and names that
 //! stand for what a test says.
 
-use crate::bench::{Ticking, answer, monitor, planned, report};
+use crate::bench::{Ticking, answer, planned, report};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method as Sent, StatusCode, Uri};
@@ -189,7 +189,7 @@ impl Api {
         arguments: Value,
     ) -> Result<Report, SystemFault> {
         let tool = planned("api", Plan::Http(plan.clone()));
-        report(answer(&monitor(&self.connectors, &self.clock, tool, "acct_alpha"), arguments).await)
+        report(answer(&self.connectors, &self.clock, (tool, "acct_alpha"), arguments).await)
     }
 }
 

@@ -325,6 +325,33 @@ fn nobody_is_a_caller_without_a_credential_of_a_registered_agent() {
 }
 
 #[test]
+fn another_issuers_token_does_not_make_an_agent() {
+    let world = World::with(|b| b.issuer = Some("another"));
+    let monitor = world.monitor(Effect::Read);
+    let refused = now(monitor.authenticate(&Credential::bearer("copilot"), Door::Mcp)).unwrap_err();
+    assert_eq!(refused.public().code, "unauthenticated");
+    world.change(|b| b.issuer = Some("i"));
+    assert_eq!(code(world.call("get_usage", fitting())), "completed");
+}
+
+#[test]
+fn a_grant_that_asks_for_a_scope_is_none_without_it_and_a_tool_of_nobody_reads_as_before() {
+    let world = World::with(|b| {
+        b.require_scope = Some("usage:read");
+        b.scopes = vec!["usage"];
+    });
+    let monitor = world.monitor(Effect::Read);
+    assert_eq!(monitor.tools(&world.caller(&monitor)).len(), 0);
+    assert_eq!(code(world.call("get_usage", fitting())), "insufficient_scope");
+    assert_eq!(code(world.call("get_usages", fitting())), "unknown_tool");
+    assert!(!world.asked().iter().any(|asked| asked.starts_with("execute") || asked == "intent"));
+    world.change(|b| b.scopes = vec!["usage:read", "x"]);
+    let monitor = world.monitor(Effect::Read);
+    assert_eq!(monitor.tools(&world.caller(&monitor)).len(), 1);
+    assert_eq!(code(world.call("get_usage", fitting())), "completed");
+}
+
+#[test]
 fn a_token_that_expires_before_the_call_is_refused() {
     let world = World::default();
     let monitor = world.monitor(Effect::Read);

@@ -45,6 +45,9 @@ pub(crate) struct Behaviour {
     pub(crate) look_ups: Vec<LookUp>,
     pub(crate) found: Result<Vec<Value>, &'static str>,
     pub(crate) result: Vec<ResultRule>,
+    pub(crate) scopes: Vec<&'static str>,
+    pub(crate) require_scope: Option<&'static str>,
+    pub(crate) issuer: Option<&'static str>,
     pub(crate) now_s: i64,
 }
 
@@ -69,6 +72,9 @@ impl Default for Behaviour {
             look_ups: Vec::new(),
             found: Ok(Vec::new()),
             result: Vec::new(),
+            scopes: Vec::new(),
+            require_scope: None,
+            issuer: None,
             now_s: 1_000,
         }
     }
@@ -146,7 +152,8 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn posture(effect: Effect, Behaviour { look_ups, result, .. }: Behaviour) -> Posture {
+fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
+    let Behaviour { look_ups, result, require_scope, issuer, .. } = behaviour;
     let look_ups = look_ups.into_iter().map(Arc::new).collect();
     let tool = Arc::new(Tool {
         name: ToolName::new("get_usage").unwrap(),
@@ -179,9 +186,11 @@ fn posture(effect: Effect, Behaviour { look_ups, result, .. }: Behaviour) -> Pos
         tool: Arc::clone(&tool),
         decision_digest: Digest::sha256(b"decision"),
         limits: Limits::default(),
+        require_scope: require_scope.map(str::to_owned),
     };
     let agent = Agent {
         id: AgentId::new("copilot").unwrap(),
+        issuer: issuer.map(|issuer| IssuerId::new(issuer).unwrap()),
         grants: BTreeMap::from([(tool.name.clone(), grant)]),
         limits: Limits { per_session: Some(8), identical_per_minute: Some(5), ..Limits::default() },
     };
@@ -232,6 +241,8 @@ impl Authenticator for World {
                 actor: ActorId::new(actor).unwrap(),
                 tenant: TenantId::new("t1").unwrap(),
                 sid: Some("s1".into()),
+                person: None,
+                scopes: self.behaviour().scopes.iter().map(|&scope| scope.into()).collect(),
                 attributes: BTreeMap::new(),
                 agent_build: None,
                 model: None,

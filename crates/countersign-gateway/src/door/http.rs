@@ -1,7 +1,8 @@
 //! The HTTP API: `GET /v1/tools`, `POST /v1/calls`. Refusals and faults are answers, with status
-//! 200 like every answer of the pipeline; 401 is for identity alone.
+//! 200 like every answer of the pipeline; 401 and 403 are for tokens alone.
 
 use super::{Doors, Known, annotations, told};
+use crate::resource::{Error, step_up};
 use axum::{
     Extension, Json,
     extract::{Query, State},
@@ -78,7 +79,20 @@ pub(crate) async fn calls(
         Err(why) => return problem(StatusCode::BAD_REQUEST, "malformed_request", &why),
     };
     match doors.call(known, tool, arguments).await {
-        Some(answer) => Json(written(answer)).into_response(),
+        Some(answer) => {
+            let lacking = match &answer {
+                Answer::Refused(refused) => refused.refusal().lacking_scope().map(str::to_owned),
+                Answer::Completed(_) | Answer::Faulted(_) => None,
+            };
+            let response = Json(written(answer)).into_response();
+            match lacking {
+                Some(scope) => {
+                    let error = Error::InsufficientScope(&scope);
+                    step_up(response, doors.resource.challenge("/v1/calls", Some(&error)))
+                }
+                None => response,
+            }
+        }
         None => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The call was lost."),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{Doors, Known, annotations, told};
 use crate::bound::LIST_TTL;
+use crate::resource::Lacking;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::Answer;
 use countersign_core::refusal::Refusal;
@@ -105,7 +106,15 @@ impl ServerHandler for Server {
             return Err(ErrorData::internal_error("the call was not read", None));
         };
         match self.doors.call(known, request.name.into_owned(), arguments).await {
-            Some(answer) => written(answer).map(Into::into),
+            Some(answer) => {
+                if let Answer::Refused(refused) = &answer
+                    && let Some(scope) = refused.refusal().lacking_scope()
+                    && let Some(lacking) = beside::<Lacking>(&context)
+                {
+                    lacking.note(scope);
+                }
+                written(answer).map(Into::into)
+            }
             None => Err(ErrorData::internal_error("the call was lost", None)),
         }
     }
@@ -115,12 +124,14 @@ impl ServerHandler for Server {
 fn received(
     context: &RequestContext<RoleServer>,
 ) -> Result<(Known, Option<StrictArguments>), ErrorData> {
-    let parts = context.extensions.get::<http::request::Parts>();
-    let known = parts.and_then(|parts| parts.extensions.get::<Known>()).cloned();
-    let arguments = parts.and_then(|parts| parts.extensions.get::<StrictArguments>()).cloned();
+    let known = beside::<Known>(context);
     known
-        .map(|known| (known, arguments))
+        .map(|known| (known, beside::<StrictArguments>(context)))
         .ok_or_else(|| ErrorData::internal_error("the request has no caller", None))
+}
+
+fn beside<T: Clone + Send + Sync + 'static>(context: &RequestContext<RoleServer>) -> Option<T> {
+    context.extensions.get::<http::request::Parts>()?.extensions.get::<T>().cloned()
 }
 
 /// An unknown tool is a protocol error, as the specification asks (2026-07-28, server/tools,

@@ -5,6 +5,7 @@ use countersign_core::id::{ActorId, IdError, IssuerId, SubjectId, TenantId, Time
 use countersign_core::principal::Principal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// Which claim says what, as JSON pointers (RFC 6901) into the token's payload.
 ///
@@ -13,12 +14,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Claims {
     /// On whose behalf; a string.
     pub subject: String,
-    /// The agent's OAuth client; a string.
-    pub actor: String,
-    /// Whose data; one string. A list is refused, even of one.
+    /// The agent's OAuth client; a string. Every one of these that the token has must say the same.
+    pub actor: Vec<String>,
+    /// Whose data; a string, or a list of strings. Of several the caller chooses one.
     pub tenant: String,
     /// The session; a string, if the token has it.
     pub session: Option<String>,
+    /// The person behind it; a string, if the token has it.
+    pub person: Option<String>,
+    /// OAuth scopes or roles; texts of words with blanks between, or lists, all of them together.
+    pub scopes: Vec<String>,
     /// The agent's build; a string, if the token has it.
     pub agent_build: Option<String>,
     /// The model behind the agent; a string, if the token has it.
@@ -33,10 +38,25 @@ impl Claims {
     /// # Errors
     /// A sentence for the operator.
     pub(super) fn check(&self) -> Result<(), String> {
-        let Self { subject, actor, tenant, session, agent_build, model, attributes } = self;
-        let optional = [session, agent_build, model].into_iter().flatten();
-        match [subject, actor, tenant]
+        let Self {
+            subject,
+            actor,
+            tenant,
+            session,
+            person,
+            scopes,
+            agent_build,
+            model,
+            attributes,
+        } = self;
+        if actor.is_empty() {
+            return Err("no claim says which agent calls".to_owned());
+        }
+        let optional = [session, person, agent_build, model].into_iter().flatten();
+        match [subject, tenant]
             .into_iter()
+            .chain(actor)
+            .chain(scopes)
             .chain(optional)
             .chain(attributes.values())
             .find(|pointer| !pointer.starts_with('/'))
@@ -53,10 +73,20 @@ impl Claims {
     pub(super) fn principal(
         &self,
         claims: &Value,
-        issuer: IssuerId,
+        Voucher { issuer, tenancy, workload, chosen }: Voucher<'_>,
         expires: Timestamp,
     ) -> Result<Principal, String> {
-        let Self { subject, actor, tenant, session, agent_build, model, attributes } = self;
+        let Self {
+            subject,
+            actor,
+            tenant,
+            session,
+            person,
+            scopes,
+            agent_build,
+            model,
+            attributes,
+        } = self;
         let text = |pointer: &Option<String>| match pointer {
             Some(pointer) => optional(claims, pointer, plain),
             None => Ok(None),
@@ -67,18 +97,116 @@ impl Claims {
                 sets.insert(name.clone(), values);
             }
         }
+        // A workload is its own subject and actor (SPIFFE JWT-SVID §3.1).
+        let (subject, actors) = if workload {
+            (WORKLOAD.as_str(), std::slice::from_ref(&*WORKLOAD))
+        } else {
+            (subject.as_str(), actor.as_slice())
+        };
         Ok(Principal {
             issuer,
             subject: required(claims, subject, SubjectId::new)?,
-            actor: required(claims, actor, ActorId::new)?,
-            tenant: required(claims, tenant, TenantId::new)?,
+            actor: agreed(claims, actors)?,
+            tenant: tenancy.tenant(claims, tenant, chosen)?,
             sid: text(session)?,
+            person: text(person)?,
+            scopes: words(claims, scopes)?,
             attributes: sets,
             agent_build: text(agent_build)?,
             model: text(model)?,
             expires,
         })
     }
+}
+
+/// Who vouches for claims, and for whom they may speak.
+#[derive(Debug)]
+pub(super) struct Voucher<'a> {
+    pub(super) issuer: IssuerId,
+    pub(super) tenancy: &'a Tenancy,
+    /// Whether the token is a workload's own, which names neither client nor tenant.
+    pub(super) workload: bool,
+    /// The tenant that the caller chose.
+    pub(super) chosen: Option<&'a str>,
+}
+
+/// The tenants that an issuer may speak for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tenancy {
+    /// The one tenant that all its tokens are for, whatever they say.
+    pub only: Option<TenantId>,
+    /// Those that its tokens may be for; any if there is none.
+    pub among: BTreeSet<TenantId>,
+}
+
+impl Tenancy {
+    /// The one tenant that a call is for: of several that the token speaks for, the one chosen.
+    fn tenant(
+        &self,
+        claims: &Value,
+        pointer: &str,
+        chosen: Option<&str>,
+    ) -> Result<TenantId, String> {
+        let all = match &self.only {
+            Some(only) => BTreeSet::from([only.as_str().to_owned()]),
+            None => set(claims, pointer)?
+                .filter(|all| !all.is_empty())
+                .ok_or_else(|| format!("the claim at `{pointer}` is missing"))?,
+        };
+        let one = match (chosen, all.first()) {
+            (Some(chosen), _) => {
+                all.get(chosen).ok_or("the token does not speak for the tenant that was chosen")?
+            }
+            (None, Some(only)) if all.len() == 1 => only,
+            (None, _) => {
+                return Err(format!(
+                    "the claim at `{pointer}` has several values, and none was chosen"
+                ));
+            }
+        };
+        let tenant =
+            TenantId::new(one.as_str()).map_err(|why| format!("the claim at `{pointer}` {why}"))?;
+        if !self.among.is_empty() && !self.among.contains(&tenant) {
+            return Err("the issuer does not speak for this tenant".to_owned());
+        }
+        Ok(tenant)
+    }
+}
+
+/// Where a workload's token says who it is.
+static WORKLOAD: LazyLock<String> = LazyLock::new(|| "/sub".to_owned());
+
+/// What all places that the token has say alike.
+fn agreed(claims: &Value, pointers: &[String]) -> Result<ActorId, String> {
+    let mut agreed: Option<ActorId> = None;
+    for pointer in pointers {
+        let Some(found) = optional(claims, pointer, ActorId::new)? else { continue };
+        if agreed.as_ref().is_some_and(|before| *before != found) {
+            return Err(format!("the claim at `{pointer}` names another agent than one before it"));
+        }
+        agreed = Some(found);
+    }
+    agreed.ok_or_else(|| format!("the claim at `{}` is missing", pointers.join("` or `")))
+}
+
+/// The words at all of these places.
+fn words(claims: &Value, pointers: &[String]) -> Result<BTreeSet<String>, String> {
+    let mut words = BTreeSet::new();
+    for pointer in pointers {
+        match at(claims, pointer) {
+            None => {}
+            Some(Value::String(text)) => {
+                words.extend(text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned))
+            }
+            Some(_) => words.extend(set(claims, pointer)?.unwrap_or_default()),
+        }
+        if words.len() > ATTRIBUTE_VALUES_MAX {
+            return Err(format!(
+                "the claim at `{pointer}` has more than {ATTRIBUTE_VALUES_MAX} values"
+            ));
+        }
+    }
+    Ok(words)
 }
 
 /// The steps of a pointer, unescaped.

@@ -1,14 +1,15 @@
 //! An issuer for trying things out: its key is made at start, lives in memory and signs whatever it
 //! is asked to. Whoever starts it sees to it that nobody else can reach it.
 
-use super::claims::steps;
-use super::{Algorithm, Claims, IssuerConfig, KeySet, TOKEN_BYTES_MAX};
+use super::claims::{Voucher, steps};
+use super::{Algorithm, Claims, IssuerConfig, KeySet, KeySource, TOKEN_BYTES_MAX, Tenancy};
 use countersign_core::id::{IssuerId, Timestamp};
 use countersign_core::port::Entropy;
 use jsonwebtoken::jwk::{Jwk, JwkSet, ThumbprintHash};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Longest life of a development token, in seconds: a day.
 pub const TTL_S_MAX: u64 = 24 * 60 * 60;
@@ -36,6 +37,8 @@ pub struct TokenRequest {
     pub subject: String,
     /// The session. Without one, a new one, if the mapping has sessions at all.
     pub session: Option<String>,
+    /// The OAuth scopes it carries.
+    pub scopes: Vec<String>,
     /// Further claims by the names the mapping gives them. One value becomes a list of one.
     pub attributes: BTreeMap<String, Vec<String>>,
     /// How long it lives, in seconds: 1 to [`TTL_S_MAX`].
@@ -59,7 +62,14 @@ impl DevelopmentIssuer {
         let set = serde_json::to_vec(&JwkSet { keys: vec![jwk] })
             .map_err(|why| format!("cannot write the key set: {why}"))?;
         let keys = KeySet::parse(&set)?;
-        let config = IssuerConfig { issuer, audience, algorithms: vec![Algorithm::EdDsa], keys };
+        let config = IssuerConfig {
+            issuer,
+            audiences: vec![audience],
+            algorithms: vec![Algorithm::EdDsa],
+            keys: KeySource::Fixed(Arc::new(keys)),
+            tenancy: Tenancy::default(),
+            require_at_jwt: false,
+        };
         Ok(Self { config, kid, key })
     }
 
@@ -88,7 +98,7 @@ impl DevelopmentIssuer {
         let expires_s = now.secs().saturating_add(ttl_s);
         let mut payload = json!({
             "iss": self.config.issuer,
-            "aud": self.config.audience,
+            "aud": self.config.audiences.first(),
             "iat": now.secs(),
             "exp": expires_s,
             "jti": hex::encode(id),
@@ -98,7 +108,9 @@ impl DevelopmentIssuer {
         }
         // What the gateway would refuse is refused here, where the reason is told.
         let issuer = IssuerId::new(self.config.issuer.clone()).map_err(|why| why.to_string())?;
-        claims.principal(&payload, issuer, Timestamp::from_secs(expires_s))?;
+        let tenancy = &self.config.tenancy;
+        let voucher = Voucher { issuer, tenancy, workload: false, chosen: None };
+        claims.principal(&payload, voucher, Timestamp::from_secs(expires_s))?;
         let mut header = Header::new(Algorithm::EdDsa.into());
         header.kid = Some(self.kid.clone());
         let token = jsonwebtoken::encode(&header, &payload, &self.key)
@@ -116,10 +128,10 @@ fn placed<'a>(
     claims: &'a Claims,
     id: [u8; 16],
 ) -> Result<Vec<(&'a str, Value)>, String> {
-    let TokenRequest { actor, tenant, subject, session, attributes, ttl_s: _ } = request;
+    let TokenRequest { actor, tenant, subject, session, scopes, attributes, ttl_s: _ } = request;
     let mut placed = vec![
         (claims.subject.as_str(), subject.as_str().into()),
-        (claims.actor.as_str(), actor.as_str().into()),
+        (claims.actor.first().map_or("", String::as_str), actor.as_str().into()),
         (claims.tenant.as_str(), tenant.as_str().into()),
     ];
     match (&claims.session, session) {
@@ -127,6 +139,10 @@ fn placed<'a>(
         (Some(pointer), None) => placed.push((pointer, hex::encode(id).into())),
         (None, Some(_)) => return Err("the posture maps no claim to the session".to_owned()),
         (None, None) => {}
+    }
+    match claims.scopes.first() {
+        Some(pointer) if !scopes.is_empty() => placed.push((pointer, scopes.join(" ").into())),
+        Some(_) | None => {}
     }
     for (name, values) in attributes {
         let pointer = claims.attributes.get(name);
@@ -160,7 +176,8 @@ mod tests {
     use super::*;
     use countersign_core::principal::Principal;
     use std::collections::BTreeSet;
-    use std::sync::Arc;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -182,9 +199,11 @@ mod tests {
     fn claims() -> Claims {
         Claims {
             subject: "/sub".to_owned(),
-            actor: "/client_id".to_owned(),
+            actor: vec!["/client_id".to_owned()],
             tenant: "/tenant".to_owned(),
             session: Some("/sid".to_owned()),
+            person: None,
+            scopes: vec!["/scope".to_owned()],
             agent_build: Some("/agent_build".to_owned()),
             model: None,
             attributes: BTreeMap::from([("depots".to_owned(), "/depots".to_owned())]),
@@ -197,11 +216,20 @@ mod tests {
             tenant: "acct_alpha".to_owned(),
             subject: "ada".to_owned(),
             session: None,
+            scopes: vec!["orders:read".to_owned(), "x".to_owned()],
             attributes: BTreeMap::from([(
                 "depots".to_owned(),
                 vec!["north".to_owned(), "south".to_owned()],
             )]),
             ttl_s: 600,
+        }
+    }
+
+    fn met(identity: &Identity, token: &str) -> Result<Arc<Principal>, String> {
+        let mut met = pin!(identity.identify(token, None, Timestamp::from_secs(NOW)));
+        match met.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(met) => met,
+            Poll::Pending => panic!("keys that are there need no waiting"),
         }
     }
 
@@ -211,7 +239,7 @@ mod tests {
 
     fn identified(token: &str, by: &DevelopmentIssuer, claims: Claims) -> Arc<Principal> {
         let identity = Identity::new(vec![by.issuer_config()], claims).unwrap();
-        identity.identify(token, Timestamp::from_secs(NOW)).unwrap()
+        met(&identity, token).unwrap()
     }
 
     #[test]
@@ -222,6 +250,7 @@ mod tests {
         assert_eq!(principal.tenant.as_str(), "acct_alpha");
         assert_eq!(principal.subject.as_str(), "ada");
         assert_eq!(principal.sid, Some("07".repeat(16)));
+        assert_eq!(principal.scopes, BTreeSet::from(["orders:read".to_owned(), "x".to_owned()]));
         assert_eq!(
             principal.attributes["depots"],
             BTreeSet::from(["north".to_owned(), "south".to_owned()])
@@ -233,9 +262,11 @@ mod tests {
     fn any_mapping_of_claims_can_be_served() {
         let mapping = Claims {
             subject: "/https:~1~1acme.example~1user/id".to_owned(),
-            actor: "/https:~1~1acme.example~1user/by".to_owned(),
+            actor: vec!["/https:~1~1acme.example~1user/by".to_owned()],
             tenant: "/org/unit/0".to_owned(),
             session: None,
+            person: None,
+            scopes: vec!["/org/scopes".to_owned()],
             agent_build: None,
             model: None,
             attributes: BTreeMap::from([("depots".to_owned(), "/org/a~0b".to_owned())]),
@@ -291,9 +322,8 @@ mod tests {
     #[test]
     fn a_token_of_an_earlier_start_is_not_accepted() {
         let token = mint(&request(), &claims()).unwrap();
-        let now = Timestamp::from_secs(NOW);
         let restarted = Identity::new(vec![issuer(2).issuer_config()], claims()).unwrap();
-        assert!(restarted.identify(&token, now).unwrap_err().contains("`kid`"));
+        assert!(met(&restarted, &token).unwrap_err().contains("`kid`"));
     }
 
     #[test]

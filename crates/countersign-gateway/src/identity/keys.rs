@@ -86,7 +86,7 @@ impl KeySet {
                 Ok(Some(kid)) => format!("key `{kid}` {why}"),
                 _ => format!("key {} {why}", index.saturating_add(1)),
             };
-            let key = Key::parse(jwk).map_err(named)?;
+            let key = Key::parse(jwk, "sig").map_err(named)?;
             if key.kid.as_ref().is_some_and(|kid| !seen.insert(kid.clone())) {
                 return Err(named("stands twice in the key set".to_owned()));
             }
@@ -95,13 +95,46 @@ impl KeySet {
         Ok(Self(parsed))
     }
 
+    /// Reads the keys of a set that can be used here, and passes over others: issuers publish keys
+    /// for everybody. `purpose` is what a key's `use` must say, if it says anything.
+    ///
+    /// # Errors
+    /// A sentence: it is no key set, too long, or has no key that can be used.
+    pub fn usable(text: &[u8], purpose: &str) -> Result<Self, String> {
+        let set = args::parse(text).map_err(|why| format!("the key set cannot be read: {why}"))?;
+        let keys = set.get("keys").and_then(Value::as_array);
+        let keys = keys.ok_or("a key set is an object with a list named `keys`")?;
+        if keys.len() > KEYS_MAX {
+            return Err(format!("the key set has more than {KEYS_MAX} keys"));
+        }
+        let mut usable: Vec<Key> = Vec::new();
+        let mut why = "it is empty".to_owned();
+        for jwk in keys {
+            match Key::parse(jwk, purpose) {
+                // Of two that a token could mean, the first is meant.
+                Ok(key) if usable.iter().any(|known| known.reads_as(&key)) => {}
+                Ok(key) => usable.push(key),
+                Err(reason) => why = format!("one {reason}"),
+            }
+        }
+        if usable.is_empty() {
+            return Err(format!("no key of the set can be used: {why}"));
+        }
+        Ok(Self(usable))
+    }
+
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Key> {
         self.0.iter()
     }
 }
 
 impl Key {
-    fn parse(jwk: &Value) -> Result<Self, String> {
+    /// Whether a token could not tell them apart.
+    fn reads_as(&self, other: &Self) -> bool {
+        self.kid == other.kid && self.algorithm == other.algorithm
+    }
+
+    fn parse(jwk: &Value, purpose: &str) -> Result<Self, String> {
         let kty = text_of(jwk, "kty")?.ok_or("has no `kty`")?;
         if kty == "oct" {
             return Err("is symmetric: whoever can verify with it can also sign".to_owned());
@@ -111,7 +144,7 @@ impl Key {
                 "is private (it has `{member}`): only its public part belongs here"
             ));
         }
-        for_signatures(jwk)?;
+        for_signatures(jwk, purpose)?;
         let (algorithm, key) = match (kty, text_of(jwk, "crv")?) {
             ("RSA", None) => (Algorithm::Rs256, rsa(jwk)?),
             ("EC", Some("P-256")) => {
@@ -140,9 +173,9 @@ impl Key {
     }
 }
 
-fn for_signatures(jwk: &Value) -> Result<(), String> {
-    if text_of(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
-        return Err("is not for signatures (`use` is not `sig`)".to_owned());
+fn for_signatures(jwk: &Value, purpose: &str) -> Result<(), String> {
+    if text_of(jwk, "use")?.is_some_and(|stated| stated != purpose) {
+        return Err(format!("is not for signatures (`use` is not `{purpose}`)"));
     }
     match jwk.get("key_ops") {
         None => Ok(()),

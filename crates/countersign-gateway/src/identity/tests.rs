@@ -84,7 +84,7 @@ fn payload() -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 300,
         "sub": "ada", "client_id": "support-copilot", "org": {"tenant": "acct_alpha"},
-        "sid": "s-1", "build": "7", "model": "m-1", "depots": ["north", "south", "north"],
+        "sid": "s-1", "oid": "p-1", "build": "7", "model": "m-1", "depots": ["north", "south", "north"],
     })
 }
 
@@ -104,25 +104,30 @@ fn without(mut object: Value, pointer: &str) -> Value {
 fn claims() -> Claims {
     Claims {
         subject: "/sub".to_owned(),
-        actor: "/client_id".to_owned(),
+        actor: vec!["/client_id".to_owned()],
         tenant: "/org/tenant".to_owned(),
         session: Some("/sid".to_owned()),
+        person: Some("/oid".to_owned()),
+        scopes: vec!["/scope".to_owned(), "/roles".to_owned()],
         agent_build: Some("/build".to_owned()),
         model: Some("/model".to_owned()),
         attributes: BTreeMap::from([("depots".to_owned(), "/depots".to_owned())]),
     }
 }
 
-fn key_set(keys: &[Value]) -> KeySet {
-    KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+fn key_set(keys: &[Value]) -> KeySource {
+    let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+    KeySource::Fixed(Arc::new(keys))
 }
 
 fn issuer() -> IssuerConfig {
     IssuerConfig {
         issuer: ISSUER.to_owned(),
-        audience: AUDIENCE.to_owned(),
+        audiences: vec![AUDIENCE.to_owned()],
         algorithms: vec![Algorithm::Es256, Algorithm::Rs256, Algorithm::EdDsa],
         keys: key_set(&Signer::all().map(|signer| signer.jwk(Some(signer.name)))),
+        tenancy: Tenancy::default(),
+        require_at_jwt: false,
     }
 }
 
@@ -177,6 +182,8 @@ fn a_good_token_of_each_algorithm_names_its_principal() {
             subject: SubjectId::new("ada").unwrap(),
             actor: ActorId::new("support-copilot").unwrap(),
             tenant: TenantId::new("acct_alpha").unwrap(),
+            person: Some("p-1".to_owned()),
+            scopes: BTreeSet::new(),
             sid: Some("s-1".to_owned()),
             attributes: BTreeMap::from([(
                 "depots".to_owned(),
@@ -445,7 +452,7 @@ fn a_configuration_that_could_accept_nobody_or_anybody_is_refused() {
         (new(vec![issuer(), issuer()]), "configured twice"),
         (new(vec![ed_only]), "no key for any"),
         (changed(|config| config.algorithms.clear()), "no key for any"),
-        (changed(|config| config.audience.clear()), "no audience"),
+        (changed(|config| config.audiences.clear()), "no audience"),
         (changed(|config| config.issuer.clear()), "must not be empty"),
     ] {
         assert!(outcome.as_ref().unwrap_err().contains(reason), "{outcome:?}");

@@ -3,11 +3,12 @@
 use super::{Defined, FileKind, Form, Key, Shape};
 use crate::bound::{
     APPROVERS_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, GATE_EXPIRES_SECONDS_MAX,
-    LIMIT_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
-    TIMEOUT_MS_MAX,
+    LIMIT_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX, ROWS_MAX,
+    STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
 };
-use crate::deployment::{ALGORITHMS, ENVIRONMENTS};
+use crate::deployment::ENVIRONMENTS;
 use crate::gate;
+use crate::issuer::ALGORITHMS;
 use crate::posture::{LIMITS, RESERVED};
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
@@ -66,9 +67,23 @@ const fn optional(name: &'static str, about: &'static str, shape: Shape) -> Key 
 fn posture() -> Vec<Key> {
     let claims = vec![
         required("subject", "On whose behalf the agent calls.", pointer("/sub")),
-        required("actor", "Which agent calls: its OAuth client.", pointer("/client_id")),
+        required(
+            "actor",
+            "Which agent calls: its OAuth client. Where several places are named, all that the token has must say the same.",
+            pointers("/client_id"),
+        ),
         required("tenant", "Whose data may be touched.", pointer("/tenant")),
         optional("session", "Limits `per_session` are counted by it.", pointer("/sid")),
+        optional(
+            "person",
+            "The person behind the agent, as the issuer names people for good. Recorded with every call.",
+            pointer("/oid"),
+        ),
+        optional(
+            "scopes",
+            "The OAuth scopes or roles, which `require_scope` asks for; `/scope` if left out.",
+            pointers("/scp"),
+        ),
         optional("agent_build", "Recorded with every call.", pointer("/agent_build")),
         optional("model", "Recorded with every call.", pointer("/model")),
     ];
@@ -110,6 +125,15 @@ fn agent() -> Vec<Key> {
         "The OAuth client that calls as this agent: the token's actor. One agent each.",
         printable("shop-assistant"),
     );
+    let of_issuer = optional(
+        "issuer",
+        "Whose tokens it calls with: their `iss`. Where several issuers are trusted, every agent says so.",
+        printable("https://login.example.com"),
+    );
+    let scope = || {
+        let says = "an OAuth scope or role";
+        pattern(says, r"^[!#-\[\]-~]+$", LINE_BYTES_MAX, "orders:read")
+    };
     let grant = vec![
         required("tool", "The tool.", name("list_orders")),
         required(
@@ -124,6 +148,7 @@ fn agent() -> Vec<Key> {
         ),
         optional("reviewed_on", "When.", date("2026-11-20")),
         optional("limits", "Limits of this agent's calls of this tool.", Shape::Map(limits())),
+        optional("require_scope", "What the token must carry for this grant.", scope()),
     ];
     vec![
         required("agent", "Its name, which is also the file's.", name("shop-assistant")),
@@ -133,7 +158,12 @@ fn agent() -> Vec<Key> {
             text(DESCRIPTION_BYTES_MAX, "Answers customers' questions about their orders."),
         ),
         required("owner", "The team behind it.", Shape::Map(owner)),
-        required("identity", "How its calls are recognised.", Shape::Map(vec![client])),
+        required("identity", "How its calls are recognised.", Shape::Map(vec![client, of_issuer])),
+        optional(
+            "require_scope",
+            "What the token must carry for every grant that does not say otherwise.",
+            scope(),
+        ),
         required("grants", "The tools it may call, and why.", list(Shape::Map(grant), 0)),
         optional(
             "limits",
@@ -386,7 +416,7 @@ fn postgres() -> Shape {
         ),
         optional(
             "tls",
-            "How it is spoken to. If left out: `off` on this machine, `verify-full` everywhere else, where nothing less is taken.",
+            "How it is spoken to. If left out: `none` on this machine, `verify-full` everywhere else, where nothing less is taken.",
             choice(ENCRYPTIONS.iter().map(|(word, _)| *word)),
         ),
         optional(
@@ -440,13 +470,42 @@ fn http() -> Shape {
 
 fn issuer() -> Vec<Key> {
     vec![
-        required("issuer", "The tokens' `iss`.", printable("https://login.example.com")),
+        required(
+            "issuer",
+            "The tokens' `iss`; or a SPIFFE trust domain, as `spiffe://example.com`.",
+            printable("https://login.example.com"),
+        ),
         optional(
             "audience",
-            "The tokens' `aud`; `public_url` if left out.",
+            "The tokens' `aud`; `public_url`, with or without `/mcp`, if left out.",
             line("https://countersign.example.com"),
         ),
-        required("keys", "A file with the issuer's JWK set (RFC 7517).", path("issuer-keys.json")),
+        optional("keys", "A file with the issuer's JWK set (RFC 7517).", path("issuer-keys.json")),
+        optional(
+            "jwks_url",
+            "Where the issuer's JWK set is fetched from, instead of `keys`.",
+            line("https://login.example.com/keys"),
+        ),
+        optional(
+            "discovery",
+            "Whether the issuer's own metadata says where its JWK set is (OpenID Connect Discovery, RFC 8414), instead of `keys`.",
+            boolean(),
+        ),
+        optional(
+            "tenant",
+            "The one tenant that all its tokens are for, whatever they say.",
+            printable("acct_acme"),
+        ),
+        optional(
+            "tenants",
+            "The tenants that its tokens may be for; any if left out.",
+            list(printable("acct_acme"), 1),
+        ),
+        optional(
+            "require_at_jwt",
+            "Whether its tokens must be of the type `at+jwt` (RFC 9068).",
+            boolean(),
+        ),
         required(
             "algorithms",
             "The algorithms accepted.",
@@ -515,7 +574,7 @@ fn deployment() -> Vec<Key> {
         optional("references", "What the names that systems refer to stand for.", references),
         optional(
             "statement_logs",
-            "The folder where each system's statements are written down.",
+            "The folder where each SQLite system's statements are written down.",
             path("logs"),
         ),
     ]
@@ -680,6 +739,12 @@ fn printable(example: &str) -> Shape {
 
 fn pointer(example: &str) -> Shape {
     pattern("a JSON pointer", r"^/(?:[^~\r\n]|~[01])+$", LINE_BYTES_MAX, example)
+}
+
+fn pointers(example: &str) -> Shape {
+    let one = json!({ "type": "string", "pattern": r"^/(?:[^~\r\n]|~[01])+$", "maxLength": LINE_BYTES_MAX });
+    let list = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": POINTERS_MAX });
+    leaf("a JSON pointer or a list of them", json!({ "anyOf": [one, list] }), example)
 }
 
 fn date(example: &str) -> Shape {

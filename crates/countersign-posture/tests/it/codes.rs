@@ -58,9 +58,33 @@ bytes: 64KiB
 /// What its own arguments are used by.
 const USED: &str = "  query: { account: \"{account_id}\", t: \"{tenant}\", days: \"{days}\" }\n";
 
+const SQLITE: &str = "sqlite: { database: freight-db }";
+const POSTGRES: &str = "postgres: { connection: freight-db, tls: none }";
+const ROLE_SETTING: &str = "postgres: { connection: freight-db, tenant_setting: role }";
+const OWN_SETTING: &str = "postgres: { connection: freight-db, tenant_setting: acme.account_1 }";
+const CA_WITHOUT_TLS: &str = "postgres: { connection: freight-db, tls: none, ca: freight-db }";
+const CA: &str = "postgres: { connection: freight-db, tls: verify-full, ca: freight-db }";
+
+/// The usage tool asks a PostgreSQL system, and says this instead of `where`.
+fn on_postgres(company: &Company, condition: &str) {
+    company.edit(SYSTEM, SQLITE, POSTGRES);
+    company.edit(USAGE, "from usage where", &format!("from usage {condition}"));
+}
+
 /// Mistakes that are a change of text.
 pub(crate) const EDITS: &[Edit] = &[
     (Code::FileName, SYSTEM, "system: freight-db", "system: freight_db", "system: freight-db"),
+    (Code::MissingKey, SYSTEM, SQLITE, "", POSTGRES),
+    (Code::MissingKey, SYSTEM, SQLITE, "postgres: { tls: none }", POSTGRES),
+    (
+        Code::BadValue,
+        SYSTEM,
+        "timeout:",
+        "postgres: { connection: freight-db }\ntimeout:",
+        "timeout:  ",
+    ),
+    (Code::BadValue, SYSTEM, SQLITE, ROLE_SETTING, OWN_SETTING),
+    (Code::BadValue, SYSTEM, SQLITE, CA_WITHOUT_TLS, CA),
     (Code::YamlSyntax, SYSTEM, "rows: 200", "rows: [200", "rows: 200 # [200"),
     (Code::YamlFeature, SYSTEM, "rows: 200", "rows: &r 200", "rows: 201"),
     (Code::YamlFeature, SYSTEM, "rows: 200", "rows: !!int 200", "rows: 201"),
@@ -646,6 +670,31 @@ pub(crate) const CHANGES: &[Change] = &[
             asks(company, &format!("  get: /usage\n{USED}"));
             let auth = "origin: freight-db, auth: { bearer: freight-db }";
             company.edit("posture/systems/crm.yaml", "origin: freight-db", auth);
+        },
+    ),
+    (
+        Code::BadSql,
+        |company| on_postgres(company, "where (:days)::int = any(x[1:days]) and"),
+        |company| on_postgres(company, "where (:days)::int = any(x[1:(days)]) and"),
+    ),
+    (
+        Code::BadSql,
+        |company| on_postgres(company, "where a in (1$$x$$) and"),
+        |company| on_postgres(company, "where a ? '''' and b = $q$'$q$ and"),
+    ),
+    (
+        Code::ReadStatement,
+        |company| {
+            on_postgres(
+                company,
+                "where a in (with b as (delete from c returning d) select d from b) and",
+            )
+        },
+        |company| {
+            on_postgres(
+                company,
+                "where a in (with b as (select d as deleted from c) select d from b) and",
+            )
         },
     ),
     (

@@ -8,7 +8,7 @@ use countersign_core::scope::{LookUp, ScopeRule};
 use countersign_core::tool::{Effect, Plan, ResultBounds};
 use countersign_posture::bound::FILES_MAX;
 use countersign_posture::{
-    Algorithm, Approvers, Backend, Code, Environment, Gate, Loaded, Reference, link,
+    Algorithm, Approvers, Backend, Code, Encryption, Environment, Gate, Loaded, Reference, link,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -230,7 +230,7 @@ fn a_deployment_arrives_as_written() {
     assert!(deployment.listen.ip().is_loopback());
     assert_eq!(deployment.allowed_hosts, ["gateway.acme.example"]);
     let [issuer] = deployment.issuers.as_slice() else { panic!("one issuer") };
-    assert_eq!(issuer.audience, "https://countersign.acme.example");
+    assert_eq!(issuer.audiences, ["https://countersign.acme.example"]);
     assert_eq!(issuer.algorithms, [Algorithm::Es256]);
     assert!(deployment.development_issuer);
     assert_eq!(deployment.store.signing_key, Path::new("state/journal.key"));
@@ -243,7 +243,10 @@ fn an_issuers_audience_is_the_public_url_unless_it_says_otherwise() {
     let audience = r#" audience: "https://countersign.acme.example","#;
     company.edit("countersign.yaml", audience, "");
     let (deployment, _) = company.deployment();
-    assert_eq!(deployment.unwrap().issuers[0].audience, "http://127.0.0.1:8787");
+    assert_eq!(
+        deployment.unwrap().issuers[0].audiences,
+        ["http://127.0.0.1:8787", "http://127.0.0.1:8787/mcp"]
+    );
 }
 
 #[test]
@@ -399,4 +402,29 @@ fn what_systems_have_to_confirm_comes_with_its_system_statement_and_bounds() {
     let before = decisions(&company)["get_order"];
     company.edit("posture/systems/boxes-db.yaml", "timeout: 1s", "timeout: 3s");
     assert_ne!(decisions(&company)["get_order"], before);
+}
+
+#[test]
+fn placeholders_of_postgresql_are_numbers() {
+    let company = Company::new();
+    company.edit(
+        "posture/systems/freight-db.yaml",
+        "sqlite: { database: freight-db }",
+        "postgres: { connection: freight-db, tenant_setting: acme.account, tls: verify-full }",
+    );
+    let loaded = loaded(&company);
+    let expected = Backend::Postgres {
+        connection: "freight-db".to_owned(),
+        tenant_setting: "acme.account".to_owned(),
+        encryption: Some(Encryption::VerifyFull),
+        authorities: None,
+    };
+    assert_eq!(loaded.systems.values().next().unwrap().backend, expected);
+    let agent = loaded.posture.agents.values().next().unwrap();
+    let tool = &agent.grants[&ToolName::new("get_account_usage").unwrap()].tool;
+    let Plan::Sql(plan) = &tool.plan else { panic!("a statement") };
+    let says = "select day, units from usage where account_id = $1 and tenant = $2 limit $3";
+    assert_eq!(plan.statement, says);
+    let names: Vec<_> = plan.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    assert_eq!(names, ["account_id", "tenant", "days"]);
 }

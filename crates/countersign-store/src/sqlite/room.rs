@@ -2,13 +2,20 @@
 //! can still be ended on record.
 
 use countersign_core::id::Timestamp;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// With less room than this on the journal's file system no intent is recorded, in bytes. Enough
 /// for hundreds of the longest outcomes, each of which stands in the log and in the database.
-pub(super) const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
+pub(crate) const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// It is measured no more often than this, in microseconds.
 const MEASURE_US: u64 = 1_000_000;
+
+/// The room on a path's file system for those who are not root, in bytes.
+pub(crate) fn bytes_left(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
 
 /// The room on the journal's file system, as it was last measured.
 #[derive(Debug)]
@@ -39,8 +46,8 @@ impl Room {
 
     fn measure(&self) -> Option<String> {
         let Self { journal, bytes_min, .. } = self;
-        match rustix::fs::statvfs(journal) {
-            Ok(found) if found.f_bavail.saturating_mul(found.f_frsize) >= *bytes_min => None,
+        match bytes_left(journal) {
+            Ok(left) if left >= *bytes_min => None,
             Ok(_) => Some(format!(
                 "the file system of the journal `{}` has less than {} MiB left: \
                  no call is begun, those under way are still recorded",

@@ -14,7 +14,7 @@ use countersign_connectors::Connectors;
 use countersign_core::args;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::{Door, Monitor};
-use countersign_core::id::{SystemName, Timestamp};
+use countersign_core::id::{IssuerId, SystemName, Timestamp};
 use countersign_core::port::{Clock, Credential, Entropy};
 use countersign_core::posture::Posture;
 use countersign_gateway::identity::development::{DevelopmentIssuer, TTL_S_MAX, TokenRequest};
@@ -44,6 +44,9 @@ pub(crate) struct Explain {
     #[arg(long = "claim", value_name = "NAME=VALUE,…", value_parser = super::token::claim)]
     #[arg(conflicts_with = "call")]
     claims: Vec<(String, Vec<String>)>,
+    /// A scope that the token carries; may be given several times
+    #[arg(long = "scope", conflicts_with = "call")]
+    scopes: Vec<String>,
     /// The tool
     #[arg(long, required_unless_present = "call", conflicts_with = "call")]
     tool: Option<String>,
@@ -51,7 +54,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "JSON", conflicts_with = "call")]
     arguments: Option<String>,
     /// The whole call as JSON, from a file or from `-`: `{"principal": {"agent": …, "tenant": …,
-    /// "user": …, "claims": {…}}, "tool": …, "arguments": {…}}`
+    /// "user": …, "scopes": […], "claims": {…}}, "tool": …, "arguments": {…}}`
     #[arg(long, value_name = "FILE")]
     call: Option<String>,
     /// When it would be made, e.g. `2026-11-23T10:00:00Z`; now if left out
@@ -87,6 +90,8 @@ struct Who {
     tenant: String,
     user: String,
     #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
     claims: BTreeMap<String, Vec<String>>,
 }
 
@@ -100,7 +105,12 @@ impl Explain {
         };
         let clock = Arc::new(Stopped(self.when.unwrap_or_else(|| SystemClock.now())));
         let claims = assemble::claims(&loaded.claims);
-        let (identity, credential) = identity(&call.principal, claims, clock.0)?;
+        // An agent that calls with one issuer's tokens is asked about as with one of those.
+        let agents = loaded.posture.agents.iter();
+        let agent = agents.filter(|(client, _)| client.as_str() == call.principal.agent);
+        let issuer = agent.filter_map(|(_, agent)| agent.issuer.as_ref()).next();
+        let issuer = issuer.map_or("countersign:explain", IssuerId::as_str);
+        let (identity, credential) = identity(&call.principal, claims, (issuer, clock.0))?;
         // Only these are reached, so only what they need of the deployment has to be there.
         let asked = looked_up(&loaded.posture, &call.tool);
         loaded.systems.retain(|name, _| asked.contains(name));
@@ -131,7 +141,7 @@ impl Explain {
     }
 
     fn tell(&self, call: &Call, monitor: &Monitor, account: &Account) {
-        let Call { principal: Who { agent, tenant, user, claims }, tool, arguments } = call;
+        let Call { principal: Who { agent, tenant, user, scopes, claims }, tool, arguments } = call;
         let now = monitor.clock.now();
         let at = jiff::Timestamp::from_microsecond(now.micros())
             .map_or_else(|_beyond| now.micros().to_string(), |at| at.to_string());
@@ -153,7 +163,9 @@ impl Explain {
             }
             Format::Json => render::line(json!({
                 "call": {
-                    "principal": { "agent": agent, "tenant": tenant, "user": user, "claims": claims },
+                    "principal": {
+                        "agent": agent, "tenant": tenant, "user": user, "scopes": scopes, "claims": claims,
+                    },
                     "tool": tool,
                     "arguments": arguments,
                 },
@@ -165,7 +177,7 @@ impl Explain {
     }
 
     fn call(&self) -> Result<Call, Failure> {
-        let Self { agent, tenant, user, tool, claims, arguments, call, .. } = self;
+        let Self { agent, tenant, user, tool, scopes, claims, arguments, call, .. } = self;
         if let Some(file) = call {
             let value = read(file).doing(file)?;
             let value = args::parse(&value).doing(file)?;
@@ -181,6 +193,7 @@ impl Explain {
             agent: text(agent),
             tenant: text(tenant),
             user: text(user),
+            scopes: scopes.clone(),
             claims: claims.iter().cloned().collect(),
         };
         Ok(Call { principal, tool: text(tool), arguments })
@@ -208,17 +221,22 @@ fn read(file: &str) -> std::io::Result<Vec<u8>> {
 
 /// A caller of whom a token says this, and who accepts it. The token is made and read as any other
 /// is, so that the posture's mapping of claims has its say; its key never leaves this process.
-fn identity(who: &Who, claims: Claims, now: Timestamp) -> Result<(Identity, Credential), Failure> {
-    let Who { agent, tenant, user, claims: attributes } = who;
+fn identity(
+    who: &Who,
+    claims: Claims,
+    (issuer, now): (&str, Timestamp),
+) -> Result<(Identity, Credential), Failure> {
+    let Who { agent, tenant, user, scopes, claims: attributes } = who;
     let request = TokenRequest {
         actor: agent.clone(),
         tenant: tenant.clone(),
         subject: user.clone(),
         session: None,
+        scopes: scopes.clone(),
         attributes: attributes.clone(),
         ttl_s: TTL_S_MAX,
     };
-    let name = || "countersign:explain".to_owned();
+    let name = || issuer.to_owned();
     let issuer = DevelopmentIssuer::new(&SystemEntropy, name(), name()).doing("no key")?;
     let mut id = [0; 16];
     SystemEntropy.fill(&mut id);

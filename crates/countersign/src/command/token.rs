@@ -22,6 +22,9 @@ pub(crate) struct Token {
     /// A further claim that the posture names, e.g. `depots=HAM,BER`
     #[arg(long = "claim", value_name = "NAME=VALUE,…", value_parser = claim)]
     claims: Vec<(String, Vec<String>)>,
+    /// A scope that the token carries; may be given several times
+    #[arg(long = "scope")]
+    scopes: Vec<String>,
     /// Where the gateway listens
     #[arg(long, default_value = "http://127.0.0.1:8787")]
     url: String,
@@ -39,6 +42,7 @@ impl Token {
             tenant: &self.tenant,
             user: &self.user,
             session: self.session.as_deref(),
+            scopes: &self.scopes,
             attributes: self.claims.iter().cloned().collect(),
         };
         let runtime = super::serve::runtime()?;
@@ -54,15 +58,17 @@ pub(super) struct Request<'a> {
     pub(super) tenant: &'a str,
     pub(super) user: &'a str,
     pub(super) session: Option<&'a str>,
+    pub(super) scopes: &'a [String],
     pub(super) attributes: BTreeMap<String, Vec<String>>,
 }
 
 impl Request<'_> {
     /// The token that the gateway at `url` makes for it.
     pub(super) async fn send(&self, url: &str) -> Result<String, Failure> {
-        let Self { agent, tenant, user, session, attributes } = self;
-        let mut body =
-            json!({ "agent": agent, "tenant": tenant, "user": user, "attributes": attributes });
+        let Self { agent, tenant, user, session, scopes, attributes } = self;
+        let mut body = json!({
+            "agent": agent, "tenant": tenant, "user": user, "scopes": scopes, "attributes": attributes,
+        });
         if let (Some(session), Some(members)) = (session, body.as_object_mut()) {
             members.insert("session".to_owned(), json!(session));
         }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "client", depots: &[] };
 
-fn installed(name: &str) -> PathBuf {
+pub(crate) fn installed(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.clients").join(name);
     assert!(
         path.exists(),

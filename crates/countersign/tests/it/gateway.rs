@@ -1,6 +1,7 @@
 //! The real binary serving a copy of the example company, and what a test needs to look at it from
 //! all sides: as an agent, as an auditor, as the systems themselves.
 
+use crate::server::{self, Database};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -13,20 +14,48 @@ use tempfile::TempDir;
 /// The example company in a folder of its own, made by the program itself.
 pub(crate) struct Company {
     dir: TempDir,
+    /// Those of its systems that are on PostgreSQL, by name.
+    pub(crate) databases: BTreeMap<&'static str, Database<'static>>,
 }
 
 impl Company {
     /// A fresh company: posture, databases, an empty journal.
     pub(crate) fn new() -> Self {
-        let company = Self { dir: tempfile::tempdir().unwrap() };
+        let company = Self { dir: tempfile::tempdir().unwrap(), databases: BTreeMap::new() };
         let made = company.run(&["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--only-make"]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         company
     }
 
+    /// The same with freight and support on PostgreSQL, in the files' own way.
+    pub(crate) fn on_postgres() -> Self {
+        let mut company = Self::new();
+        let acme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme");
+        for (system, script) in [("freight-db", "freight.sql"), ("support-db", "support.sql")] {
+            let script = std::fs::read_to_string(acme.join("data/postgres").join(script)).unwrap();
+            let role = "alter role acme_gateway password 'made-up';";
+            let database = server::shared().database(&format!("{script}{role}"));
+            let secret = format!("{system}.secret");
+            std::fs::write(company.path().join(&secret), database.of("acme_gateway")).unwrap();
+            let file = format!("data/{}.db", system.strip_suffix("-db").unwrap());
+            company.edit("countersign.yaml", |text| {
+                text.replace(&format!("{{ value: {file} }}"), &format!("{{ file: {secret} }}"))
+            });
+            company.databases.insert(system, database);
+        }
+        for folder in ["systems", "tools"] {
+            for file in std::fs::read_dir(acme.join("postgres").join(folder)).unwrap() {
+                let file = file.unwrap();
+                let to = company.path().join("posture").join(folder).join(file.file_name());
+                std::fs::copy(file.path(), to).unwrap();
+            }
+        }
+        company
+    }
+
     /// What `init` writes.
     pub(crate) fn empty() -> Self {
-        let company = Self { dir: tempfile::tempdir().unwrap() };
+        let company = Self { dir: tempfile::tempdir().unwrap(), databases: BTreeMap::new() };
         company.says(&["init", "."]);
         company
     }
@@ -139,7 +168,9 @@ impl Company {
     /// The statements that the systems have run, by their own logs: `system` → lines.
     pub(crate) fn statements(&self) -> BTreeMap<String, Vec<String>> {
         let logs = self.path().join("logs");
-        let Ok(files) = std::fs::read_dir(logs) else { return BTreeMap::new() };
+        let files = std::fs::read_dir(logs).into_iter().flatten();
+        let servers =
+            self.databases.iter().map(|(name, database)| ((*name).to_owned(), database.executed()));
         files
             .map(|file| {
                 let path: PathBuf = file.unwrap().path();
@@ -147,6 +178,7 @@ impl Company {
                 let text = std::fs::read_to_string(&path).unwrap();
                 (name, text.lines().map(str::to_owned).collect())
             })
+            .chain(servers)
             .collect()
     }
 
@@ -195,6 +227,16 @@ impl Gateway {
 
     /// One `tools/call` over the MCP door, of the newest era: the JSON-RPC answer.
     pub(crate) async fn mcp_call(&self, token: &str, tool: &str, arguments: Value) -> Value {
+        self.mcp_sent(token, tool, arguments).await.json().await.unwrap()
+    }
+
+    /// The same, with its status and headers.
+    pub(crate) async fn mcp_sent(
+        &self,
+        token: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> reqwest::Response {
         let message = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": { "name": tool, "arguments": arguments, "_meta": {
@@ -212,7 +254,7 @@ impl Gateway {
             .header("mcp-method", "tools/call")
             .header("mcp-name", tool)
             .json(&message);
-        sent.send().await.unwrap().json().await.unwrap()
+        sent.send().await.unwrap()
     }
 
     /// Waits for a line on standard error with `what` in it, and passes over those before it.

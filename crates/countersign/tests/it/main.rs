@@ -1,5 +1,9 @@
 //! One integration binary: the real program, real clients, real databases.
 
+#[cfg(test)]
+#[path = "../../../countersign-connectors/tests/it/bench.rs"]
+#[expect(dead_code, reason = "the connectors' tests use more of it")]
+mod bench;
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod check;
 #[cfg(test)]
@@ -21,11 +25,19 @@ mod lints;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod oidc;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod row_level;
+#[cfg(test)]
 mod schema;
+#[cfg(test)]
+#[path = "../../../countersign-connectors/tests/it/server.rs"]
+#[expect(dead_code, reason = "the connectors' tests use more of it")]
+mod server;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

@@ -2,22 +2,23 @@
 //! another tenant, no statement that could find one; and the own tenant's twins succeed.
 
 use crate::gateway::{Company, Gateway, Who};
+use crate::row_level;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-const TENANTS: [&str; 3] = ["acct_alpha", "acct_bravo", "acct_charlie"];
+pub(crate) const TENANTS: [&str; 3] = ["acct_alpha", "acct_bravo", "acct_charlie"];
 const DEPOTS: [&str; 2] = ["HAM", "BER"];
 const FOREIGN_DEPOT: &str = "MUC";
 
 /// What the databases hold, asked directly: whose each identifier is.
-struct Truth {
+pub(crate) struct Truth {
     owner: BTreeMap<String, String>,
     own: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
 }
 
 impl Truth {
-    fn ask(company: &Company) -> Self {
+    pub(crate) fn ask(company: &Company) -> Self {
         let mut owner = BTreeMap::new();
         let mut own: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
         for (database, table, query) in [
@@ -46,7 +47,7 @@ impl Truth {
     }
 
     /// For each tool, arguments of `tenant`'s own that find something.
-    fn twins(&self, tenant: &'static str) -> BTreeMap<&'static str, Value> {
+    pub(crate) fn twins(&self, tenant: &'static str) -> BTreeMap<&'static str, Value> {
         let own = |table: &str| self.own[tenant][table].as_str();
         BTreeMap::from([
             ("get_account_usage", json!({"account_id": tenant, "days": 3})),
@@ -81,7 +82,7 @@ impl Truth {
     }
 
     /// Every known identifier in `value` that is not `tenant`'s.
-    fn leaked(&self, tenant: &str, value: &Value) -> Vec<String> {
+    pub(crate) fn leaked(&self, tenant: &str, value: &Value) -> Vec<String> {
         match value {
             Value::String(text) => {
                 let theirs = self.owner.get(text).is_some_and(|owner| owner != tenant);
@@ -144,9 +145,24 @@ async fn granted(gateway: &Gateway, token: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn no_identifier_of_another_tenant_finds_a_row_anywhere() {
-    let company = Company::new();
+    matrix(&Company::new()).await;
+}
+
+#[tokio::test]
+async fn nor_on_postgresql_with_row_level_security() {
+    matrix(&Company::on_postgres()).await;
+}
+
+#[tokio::test]
+async fn nor_on_postgresql_without_it_by_the_gateway_alone() {
+    let company = Company::on_postgres();
+    row_level::off(&company);
+    matrix(&company).await;
+}
+
+async fn matrix(company: &Company) {
     company.lift_limits(); // They have tests of their own.
-    let truth = Truth::ask(&company);
+    let truth = Truth::ask(company);
     let gateway = company.serve();
     let mut refused = 0;
     let mut tools_tried = BTreeSet::new();
@@ -162,16 +178,16 @@ async fn no_identifier_of_another_tenant_finds_a_row_anywhere() {
                         "invoice_id": truth.own[tenant]["invoices"], "amount_cents": 1, "note": "n",
                     });
                     let target = (tool.as_str(), &invoice);
-                    refused += foreign(&company, &gateway, &truth, (tenant, &token), target).await;
+                    refused += foreign(company, &gateway, &truth, (tenant, &token), target).await;
                     continue;
                 }
                 let twin = twins
                     .get(tool.as_str())
                     .unwrap_or_else(|| panic!("{tool} is not in the matrix"));
                 tools_tried.insert(tool.clone());
-                own_twin(&company, &gateway, &truth, (tenant, &token), (&tool, twin)).await;
+                own_twin(company, &gateway, &truth, (tenant, &token), (&tool, twin)).await;
                 refused +=
-                    foreign(&company, &gateway, &truth, (tenant, &token), (&tool, twin)).await;
+                    foreign(company, &gateway, &truth, (tenant, &token), (&tool, twin)).await;
             }
         }
     }

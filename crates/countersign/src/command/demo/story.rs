@@ -294,7 +294,8 @@ impl Away {
 
 async fn token(address: SocketAddr, agent: &str, session: Option<&str>) -> Result<String, Failure> {
     let depots = BTreeMap::from([("depots".to_owned(), vec!["HAM".to_owned(), "BER".to_owned()])]);
-    let request = Request { agent, tenant: "acct_alpha", user: "ann", session, attributes: depots };
+    let (tenant, user, scopes) = ("acct_alpha", "ann", &[]);
+    let request = Request { agent, tenant, user, session, scopes, attributes: depots };
     request.send(&format!("http://{address}")).await
 }
 

@@ -229,7 +229,7 @@ impl Subject<'_> {
         let (name, pointer) = match reference {
             CallerRef::Tenant => ("tenant", Some(tenant)),
             CallerRef::Subject => ("subject", Some(subject)),
-            CallerRef::Actor => ("actor", Some(actor)),
+            CallerRef::Actor => ("actor", actor.first()),
             CallerRef::Attribute(name) => (name.as_str(), attributes.get(name)),
         };
         format!("`caller.{name}` (claim `{}`)", pointer.map(String::as_str).unwrap_or_default())
@@ -280,6 +280,14 @@ impl Subject<'_> {
                 let because = because.chain([said(format!("one did not: {}", fault.detail), None)]);
                 let change = "the system has to answer: what it does not confirm is nobody's";
                 (because.collect(), vec![said(change, None)])
+            }
+            Refusal::InsufficientScope(scope) => {
+                let text = format!("the grant asks for the scope `{scope}`");
+                let because = vec![said(text, places.grant(self.agent_id(), tool))];
+                let change = format!(
+                    "the token has to carry `{scope}`, or `require_scope` has to ask for less"
+                );
+                (because, vec![said(change, None)])
             }
             Refusal::ApprovalRequired(rung) => {
                 let text = format!("it stands on rung {} of the ladder", rung.number());

@@ -164,8 +164,13 @@ fn calls(posture: &Posture) -> BoxedStrategy<Call> {
         .prop_map(|(tenant, depots, (agent, tool, arguments))| {
             let depots = depots.into_iter().map(str::to_owned).collect();
             let claims = BTreeMap::from([("depots".to_owned(), depots)]);
-            let principal =
-                Who { agent, tenant: tenant.to_owned(), user: "ann".to_owned(), claims };
+            let principal = Who {
+                agent,
+                tenant: tenant.to_owned(),
+                user: "ann".to_owned(),
+                scopes: vec![],
+                claims,
+            };
             Call { principal, tool, arguments }
         })
         .boxed()
@@ -192,7 +197,8 @@ fn the_explanation_says_what_the_pipeline_does() {
         let world = Arc::new(World::default());
         let clock = Arc::new(Stopped(Timestamp::from_secs(1_795_000_000)));
         let claims = assemble::claims(&loaded.claims);
-        let (identity, credential) = identity(&call.principal, claims, clock.0).unwrap();
+        let (identity, credential) =
+            identity(&call.principal, claims, ("made-up", clock.0)).unwrap();
         let monitor = Monitor {
             posture: Arc::clone(&posture),
             authenticator: Arc::new(identity),

@@ -1,0 +1,109 @@
+// An OpenID provider for the tests: the real one, on loopback, with keys that can be changed while it
+// runs. Everything secret in it is made up. It ends when its standard input does.
+//
+// Beside the provider stands a control server that signs whatever it is asked to, as an attacker would
+// who has some key, and counts how often the keys were fetched.
+import { createServer } from 'node:http';
+import { createHmac } from 'node:crypto';
+import * as jose from 'jose';
+import { Provider } from 'oidc-provider';
+
+const RESOURCE = process.argv[2];
+let keys = []; // { kid, alg, privateKey, jwk }, the newest first
+let made = 0;
+let fetches = 0;
+let provider;
+
+async function key(alg) {
+  made += 1;
+  const { privateKey, publicKey } = await jose.generateKeyPair(alg, { extractable: true });
+  const kid = `key-${made}`;
+  const jwk = { ...(await jose.exportJWK(privateKey)), kid, alg, use: 'sig' };
+  return { kid, alg, privateKey, publicKey, jwk };
+}
+
+async function build() {
+  const built = new Provider(issuer, {
+    jwks: { keys: keys.map(({ jwk }) => jwk) },
+    clients: [{
+      client_id: 'support-copilot', client_secret: 'made-up', grant_types: ['client_credentials'],
+      redirect_uris: [], response_types: [], id_token_signed_response_alg: keys[0].alg,
+    }],
+    scopes: ['usage:read', 'tickets:read'],
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => RESOURCE,
+        getResourceServerInfo: () => ({
+          scope: 'usage:read tickets:read', audience: RESOURCE, accessTokenTTL: 600,
+          accessTokenFormat: 'jwt', jwt: { sign: { alg: keys[0].alg } },
+        }),
+      },
+    },
+    extraTokenClaims: () => ({ tenant: 'acct_alpha', person: 'p-1' }),
+  });
+  built.on('server_error', (_ctx, error) => console.error(error));
+  provider = built.callback();
+}
+
+const listening = (server) => new Promise((done) => {
+  server.listen(0, '127.0.0.1', () => done(server.address().port));
+});
+const server = createServer((request, response) => {
+  if (request.url.startsWith('/jwks')) fetches += 1;
+  if (away) request.socket.destroy();
+  else provider(request, response);
+});
+let away = false;
+const issuer = `http://127.0.0.1:${await listening(server)}`;
+keys = [await key('ES256')];
+await build();
+
+const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+async function sign({ header = {}, payload = {}, by = 'newest' }) {
+  const now = Math.floor(Date.now() / 1000);
+  const claims = {
+    iss: issuer, aud: RESOURCE, sub: 'ann', client_id: 'support-copilot', tenant: 'acct_alpha',
+    iat: now, exp: now + 300, ...payload,
+  };
+  for (const [name, value] of Object.entries(claims)) if (value === null) delete claims[name];
+  const signer = by === 'unknown' ? await key('ES256') : keys.find(({ kid }) => kid === by) ?? keys[0];
+  const head = { alg: signer.alg, typ: 'at+jwt', kid: signer.kid, ...header };
+  if (head.alg === 'none') return `${part(head)}.${part(claims)}.`;
+  if (head.alg === 'HS256') {
+    // The public key as if it were a shared secret.
+    const secret = await jose.exportSPKI(signer.publicKey ?? (await jose.importJWK(signer.jwk)));
+    const text = `${part(head)}.${part(claims)}`;
+    return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+  }
+  return new jose.CompactSign(Buffer.from(JSON.stringify(claims)))
+    .setProtectedHeader(head).sign(signer.privateKey, { crit: { x: true } });
+}
+
+const control = createServer(async (request, response) => {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  const asked = text ? JSON.parse(text) : {};
+  let answer = {};
+  if (request.url === '/sign') answer = { token: await sign(asked) };
+  if (request.url === '/fetches') answer = { fetches };
+  if (request.url === '/away') away = asked.away;
+  if (request.url === '/rotate') {
+    // A new key signs from now on; the old one is still published.
+    keys = [await key(asked.alg ?? 'ES256'), ...keys].slice(0, 2);
+    await build();
+    answer = { kid: keys[0].kid };
+  }
+  if (request.url === '/retire') {
+    keys = keys.slice(0, 1);
+    await build();
+  }
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify(answer));
+});
+console.log(JSON.stringify({ issuer, control: `http://127.0.0.1:${await listening(control)}` }));
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
