@@ -111,7 +111,10 @@ async fn system(
         vec![Symptom { code: "unreachable", message, mend }]
     };
     let needs = needs(loaded, name, spec);
-    let like = format!("answers, and takes all {} statements", needs.statements.len());
+    let like = match spec.backend {
+        Backend::Http { .. } => "is where it may be, and listens".to_owned(),
+        _ => format!("answers, and takes all {} statements", needs.statements.len()),
+    };
     let mut nobody = [0; 8];
     SystemEntropy.fill(&mut nobody);
     let nobody = format!("countersign:{}", hex::encode(nobody));
@@ -133,8 +136,10 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     let mut statements = Vec::new();
     for tool in tools.values() {
         // Only reads are executed so far.
-        if tool.system == *name && tool.effect == Effect::Read {
-            let Plan::Sql(plan) = &tool.plan;
+        if let Plan::Sql(plan) = &tool.plan
+            && tool.system == *name
+            && tool.effect == Effect::Read
+        {
             statements.push((format!("`{}`", tool.name), plan.statement.clone()));
         }
         for rule in tool.look_ups.iter().filter(|rule| rule.system == *name) {
@@ -144,7 +149,7 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     }
     let shared = match &spec.backend {
         Backend::Postgres { shared, .. } => shared.clone(),
-        Backend::Sqlite { .. } => BTreeSet::new(),
+        Backend::Sqlite { .. } | Backend::Http { .. } => BTreeSet::new(),
     };
     Needs { statements, shared }
 }
