@@ -10,7 +10,7 @@ use crate::sql::Dialect;
 use countersign_core::id::SystemName;
 use countersign_core::tool::ResultBounds;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A production system of the posture. Its tools' plans carry the timeout and bounds already.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub enum Backend {
         encryption: Option<Encryption>,
         /// The deployment's reference that resolves to certificates to trust, as PEM.
         authorities: Option<String>,
+        /// Tables that hold nothing of any one tenant, so that no policy need keep tenants apart.
+        shared: BTreeSet<String>,
     },
     /// An HTTP API.
     Http {
@@ -210,6 +212,9 @@ fn decode_postgres(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Back
         None => Some(TENANT_SETTING.to_owned()),
     };
     let encryption = fields.optional("tls").map(|item| decoder.choice(item, &ENCRYPTIONS));
+    let shared = fields.optional("shared").map(|item| decoder.lines(item)).unwrap_or_default();
+    let names = shared.iter().map(|name| (name.value.clone(), name.span));
+    decoder.distinct("the shared table", names);
     let authorities = fields.optional("ca");
     let idle = authorities.filter(|_| encryption == Some(Some(Encryption::Off)));
     let authorities = authorities.map(|item| reference(decoder, item));
@@ -225,6 +230,7 @@ fn decode_postgres(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Back
         encryption: encryption.map_or(Some(None), |known| known.map(Some))?,
         authorities: authorities
             .map_or(Some(None), |known| known.map(|known| Some(known.value)))?,
+        shared: shared.into_iter().map(|name| name.value).collect(),
     };
     Some(Spanned { value, span })
 }

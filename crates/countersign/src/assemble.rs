@@ -236,7 +236,7 @@ fn issuers(
     Ok((configs, development))
 }
 
-fn issuer(deployment: &Deployment, written: &Issuer) -> Result<IssuerConfig, Failure> {
+pub(crate) fn issuer(deployment: &Deployment, written: &Issuer) -> Result<IssuerConfig, Failure> {
     let Issuer { issuer, audiences, keys, algorithms, tenant, tenants, require_at_jwt } = written;
     let purpose = if written.is_spiffe() { "jwt-svid" } else { "sig" };
     let fetched = |place| {

@@ -410,6 +410,11 @@ fn postgres() -> Shape {
             name("shop-db"),
         ),
         optional(
+            "shared",
+            "Tables that hold nothing of any one tenant; `countersign doctor` asks of all others that row-level security keeps tenants apart.",
+            list(line("depots"), 0),
+        ),
+        optional(
             "tenant_setting",
             "The setting that row-level security reads the caller's tenant from; `app.tenant` if left out.",
             pattern(says, &setting, LINE_BYTES_MAX, "app.tenant"),

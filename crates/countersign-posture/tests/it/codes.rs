@@ -109,9 +109,9 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::WrongType,
         AGENT,
-        "{ client_id: support-copilot }",
+        "{ client_id: support-copilot, issuer: \"https://login.acme.example\" }",
         "support-copilot",
-        "{ client_id: c }",
+        "{ client_id: c, issuer: \"https://login.acme.example\" }",
     ),
     (Code::WrongType, USAGE, "[acct_alpha, acct_bravo]", "[no, false]", "[no, \"false\"]"),
     (Code::BadValue, SYSTEM, "timeout: 2s", "timeout: 2 s", "timeout: 5m"),
@@ -457,6 +457,57 @@ pub(crate) const EDITS: &[Edit] = &[
         "{ owned: { sql: select 1 from accounts where t = :tenant and id = :account_id } }",
     ),
     (Code::LookUpBound, USAGE, SCOPE_TO_SQL, MANY_BOXES, FEW_BOXES),
+    (Code::IssuerKeys, DEPLOYMENT, "keys: issuer-keys.json,", "", "discovery: true,"),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
+        "keys: issuer-keys.json,",
+        "keys: k, discovery: true,",
+        "keys: k,",
+    ),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
+        "keys: issuer-keys.json,",
+        "jwks_url: \"http://login.acme.example/keys\",",
+        "jwks_url: \"http://127.0.0.1:8080/keys\",",
+    ),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
+        "\"https://login.acme.example\", audience: \"https://countersign.acme.example\", keys: issuer-keys.json",
+        "spiffe://acme.example, tenant: a, discovery: true",
+        "spiffe://acme.example, tenant: a, keys: bundle.json",
+    ),
+    (
+        Code::IssuerTenant,
+        DEPLOYMENT,
+        "\"https://login.acme.example\", audience: \"https://countersign.acme.example\"",
+        "spiffe://acme.example",
+        "spiffe://acme.example, tenant: a",
+    ),
+    (
+        Code::IssuerTenant,
+        DEPLOYMENT,
+        "keys: issuer-keys",
+        "tenants: [], keys: k",
+        "tenants: [a], keys: k",
+    ),
+    (
+        Code::IssuerTenant,
+        DEPLOYMENT,
+        "keys: issuer-keys",
+        "tenant: b, tenants: [a], keys: k",
+        "tenant: a, tenants: [a], keys: k",
+    ),
+    (
+        Code::BadValue,
+        AGENT,
+        "grants:",
+        "require_scope: a b\ngrants:",
+        "require_scope: a:b\ngrants:",
+    ),
+    (Code::BadValue, MAIN, "actor: /client_id,", "actor: [],", "actor: [/azp, /client_id],"),
     (
         Code::UnknownSystem,
         USAGE,
@@ -808,6 +859,11 @@ pub(crate) const CHANGES: &[Change] = &[
         without_issuers,
     ),
     (
+        Code::AgentIssuer,
+        |company| company.edit(AGENT, ", issuer: \"https://login.acme.example\"", ""),
+        |_| {},
+    ),
+    (
         Code::NoIssuer,
         |company| {
             company.edit(DEPLOYMENT, "development_issuer: true\n", "development_issuer: false\n");
@@ -929,7 +985,7 @@ fn filled(company: &Company, bytes: usize) {
 
 fn other_agent(client: &str) -> String {
     format!(
-        "agent: other\npurpose: p\nowner: {{ team: t, contact: c }}\nidentity: {{ client_id: {client} }}\ngrants: []\n"
+        "agent: other\npurpose: p\nowner: {{ team: t, contact: c }}\nidentity: {{ client_id: {client}, issuer: \"https://login.acme.example\" }}\ngrants: []\n"
     )
 }
 

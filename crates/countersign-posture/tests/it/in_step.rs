@@ -160,7 +160,7 @@ call: { system: freight-db, sql: delete from parcels where tenant = :tenant }
     (
         "posture/systems/ledger-db.yaml",
         "system: ledger-db
-postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b }
+postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b, shared: [depots, ref.towns] }
 timeout: 2s
 rows: 1
 bytes: 1KiB
@@ -270,7 +270,8 @@ tls: { terminated_by: the ingress }
 allowed_hosts: [gateway.acme.example]
 allowed_origins: [https://console.acme.example]
 issuers:
-  - { issuer: "https://login.acme.example", audience: a, keys: k.json, algorithms: [ES256, RS256, EdDSA] }
+  - { issuer: "https://login.acme.example", audience: a, keys: k.json, algorithms: [ES256, RS256, EdDSA], tenant: a, tenants: [a, b], require_at_jwt: true, discovery: false }
+  - { issuer: "https://other.acme.example", jwks_url: "https://other.acme.example/keys", algorithms: [ES256] }
 development_issuer: false
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
 references:

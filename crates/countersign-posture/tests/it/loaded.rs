@@ -410,12 +410,13 @@ fn placeholders_of_postgresql_are_numbers() {
     company.edit(
         "posture/systems/freight-db.yaml",
         "sqlite: { database: freight-db }",
-        "postgres: { connection: freight-db, tenant_setting: acme.account, tls: verify-full }",
+        "postgres: { connection: freight-db, tenant_setting: acme.account, tls: verify-full, shared: [depots] }",
     );
     let loaded = loaded(&company);
     let expected = Backend::Postgres {
         connection: "freight-db".to_owned(),
         tenant_setting: "acme.account".to_owned(),
+        shared: ["depots".to_owned()].into(),
         encryption: Some(Encryption::VerifyFull),
         authorities: None,
     };
