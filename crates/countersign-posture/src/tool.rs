@@ -159,6 +159,18 @@ pub(crate) fn decode(
     Some(tool)
 }
 
+/// Whether a rule compares with nothing but which agent calls.
+fn names_the_agent_alone(entry: &ScopeEntry) -> bool {
+    match &entry.rule {
+        Some(
+            ScopeRule::Equals { caller, .. }
+            | ScopeRule::In { caller, .. }
+            | ScopeRule::Bind { caller, .. },
+        ) => *caller == CallerRef::Actor,
+        None => false,
+    }
+}
+
 /// Something must tie a tool to its caller; and an effect to the caller's tenant, in the statement.
 fn check_scope(
     decoder: &mut Decoder,
@@ -185,6 +197,12 @@ fn check_scope(
         let message = "an effect must name the caller's tenant as `:tenant` in its statement";
         decoder.report(Code::EffectTenant, place, message);
         decoder.help("write `tenant: { bind: caller.tenant }` under `scope`");
+    } else if scope.is_some_and(|rules| rules.iter().all(names_the_agent_alone)) {
+        let message = "nothing ties this tool to a tenant: an agent is the same for all of them";
+        decoder.report(Code::UnscopedTool, place, message);
+        decoder.help(
+            "write a rule for `caller.tenant`, `caller.subject` or an attribute under `scope`",
+        );
     } else if public.is_none() && scope.is_none() {
         let message = "nothing ties this tool to its caller: it reads every tenant's rows";
         decoder.report(Code::UnscopedTool, place, message);

@@ -456,6 +456,13 @@ pub(crate) const EDITS: &[Edit] = &[
         "{ owned: { sql: select 1 from accounts where t = :tenant } }",
         "{ owned: { sql: select 1 from accounts where t = :tenant and id = :account_id } }",
     ),
+    (
+        Code::UnscopedTool,
+        USAGE,
+        "equals: caller.tenant }\n  tenant: { bind: caller.tenant }",
+        "equals: caller.actor }\n  tenant: { bind: caller.actor }",
+        "equals: caller.actor }\n  tenant: { bind: caller.subject }",
+    ),
     (Code::LookUpBound, USAGE, SCOPE_TO_SQL, MANY_BOXES, FEW_BOXES),
     (Code::IssuerKeys, DEPLOYMENT, "keys: issuer-keys.json,", "", "discovery: true,"),
     (
