@@ -26,7 +26,7 @@ struct Answer {
     until: Timestamp,
 }
 
-/// What makes two inquiries one question: system, statement, tenant and values.
+/// What makes two inquiries one question: system, what is asked, tenant and values.
 pub(crate) fn question(inquiry: &Inquiry) -> Digest {
     let look_up = inquiry.look_up();
     let mut values = Value::Object(inquiry.values().clone());
@@ -35,6 +35,7 @@ pub(crate) fn question(inquiry: &Inquiry) -> Digest {
         "countersign/look-up/1",
         &[
             look_up.system.as_str().as_bytes(),
+            look_up.asks.as_str().as_bytes(),
             look_up.plan.statement.as_bytes(),
             inquiry.tenant().as_str().as_bytes(),
             values.to_string().as_bytes(),

@@ -602,7 +602,7 @@ impl Monitor {
                 for value in values {
                     let found = self.inquire(call, look_up, Some(value)).await?;
                     trail.answered(asked, &found);
-                    if found.rows.is_empty() {
+                    if !found.confirms(value).map_err(|why| unanswered(&why))? {
                         return Err(foreign(vec![]));
                     }
                 }

@@ -209,6 +209,24 @@ pub struct Found {
 }
 
 impl Found {
+    /// Whether the first row says that `identifier` is the caller's: by `1`, `true` or itself. That
+    /// there is a row is not enough: `exists(…)` and `count(*)` always have one.
+    ///
+    /// # Errors
+    /// A sentence for the journal: a row that says neither yes nor no.
+    pub(crate) fn confirms(&self, identifier: &Value) -> Result<bool, String> {
+        let Some(row) = self.rows.first() else { return Ok(false) };
+        match only_column(row) {
+            Some(said) if said == identifier => Ok(true),
+            Some(Value::Bool(said)) => Ok(*said),
+            Some(Value::Null) => Ok(false),
+            Some(Value::Number(said)) if said.as_i64() == Some(1) => Ok(true),
+            Some(Value::Number(said)) if said.as_i64() == Some(0) => Ok(false),
+            Some(_) => Err("the row says neither `1`, `true` nor the identifier".to_owned()),
+            None => Err("the row has other than one column".to_owned()),
+        }
+    }
+
     /// The rows as a list of values.
     ///
     /// # Errors

@@ -75,7 +75,8 @@ impl LookUp {
 /// What a [`LookUp`] asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks {
-    /// For each value at the path: whether a row comes back.
+    /// For each value at the path: whether a row comes back that says so, by `1`, `true` or the
+    /// value itself.
     Owned,
     /// Once: the list that every value at the path must be in, the first column of the rows.
     Allowed,

@@ -148,7 +148,8 @@ impl Identity {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes"));
         }
-        let parts = [token.as_bytes(), chosen.unwrap_or_default().as_bytes()];
+        let chooses = if chosen.is_some() { b"1" } else { b"0" };
+        let parts = [token.as_bytes(), chooses, chosen.unwrap_or_default().as_bytes()];
         let key = *Digest::of("countersign/token/1", &parts).as_bytes();
         if let Some(principal) = self.remembered(&key, now) {
             return Ok(principal);

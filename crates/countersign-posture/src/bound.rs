@@ -48,3 +48,5 @@ pub const ALLOWED_ROWS_MAX: u32 = 1_000;
 pub const LOOK_UP_BYTES_MAX: u32 = 64 * 1024;
 /// Most places in a token where one thing is looked for.
 pub const POINTERS_MAX: usize = 8;
+/// Longest time of one look-up, in milliseconds, whatever its system admits: a call may ask many.
+pub const LOOK_UP_TIMEOUT_MS_MAX: u32 = 2_000;

@@ -152,16 +152,23 @@ fn check(decoder: &mut Decoder, issuer: &Issuer, span: Span, ground: Ground<'_>)
     }
 }
 
+/// Nor is anything but scheme, host, port and path read: a user or a query would be shown in logs.
 const UNREACHABLE: &str =
     "keys are fetched over https alone; over http only in development, from this machine";
 
 /// Keys that anybody on the way can change are nobody's.
 fn reachable(url: &str, environment: Option<Environment>) -> bool {
     let here = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    // After the host nothing but a port and a path: `http://127.0.0.1:@elsewhere` is elsewhere.
     let local = here.iter().any(|begin| {
-        url.strip_prefix(begin).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+        url.strip_prefix(begin).is_some_and(|rest| {
+            let port = rest.split('/').next().unwrap_or_default();
+            port.is_empty()
+                || port.strip_prefix(':').is_some_and(|n| n.chars().all(|c| c.is_ascii_digit()))
+        })
     });
-    url.starts_with("https://") || (local && environment != Some(Environment::Production))
+    let bare = !url.contains(['@', '?', '#', '\\']);
+    bare && (url.starts_with("https://") || (local && environment != Some(Environment::Production)))
 }
 
 fn fetched(decoder: &mut Decoder, item: Item<'_>, ground: Ground<'_>) -> Option<String> {

@@ -1,7 +1,9 @@
 //! `owned:` and `allowed:` of a scope rule: what a system has to confirm of an identifier that
 //! carries no tenant.
 
-use crate::bound::{ALLOWED_ROWS_MAX, CACHE_MS_MAX, LOOK_UP_BYTES_MAX, STATEMENT_BYTES_MAX};
+use crate::bound::{
+    ALLOWED_ROWS_MAX, CACHE_MS_MAX, LOOK_UP_BYTES_MAX, LOOK_UP_TIMEOUT_MS_MAX, STATEMENT_BYTES_MAX,
+};
 use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::Code;
 use crate::scope::ScopeEntry;
@@ -109,7 +111,7 @@ pub(crate) fn compile(
         plan: SqlPlan {
             statement: entry.compiled.statement.clone(),
             parameters,
-            timeout_ms: system.timeout_ms,
+            timeout_ms: system.timeout_ms.min(LOOK_UP_TIMEOUT_MS_MAX),
             bounds: ResultBounds { rows_max, bytes_max },
         },
         cached_ms: entry.cached_ms,

@@ -126,6 +126,6 @@ mod tests {
             policy("action in Action::\"effect:write\""),
             ["refund_invoice".to_owned()].into()
         );
-        assert_eq!(policy("action").len(), 11);
+        assert_eq!(policy("action").len(), 13);
     }
 }

@@ -78,9 +78,9 @@ fn path(pieces: &[Piece], arguments: &Arguments) -> Result<String, String> {
 fn check_segment(text: &str) -> Result<(), String> {
     let mut seen = text.as_bytes().to_vec();
     for _ in 0..DECODINGS_MAX {
-        let odd = |&byte: &u8| byte == b'\\' || byte.is_ascii_control();
-        let mut parts = seen.split(|&byte| byte == b'/');
-        if seen.iter().any(odd) || parts.any(|part| matches!(part, b"" | b"." | b"..")) {
+        // Many systems decode `%2F` before they look for what is meant.
+        let odd = |&byte: &u8| matches!(byte, b'/' | b'\\' | b';') || byte.is_ascii_control();
+        if seen.iter().any(odd) || matches!(seen.as_slice(), b"" | b"." | b"..") {
             return Err("an argument of the path would lead elsewhere".to_owned());
         }
         let decoded = decode(&seen);
@@ -179,8 +179,9 @@ fn fill(template: &Template, arguments: &Arguments) -> Result<Option<Value>, Str
         Template::Literal(value) => value.clone(),
         Template::Argument(parameter) => return Ok(given(parameter, arguments)?.cloned()),
         Template::Array(items) => {
-            let items = items.iter().filter_map(|item| fill(item, arguments).transpose());
-            Value::Array(items.collect::<Result<_, _>>()?)
+            // What is left out is null: its neighbours stay where they are.
+            let items = items.iter().map(|item| Ok(fill(item, arguments)?.unwrap_or_default()));
+            Value::Array(items.collect::<Result<_, String>>()?)
         }
         Template::Object(members) => {
             let members = members.iter().filter_map(|(name, member)| {

@@ -35,6 +35,7 @@ const SETTINGS: &str = "select \
     pg_catalog.set_config('idle_in_transaction_session_timeout', $3, true), \
     pg_catalog.set_config('search_path', 'pg_catalog, public, pg_temp', true), \
     pg_catalog.set_config('row_security', 'on', true), \
+    pg_catalog.set_config('plan_cache_mode', 'force_custom_plan', true), \
     pg_catalog.set_config('standard_conforming_strings', 'on', true), \
     pg_catalog.set_config('datestyle', 'ISO, YMD', true), \
     pg_catalog.set_config('timezone', 'UTC', true)";

@@ -121,6 +121,13 @@ fn what_no_system_confirms_is_refused_and_nothing_is_done() {
     let two = json!({"a": "t1", "b": 1});
     for (asks, found, expected) in [
         (Asks::Owned, Ok(vec![]), "out_of_scope"),
+        // What `exists`, `count`, `max` and a comparison say of nobody's and of another's.
+        (Asks::Owned, Ok(vec![json!({"exists": false})]), "out_of_scope"),
+        (Asks::Owned, Ok(vec![json!({"count": 0})]), "out_of_scope"),
+        (Asks::Owned, Ok(vec![json!({"max": null})]), "out_of_scope"),
+        (Asks::Owned, Ok(vec![json!({"count": 2})]), "lookup_failed"),
+        (Asks::Owned, Ok(vec![json!({"id": "another"})]), "lookup_failed"),
+        (Asks::Owned, Ok(vec![json!({"a": 1, "b": 1})]), "lookup_failed"),
         (Asks::Allowed, Ok(vec![]), "out_of_scope"),
         (Asks::Allowed, Ok(vec![other.clone()]), "out_of_scope"),
         (Asks::Allowed, Ok(vec![two]), "lookup_failed"),
@@ -140,9 +147,13 @@ fn what_no_system_confirms_is_refused_and_nothing_is_done() {
         let explained = world.explain("get_usage", fitting());
         assert_eq!(explained.refusal.map(|refusal| refusal.code()), Some(expected));
         // The twin.
-        let confirmed = json!({"account": "t1"});
-        world.change(|b| b.found = Ok(vec![other.clone(), confirmed]));
-        assert_eq!(code(world.call("get_usage", fitting())), "completed");
+        for yes in [json!({"account": "t1"}), json!({"1": 1}), json!({"exists": true})] {
+            if asks == Asks::Allowed && yes != json!({"account": "t1"}) {
+                continue;
+            }
+            world.change(|b| b.found = Ok(vec![yes]));
+            assert_eq!(code(world.call("get_usage", fitting())), "completed");
+        }
     }
 }
 

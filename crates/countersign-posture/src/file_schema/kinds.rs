@@ -342,7 +342,7 @@ fn look_ups() -> [Key; 2] {
     let map = |sql: Key| Shape::Map(std::iter::once(sql).chain(rest()).collect());
     let one = required(
         "sql",
-        "One read that finds a row if the identifier, `:value`, is the caller's.",
+        "One read of one column that says whether the identifier, `:value`, is the caller's: by `1`, `true` or the identifier itself. No row, `0`, `false` or null say that it is not.",
         statement("select 1 from orders where id = :value and customer = :tenant"),
     );
     let list = required(

@@ -482,6 +482,13 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::IssuerKeys,
         DEPLOYMENT,
+        "keys: issuer-keys.json,",
+        "jwks_url: \"http://127.0.0.1:@login.acme.example/keys\",",
+        "jwks_url: \"https://login.acme.example/keys\",",
+    ),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
         "\"https://login.acme.example\", audience: \"https://countersign.acme.example\", keys: issuer-keys.json",
         "spiffe://acme.example, tenant: a, discovery: true",
         "spiffe://acme.example, tenant: a, keys: bundle.json",

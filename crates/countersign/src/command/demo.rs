@@ -55,12 +55,12 @@ impl Demo {
             return Company::open(&self.dir, at, self.fresh).map(|_company| End::Fine);
         }
         let crm = self.crm_listener()?;
+        if self.only_crm {
+            return Self::serve_crm(&Company::made(&self.dir)?, crm);
+        }
         let at = crm.local_addr().doing("the CRM's listener")?;
         let at = Addresses { listen: self.listen, crm: at };
         let company = Company::open(&self.dir, at, self.fresh)?;
-        if self.only_crm {
-            return self.serve_crm(&company, crm);
-        }
         let runtime = super::serve::runtime()?;
         let Some(assembled) = runtime.block_on(assemble::assemble(&company.config()))? else {
             return Err(Failure::new(format!("the posture in {} has errors", self.dir.display()))
@@ -92,7 +92,7 @@ impl Demo {
     }
 
     /// The CRM alone, until somebody stops it.
-    fn serve_crm(&self, company: &Company, listener: TcpListener) -> Result<End, Failure> {
+    fn serve_crm(company: &Company, listener: TcpListener) -> Result<End, Failure> {
         let address = listener.local_addr().doing("the CRM's listener")?;
         let crm = company.crm()?;
         super::serve::runtime()?.block_on(async {

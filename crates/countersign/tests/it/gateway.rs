@@ -122,6 +122,23 @@ impl Company {
         said
     }
 
+    /// Starts the company's CRM on a free port, which the deployment then names.
+    pub(crate) fn crm(&self) -> Crm {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["demo", "--dir", ".", "--only-crm", "--crm", "127.0.0.1:0"])
+            .current_dir(self.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let crm = Crm(child);
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        let address = line.trim_end().split("http://").nth(1).unwrap();
+        self.edit("countersign.yaml", |text| text.replace("127.0.0.1:8790", address));
+        crm
+    }
+
     /// Starts `serve` on a free port and waits until it listens.
     pub(crate) fn serve(&self) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
@@ -195,6 +212,16 @@ pub(crate) struct Who<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) session: &'a str,
     pub(crate) depots: &'a [&'a str],
+}
+
+/// A running CRM, until it is dropped.
+pub(crate) struct Crm(Child);
+
+impl Drop for Crm {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// A running gateway. Dropping it kills it, like a power cut.

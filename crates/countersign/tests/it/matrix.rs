@@ -11,7 +11,12 @@ pub(crate) const TENANTS: [&str; 3] = ["acct_alpha", "acct_bravo", "acct_charlie
 const DEPOTS: [&str; 2] = ["HAM", "BER"];
 const FOREIGN_DEPOT: &str = "MUC";
 
-/// What the databases hold, asked directly: whose each identifier is.
+/// What the CRM knows.
+fn contacts() -> Vec<Value> {
+    serde_json::from_str(include_str!("../../../../examples/acme/data/crm.json")).unwrap()
+}
+
+/// What the databases and the CRM hold, asked directly: whose each identifier is.
 pub(crate) struct Truth {
     owner: BTreeMap<String, String>,
     own: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
@@ -43,6 +48,12 @@ impl Truth {
                 owner.insert(id, tenant);
             }
         }
+        for contact in contacts() {
+            let text = |member: &str| contact[member].as_str().unwrap().to_owned();
+            let name = TENANTS.into_iter().find(|name| *name == text("account")).unwrap();
+            own.entry(name).or_default().entry("contacts").or_insert_with(|| text("id"));
+            owner.insert(text("id"), text("account"));
+        }
         Self { owner, own }
     }
 
@@ -66,6 +77,8 @@ impl Truth {
             ("search_tickets", json!({"text": "invoice", "status": "closed", "limit": 3})),
             ("read_ticket", json!({"ticket_id": own("tickets")})),
             ("get_temperature_log", json!({"shipment_id": own("readings"), "readings": 3})),
+            ("list_contacts", json!({"account_id": tenant, "role": "billing", "limit": 3})),
+            ("get_contact", json!({"contact_id": own("contacts")})),
             ("list_departures", json!({"depot": "HAM", "day": "2026-11-24"})),
             ("list_vehicles", json!({"depots": ["HAM", "BER"]})),
         ])
@@ -121,7 +134,7 @@ fn scoped(pointer: &str) -> bool {
 
 /// Whether a system has to be asked whose it is.
 fn looked_up(pointer: &str) -> bool {
-    pointer.ends_with("_id") && !scoped(pointer)
+    pointer.ends_with("_id") && !scoped(pointer) && pointer != "/contact_id"
 }
 
 /// How many statements look up whose `arguments` are.
@@ -162,6 +175,7 @@ async fn nor_on_postgresql_without_it_by_the_gateway_alone() {
 
 async fn matrix(company: &Company) {
     company.lift_limits(); // They have tests of their own.
+    let _crm = company.crm();
     let truth = Truth::ask(company);
     let gateway = company.serve();
     let mut refused = 0;
@@ -191,7 +205,7 @@ async fn matrix(company: &Company) {
             }
         }
     }
-    assert_eq!(tools_tried.len(), 10);
+    assert_eq!(tools_tried.len(), 12);
     assert!(refused > 500, "only {refused} refusals: the matrix is too small to mean anything");
     gateway.stop();
     company.says(&["audit", "verify", "."]);
@@ -258,8 +272,10 @@ async fn foreign(
                 assert!(echoed, "the refusal repeats another tenant's identifier: {case}");
                 continue;
             }
-            // Only free text may be anything: it is looked for among the caller's own rows.
-            assert_eq!((tool, pointer.as_str()), ("search_tickets", "/text"), "{case}");
+            // Only free text may be anything, and a contact's number: they are looked for among the
+            // caller's own.
+            let anything = [("search_tickets", "/text"), ("get_contact", "/contact_id")];
+            assert!(anything.contains(&(tool, pointer.as_str())), "{case}");
             assert_eq!(answer["status"], "completed", "{case}");
             let rows = &answer["result"]["rows"];
             assert_eq!(truth.leaked(tenant, rows), Vec::<String>::new(), "{case}");

@@ -284,10 +284,87 @@ async fn a_failing_system_is_an_error_result_without_internals_and_comes_back_by
     assert_eq!(call().await["status"], "completed");
 }
 
+/// A call of a tool of the CRM, and its two records.
+async fn asked_the_crm(
+    company: &Company,
+    gateway: &Gateway,
+    call: (&str, Value),
+) -> (Value, Value) {
+    let token = gateway.token(COPILOT).await;
+    let answer = gateway.call(&token, call.0, call.1).await;
+    let mut records = company.records(&["--call", answer["call"].as_str().unwrap()], 2);
+    (answer, records.remove(1))
+}
+
+#[tokio::test]
+async fn an_api_is_asked_with_its_own_key_and_one_that_answers_too_late_is_not_waited_for() {
+    let company = Company::new();
+    let crm = company.crm();
+    let gateway = company.serve();
+    let list = |former: bool| {
+        ("list_contacts", json!({"account_id": "acct_alpha", "former": former, "limit": 9}))
+    };
+    let (answer, record) = asked_the_crm(&company, &gateway, list(false)).await;
+    assert_eq!((&answer["status"], &record["status"]), (&json!("completed"), &json!("ok")));
+    let rows = answer["result"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row["account"] == "acct_alpha" && row.get("email").is_none()));
+    let one = ("get_contact", json!({"contact_id": rows[0]["id"]}));
+    let (answer, _) = asked_the_crm(&company, &gateway, one).await;
+    assert!(answer["result"]["rows"][0]["email"].as_str().unwrap().contains('@'), "{answer}");
+    // Another account's and nobody's read alike.
+    for id in ["con_700002", "con_999999"] {
+        let one = ("get_contact", json!({"contact_id": id}));
+        let (answer, _) = asked_the_crm(&company, &gateway, one).await;
+        assert_eq!(answer["result"]["row_count"], 0, "{answer}");
+    }
+    let (answer, record) = asked_the_crm(&company, &gateway, list(true)).await;
+    assert_eq!(answer["error"]["code"], "system_timed_out", "{answer}");
+    assert_eq!(
+        (&record["code"], &record["applied"]),
+        (&json!("system_timed_out"), &json!("not_applied"))
+    );
+    let key = std::fs::read_to_string(company.path().join("state/crm.key")).unwrap();
+    std::fs::write(company.path().join("state/crm.key"), "another-made-up-key").unwrap();
+    gateway.stop();
+    // A key that the CRM does not know: an error to the agent, a reason to the operator.
+    let gateway = company.serve();
+    let (answer, record) = asked_the_crm(&company, &gateway, list(false)).await;
+    assert_eq!(answer["error"]["code"], "system_failed", "{answer}");
+    let shown = company.says(&["audit", "show", record["call"].as_str().unwrap(), "."]);
+    assert!(
+        shown.contains("the system answered 401") && !answer.to_string().contains("401"),
+        "{shown}"
+    );
+    assert!(!shown.contains(&key) && !shown.contains("another-made-up"), "{shown}");
+    drop(crm);
+    let (answer, _) = asked_the_crm(&company, &gateway, list(false)).await;
+    assert_eq!(answer["error"]["code"], "system_unavailable", "{answer}");
+}
+
+#[tokio::test]
+async fn the_demo_asks_no_proxy_whatever_its_environment_says() {
+    let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", trap.local_addr().unwrap());
+    let company = Company::new();
+    let mut demo = tokio::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
+    demo.args(["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--once"]);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    {
+        demo.env(name, &proxy);
+    }
+    demo.env_remove("no_proxy").env_remove("NO_PROXY").env_remove("REQUEST_METHOD");
+    let ended = tokio::select! {
+        ended = demo.current_dir(company.path()).output() => ended.unwrap(),
+        reached = trap.accept() => panic!("the proxy was asked: {reached:?}"),
+    };
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+}
+
 #[tokio::test]
 async fn the_demo_tells_its_story_starts_again_and_starts_afresh() {
     let company = Company::new();
-    let demo = ["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--once"];
+    let demo = ["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--once"];
     for (more, says) in [(None, "Going on"), (None, "Going on"), (Some("--fresh"), "a new journal")]
     {
         let told = company.says(&demo.into_iter().chain(more).collect::<Vec<_>>());
@@ -316,7 +393,7 @@ fn on_a_terminal(company: &Company, arguments: &[&str]) -> std::process::Output 
 async fn every_command_works_on_a_terminal() {
     let company = Company::new();
     for arguments in [
-        &["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--once"][..],
+        &["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--once"][..],
         &["check", "."],
         &["audit", "tail", "."],
         &["audit", "verify", "."],
@@ -341,7 +418,16 @@ async fn the_demo_touches_no_folder_that_is_not_its_own() {
     let company = Company::new();
     let folder = elsewhere.path().to_str().unwrap();
     for more in [&[][..], &["--fresh"]] {
-        let mut arguments = vec!["demo", "--dir", folder, "--listen", "127.0.0.1:0", "--once"];
+        let mut arguments = vec![
+            "demo",
+            "--dir",
+            folder,
+            "--listen",
+            "127.0.0.1:0",
+            "--crm",
+            "127.0.0.1:0",
+            "--once",
+        ];
         arguments.extend(more);
         assert_eq!(company.run(&arguments).status.code(), Some(2));
     }

@@ -214,6 +214,17 @@ fn a_remembered_token_is_another_for_another_choice() {
 }
 
 #[test]
+fn a_choice_that_is_none_is_not_remembered_as_no_choice() {
+    let identity = identity();
+    let token = Signer::ed(1).token(&payload());
+    let asked = |chosen: Option<&str>| {
+        let credential = Credential::bearer(token.as_str()).choosing(chosen.map(str::to_owned));
+        ask(&identity, &credential, now()).is_ok()
+    };
+    assert!(asked(None) && !asked(Some("")) && asked(None) && asked(Some("acct_alpha")));
+}
+
+#[test]
 fn all_places_that_name_the_agent_must_agree() {
     let actor = ["/azp", "/client_id", "/act/sub"].map(str::to_owned).to_vec();
     let identity = Identity::new(vec![issuer()], Claims { actor, ..super::claims() }).unwrap();

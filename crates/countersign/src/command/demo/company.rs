@@ -80,6 +80,17 @@ impl Company {
         Ok(company)
     }
 
+    /// The company that an earlier demo made in `dir`, left as it is.
+    pub(super) fn made(dir: &Path) -> Result<Self, Failure> {
+        let company = Self { dir: dir.to_owned() };
+        company.is_nobody_elses()?;
+        if company.dir.join(MARKER).exists() {
+            return Ok(company);
+        }
+        Err(Failure::new(format!("{} is not a demo's folder", dir.display()))
+            .help("make one with `countersign demo --only-make`"))
+    }
+
     /// What lies in a folder that others may write to, or behind a link, is not the demo's to use or
     /// to overwrite.
     fn is_nobody_elses(&self) -> Result<(), Failure> {
