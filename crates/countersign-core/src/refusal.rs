@@ -54,6 +54,8 @@ pub enum AuthenticationFailure {
     Missing,
     /// One was sent, and it is not valid. The text is for the journal.
     Invalid(String),
+    /// Whether it is valid is not known, and too many wait to know: the same one may do later.
+    Busy,
     /// It is valid, and no agent of the posture is called that. The text is for the journal.
     UnknownAgent(String),
 }
@@ -236,6 +238,9 @@ impl Refusal {
     pub fn detail(&self) -> String {
         match self {
             Self::Unauthenticated(AuthenticationFailure::Missing) => "no bearer token".to_owned(),
+            Self::Unauthenticated(AuthenticationFailure::Busy) => {
+                "too many wait for an issuer's next keys".to_owned()
+            }
             Self::Unauthenticated(
                 AuthenticationFailure::Invalid(why) | AuthenticationFailure::UnknownAgent(why),
             )

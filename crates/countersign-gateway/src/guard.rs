@@ -14,6 +14,7 @@ use axum::{
 use countersign_core::args;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::Door;
+use countersign_core::refusal::{AuthenticationFailure, Refusal};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -213,6 +214,11 @@ async fn known<'a>(
         Ok(caller) => {
             request.extensions_mut().insert(Known { in_force, caller: Arc::new(caller) });
             whole(guard, request).await
+        }
+        Err(refused)
+            if *refused.refusal() == Refusal::Unauthenticated(AuthenticationFailure::Busy) =>
+        {
+            Err(Box::new(busy()))
         }
         Err(refused) => {
             // RFC 6750 §3: no error code when nothing was sent.

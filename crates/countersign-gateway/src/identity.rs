@@ -29,7 +29,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use keys::Key;
 use lru::LruCache;
 use serde_json::{Map, Value};
-use source::Held;
+use source::{Full, Held};
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
@@ -141,12 +141,13 @@ impl Identity {
         token: &str,
         chosen: Option<&str>,
         now: Timestamp,
-    ) -> Result<Arc<Principal>, String> {
+    ) -> Result<Arc<Principal>, Unmet> {
         if token == MALFORMED {
-            return Err("the `Authorization` header is not exactly one bearer token".to_owned());
+            let why = "the `Authorization` header is not exactly one bearer token";
+            return Err(why.to_owned().into());
         }
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes"));
+            return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes").into());
         }
         let chooses = if chosen.is_some() { b"1" } else { b"0" };
         let parts = [token.as_bytes(), chooses, chosen.unwrap_or_default().as_bytes()];
@@ -179,14 +180,18 @@ impl Identity {
         token: &str,
         chosen: Option<&str>,
         now: Timestamp,
-    ) -> Result<(Principal, u64), String> {
+    ) -> Result<(Principal, u64), Unmet> {
         let unverified = Unverified::parse(token)?;
         let (id, issuer) = unverified
             .issuer()
             .and_then(|name| self.issuers.get_key_value(&name))
-            .ok_or("`iss` is not a configured issuer")?;
-        let named = |why: String| format!("issuer `{id}`: {why}");
-        let (key, generation) = issuer.key(&unverified, now).await.map_err(named)?; // whose signature must it be?
+            .ok_or_else(|| "`iss` is not a configured issuer".to_owned())?;
+        let named = |why: String| Unmet::from(format!("issuer `{id}`: {why}"));
+        let key = issuer.key(&unverified, now).await;
+        let (key, generation) = key.map_err(|unmet| match unmet {
+            Unmet::Invalid(why) => named(why),
+            Unmet::Busy => Unmet::Busy,
+        })?; // whose signature must it be?
         let verified = move || {
             let claims = unverified.signed_by(&key)?; // is it?
             let expires = issuer.in_force(&claims, now)?; // for us, and now?
@@ -207,7 +212,10 @@ impl Authenticator for Identity {
         Box::pin(async move {
             let token = credential.expose().ok_or(AuthenticationFailure::Missing)?;
             let identified = self.identify(token, credential.tenant(), now).await;
-            identified.map_err(AuthenticationFailure::Invalid)
+            identified.map_err(|unmet| match unmet {
+                Unmet::Invalid(why) => AuthenticationFailure::Invalid(why),
+                Unmet::Busy => AuthenticationFailure::Busy,
+            })
         })
     }
 }
@@ -292,9 +300,9 @@ fn media_type(typ: &str) -> String {
 impl IssuerConfig {
     /// The one key that must have signed it, and the generation of its set. A key that is not known
     /// may be a new one: then what the issuer says next is waited for, within bounds.
-    async fn key(&self, token: &Unverified<'_>, now: Timestamp) -> Result<(Key, u64), String> {
+    async fn key(&self, token: &Unverified<'_>, now: Timestamp) -> Result<(Key, u64), Unmet> {
         if !self.algorithms.contains(&token.algorithm) {
-            return Err("the header's `alg` is not allowed to this issuer".to_owned());
+            return Err("the header's `alg` is not allowed to this issuer".to_owned().into());
         }
         self.takes_type(token.typ.as_deref())?;
         let held = self.keys.held(now);
@@ -302,13 +310,13 @@ impl IssuerConfig {
         let why = match chosen {
             Some(Ok(found)) => return Ok(found),
             Some(Err(Unfit::Ambiguous)) => {
-                return Err("the header has no `kid`, and several keys fit".to_owned());
+                return Err("the header has no `kid`, and several keys fit".to_owned().into());
             }
             Some(Err(Unfit::Unknown)) => "no key has the header's `kid` and `alg`",
             None => "its keys are not known",
         };
         let newer = self.keys.newer(now, |held| choose(held, token).ok()).await;
-        newer.ok_or_else(|| why.to_owned())
+        newer.map_err(|Full| Unmet::Busy)?.ok_or_else(|| why.to_owned().into())
     }
 
     fn takes_type(&self, typ: Option<&str>) -> Result<(), String> {
@@ -350,6 +358,21 @@ impl IssuerConfig {
             }
         }
         Ok(expires)
+    }
+}
+
+/// Why a token makes nobody known.
+#[derive(Debug)]
+enum Unmet {
+    /// It is not valid.
+    Invalid(String),
+    /// Whether it is would show with the issuer's next keys, and too many wait for them.
+    Busy,
+}
+
+impl From<String> for Unmet {
+    fn from(why: String) -> Self {
+        Self::Invalid(why)
     }
 }
 

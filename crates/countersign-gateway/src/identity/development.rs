@@ -228,7 +228,7 @@ mod tests {
     fn met(identity: &Identity, token: &str) -> Result<Arc<Principal>, String> {
         let mut met = pin!(identity.identify(token, None, Timestamp::from_secs(NOW)));
         match met.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(met) => met,
+            Poll::Ready(met) => met.map_err(|unmet| format!("{unmet:?}")),
             Poll::Pending => panic!("keys that are there need no waiting"),
         }
     }

@@ -50,7 +50,7 @@ impl From<Algorithm> for jsonwebtoken::Algorithm {
     }
 }
 
-/// The public keys of one issuer. Never empty, and no two with one `kid`.
+/// The public keys of one issuer. No two of them have one `kid` and algorithm.
 #[derive(Debug, Clone)]
 pub struct KeySet(Vec<Key>);
 
@@ -96,10 +96,11 @@ impl KeySet {
     }
 
     /// Reads the keys of a set that can be used here, and passes over others: issuers publish keys
-    /// for everybody. `purpose` is what a key's `use` must say, if it says anything.
+    /// for everybody. `purpose` is what a key's `use` must say, if it says anything. An issuer that
+    /// publishes none that can be used has none: whoever signed before is not trusted any more.
     ///
     /// # Errors
-    /// A sentence: it is no key set, too long, or has no key that can be used.
+    /// A sentence: it is no key set, or too long.
     pub fn usable(text: &[u8], purpose: &str) -> Result<Self, String> {
         let set = args::parse(text).map_err(|why| format!("the key set cannot be read: {why}"))?;
         let keys = set.get("keys").and_then(Value::as_array);
@@ -108,17 +109,13 @@ impl KeySet {
             return Err(format!("the key set has more than {KEYS_MAX} keys"));
         }
         let mut usable: Vec<Key> = Vec::new();
-        let mut why = "it is empty".to_owned();
         for jwk in keys {
             match Key::parse(jwk, purpose) {
                 // Of two that a token could mean, the first is meant.
                 Ok(key) if usable.iter().any(|known| known.reads_as(&key)) => {}
                 Ok(key) => usable.push(key),
-                Err(reason) => why = format!("one {reason}"),
+                Err(reason) => tracing::debug!(reason, "a key of a set cannot be used"),
             }
-        }
-        if usable.is_empty() {
-            return Err(format!("no key of the set can be used: {why}"));
         }
         Ok(Self(usable))
     }

@@ -26,8 +26,13 @@ const FRESH_S: i64 = 5 * 60;
 const TRUSTED_S: i64 = 24 * 60 * 60;
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
-/// Most bearers of unknown key ids who wait for a fetch; one more is refused at once.
-const WAITING_MAX: usize = 256;
+/// Most bearers of unknown key ids who wait for a fetch, of all issuers together; one more is told
+/// to come back. It is a small part of the requests that may be under way.
+const WAITING_MAX: usize = 128;
+/// How long one of them waits.
+const WAIT_MAX: Duration = Duration::from_secs(12);
+/// Room to wait in.
+static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
 /// Fetches that one of them waits for: the one under way may have begun before the key was there.
 const ROUNDS: usize = 2;
 /// Longest answer that is read, in bytes.
@@ -60,23 +65,33 @@ impl KeySource {
     }
 
     /// Waits for a set of keys in which `fits` finds something, within bounds.
+    ///
+    /// # Errors
+    /// [`Full`] if too many wait already: whether there is such a key is not known.
     pub(super) async fn newer<T>(
         &self,
         now: Timestamp,
         fits: impl Fn(&Held) -> Option<T>,
-    ) -> Option<T> {
-        let Self::Fetched(fetched) = self else { return None };
-        let _waiting = fetched.waiting.try_acquire().ok()?;
-        for _ in 0..ROUNDS {
-            fetched.next(now).await;
-            let found = fetched.held(now).as_ref().and_then(&fits);
-            if found.is_some() {
-                return found;
+    ) -> Result<Option<T>, Full> {
+        let Self::Fetched(fetched) = self else { return Ok(None) };
+        let _waiting = WAITING.try_acquire().map_err(|_full| Full)?;
+        let rounds = async {
+            for _ in 0..ROUNDS {
+                fetched.next(now).await;
+                let found = fetched.held(now).as_ref().and_then(&fits);
+                if found.is_some() {
+                    return found;
+                }
             }
-        }
-        None
+            None
+        };
+        Ok(timeout(WAIT_MAX, rounds).await.unwrap_or_default())
     }
 }
+
+/// As many wait for keys as may.
+#[derive(Debug)]
+pub(super) struct Full;
 
 /// Where keys are fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +113,6 @@ pub struct Fetched {
     attempt: Mutex<Attempt>,
     /// How many fetches have ended.
     ended: watch::Sender<u64>,
-    waiting: Semaphore,
 }
 
 #[derive(Debug)]
@@ -135,7 +149,6 @@ impl Fetched {
             kept: ArcSwapOption::empty(),
             attempt: Mutex::default(),
             ended: watch::Sender::new(0),
-            waiting: Semaphore::new(WAITING_MAX),
         })
     }
 
@@ -195,12 +208,11 @@ impl Fetched {
         let fetched = Arc::clone(self);
         // A task of its own: whoever waits for it may hang up.
         tokio::spawn(async move {
-            match fetched.fetch().await {
-                Ok((keys, digest)) => fetched.keep(keys, digest, now),
-                Err(why) => tracing::warn!(from = ?fetched.place, why, "keys were not fetched"),
+            let ending = Ending(fetched); // Also if what follows panics.
+            match ending.0.fetch().await {
+                Ok((keys, digest)) => ending.0.keep(keys, digest, now),
+                Err(why) => tracing::warn!(from = ?ending.0.place, why, "keys were not fetched"),
             }
-            fetched.attempt.lock().unwrap_or_else(PoisonError::into_inner).under_way = false;
-            fetched.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
         });
         Ok(())
     }
@@ -263,6 +275,17 @@ impl Fetched {
             text.extend_from_slice(&chunk);
         }
         Ok(Got { text, date })
+    }
+}
+
+/// A fetch that is under way, until this is dropped.
+struct Ending(Arc<Fetched>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Self(fetched) = self;
+        fetched.attempt.lock().unwrap_or_else(PoisonError::into_inner).under_way = false;
+        fetched.ended.send_modify(|ended| *ended = ended.wrapping_add(1));
     }
 }
 

@@ -171,6 +171,10 @@ async fn issuer(deployment: &Deployment, written: &Issuer) -> Examined {
             let mend = "see to its address, to the network on the way, and to the certificate";
             (String::new(), vec![symptom("no-keys", why, mend)])
         }
+        Ok((0, _)) => {
+            let why = "it publishes no key that can be used here".to_owned();
+            (String::new(), vec![symptom("no-keys", why, "see which algorithms it signs with")])
+        }
         Ok((keys, ahead)) => {
             let skewed = ahead.filter(|ahead| ahead.unsigned_abs() > LEEWAY_S.unsigned_abs());
             let skewed = skewed.map(|ahead| {

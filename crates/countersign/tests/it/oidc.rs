@@ -98,7 +98,8 @@ async fn taken(gateway: &Gateway, token: &str) -> bool {
     let (status, answer) = ask(gateway, token, None).await;
     match status {
         StatusCode::OK => answer["status"] == "completed",
-        StatusCode::UNAUTHORIZED => false,
+        // The latter: too many wait for new keys to say whether it is valid.
+        StatusCode::UNAUTHORIZED | StatusCode::SERVICE_UNAVAILABLE => false,
         other => panic!("{other}: {answer}"),
     }
 }
