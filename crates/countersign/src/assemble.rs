@@ -276,7 +276,7 @@ async fn warm(issuers: &[IssuerConfig]) {
         KeySource::Fixed(_) => None,
     });
     for (issuer, fetched) in fetched {
-        if !fetched.warm(SystemClock.now()).await {
+        if !fetched.warm(Arc::new(SystemClock)).await {
             tracing::warn!(%issuer, "its keys are not known: its tokens are refused until they are");
         }
     }

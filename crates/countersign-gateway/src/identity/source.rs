@@ -9,6 +9,7 @@ use super::KeySet;
 use arc_swap::ArcSwapOption;
 use countersign_core::args;
 use countersign_core::id::{Digest, Timestamp};
+use countersign_core::port::Clock;
 use http::header::DATE;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::{Client, Url, redirect};
@@ -20,8 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Shortest time between the beginnings of two fetches.
 pub const FLOOR: Duration = Duration::from_secs(5);
-/// Keys older than this are fetched anew in the background, in seconds.
-const FRESH_S: i64 = 5 * 60;
+/// Keys are fetched anew in the background when they are this old.
+const FRESH: Duration = Duration::from_secs(5 * 60);
 /// Keys older than this are not trusted, in seconds: their issuer may have taken one back.
 const TRUSTED_S: i64 = 24 * 60 * 60;
 /// How long one request may take.
@@ -56,7 +57,7 @@ pub(super) struct Held {
 }
 
 impl KeySource {
-    /// The keys that are trusted now, if any. Has them fetched anew if they are not fresh.
+    /// The keys that are trusted now, if any.
     pub(super) fn held(&self, now: Timestamp) -> Option<Held> {
         match self {
             Self::Fixed(keys) => Some(Held { keys: Arc::clone(keys), generation: 0 }),
@@ -152,9 +153,18 @@ impl Fetched {
         })
     }
 
-    /// Fetches the keys before anybody asks.
-    pub async fn warm(self: &Arc<Self>, now: Timestamp) -> bool {
-        self.next(now).await;
+    /// Fetches the keys before anybody asks, and from then on whether or not anybody does: a key that
+    /// was taken back during a quiet night is not believed in the morning. Whether they are there.
+    pub async fn warm(self: &Arc<Self>, clock: Arc<dyn Clock>) -> bool {
+        self.next(clock.now()).await;
+        let fetched = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                sleep(FRESH).await;
+                let Some(fetched) = fetched.upgrade() else { return };
+                let _begun = fetched.begin(clock.now());
+            }
+        });
         self.kept.load().is_some()
     }
 
@@ -173,9 +183,6 @@ impl Fetched {
     fn held(self: &Arc<Self>, now: Timestamp) -> Option<Held> {
         let kept = self.kept.load_full()?;
         let older_than = |seconds: i64| now.secs().saturating_sub(kept.at.secs()) >= seconds;
-        if older_than(FRESH_S) {
-            let _begun = self.begin(now); // In the background: what is here serves meanwhile.
-        }
         let Kept { keys, generation, .. } = &*kept;
         (!older_than(TRUSTED_S)).then(|| Held { keys: Arc::clone(keys), generation: *generation })
     }
