@@ -229,7 +229,8 @@ pub enum Piece {
 pub enum Template {
     /// A scalar of the author's.
     Literal(Value),
-    /// An argument. A member or an element whose argument is left out is left out.
+    /// An argument. A member whose argument is left out is left out; an element is null, so that its
+    /// neighbours stay where they are.
     Argument(Parameter),
     /// An object, in order.
     Object(Vec<(String, Template)>),

@@ -47,14 +47,14 @@ async fn a_request_is_what_the_plan_says_with_every_argument_in_its_place() {
         ..get("/v2/accounts/{id}/contacts:search/")
     };
     let arguments =
-        j!({"id": "a b/ü?#%&", "limit": 7, "tenant": "acct_1 x", "tags": ["x", {"y": 1.5}]});
+        j!({"id": "a b,ü?#%&", "limit": 7, "tenant": "acct_1 x", "tags": ["x", {"y": 1.5}]});
     let report = Api::at(&upstream).call(&plan, arguments).await.unwrap();
     assert_eq!(report.rows, 0);
     let [asked] = <[_; 1]>::try_from(upstream.heard()).unwrap();
     assert_eq!(asked.method, "POST");
     assert_eq!(
         asked.target,
-        "/v2/accounts/a%20b%2F%C3%BC%3F%23%25%26/contacts:search/?limit=7&fixed=a%26b%3Dc"
+        "/v2/accounts/a%20b%2C%C3%BC%3F%23%25%26/contacts:search/?limit=7&fixed=a%26b%3Dc"
     );
     assert_eq!(asked.headers["x-tenant"], "acct_1 x");
     assert_eq!(asked.headers["accept"], "application/json");
@@ -66,7 +66,7 @@ async fn a_request_is_what_the_plan_says_with_every_argument_in_its_place() {
         6 + usize::from(asked.headers.contains_key("content-length")) - 1
     );
     let body: Value = serde_json::from_slice(&asked.body).unwrap();
-    assert_eq!(body, j!({"n": 7, "fixed": true, "list": [["x", {"y": 1.5}], null]}));
+    assert_eq!(body, j!({"n": 7, "fixed": true, "list": [["x", {"y": 1.5}], null, null]}));
 }
 
 #[tokio::test]

@@ -284,7 +284,7 @@ fn parts() -> [Key; 6] {
         ),
         optional(
             "body",
-            "A JSON body. A text `{name}` stands for the argument as it is, with its type; a member whose argument is left out is left out.",
+            "A JSON body. A text `{name}` stands for the argument as it is, with its type; a member whose argument is left out is left out, an element of a list is null.",
             leaf("JSON as YAML", body, json!({ "account": "{account_id}" })),
         ),
         optional(
