@@ -1,6 +1,6 @@
 //! Whether a system is fit for the tools that reach it, asked by the same credential.
 
-use crate::{System, postgres, sqlite};
+use crate::{System, http, postgres, sqlite};
 use countersign_core::port::Clock;
 use countersign_core::refusal::SystemFault;
 use std::collections::BTreeSet;
@@ -54,5 +54,6 @@ pub async fn examine(
     match system {
         System::Sqlite(system) => sqlite::examine(system, needs),
         System::Postgres(system) => postgres::examine(system, needs, nobody, clock).await,
+        System::Http(system) => http::examine(system).await,
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// A permit for a read, or an inquiry: by either one statement is run, once.
 #[derive(Debug)]
 pub(crate) enum Leave {
-    Permit(Permit),
+    Permit(Permit, SqlPlan),
     Inquiry(Inquiry),
 }
 
@@ -19,22 +19,20 @@ impl Leave {
     /// # Errors
     /// The permit is for something else.
     pub(crate) fn to_read(permit: Permit) -> Result<Self, SystemFault> {
-        let tool = permit.tool();
-        if tool.effect == Effect::Read {
-            return Ok(Self::Permit(permit));
+        only_reads(&permit)?;
+        match permit.plan() {
+            Plan::Sql(plan) => {
+                let plan = plan.clone();
+                Ok(Self::Permit(permit, plan))
+            }
+            Plan::Http(_) => Err(misplaced("a request")),
         }
-        let effect = tool.effect.as_str();
-        let detail = format!("only reads are executed, and `{}` is {effect}", tool.name);
-        Err(crate::fault(SystemFaultKind::Failed, detail))
     }
 
     /// The statement.
     pub(crate) fn plan(&self) -> &SqlPlan {
         match self {
-            Self::Permit(permit) => {
-                let Plan::Sql(plan) = permit.plan();
-                plan
-            }
+            Self::Permit(_, plan) => plan,
             Self::Inquiry(inquiry) => &inquiry.look_up().plan,
         }
     }
@@ -42,7 +40,7 @@ impl Leave {
     /// What is bound to it.
     pub(crate) fn values(&self) -> &Map<String, Value> {
         match self {
-            Self::Permit(permit) => permit.arguments(),
+            Self::Permit(permit, _) => permit.arguments(),
             Self::Inquiry(inquiry) => inquiry.values(),
         }
     }
@@ -50,8 +48,25 @@ impl Leave {
     /// Whose data it may touch.
     pub(crate) fn tenant(&self) -> &TenantId {
         match self {
-            Self::Permit(permit) => permit.tenant(),
+            Self::Permit(permit, _) => permit.tenant(),
             Self::Inquiry(inquiry) => inquiry.tenant(),
         }
     }
+}
+
+/// # Errors
+/// The permit is for an effect, which nothing here carries out yet.
+pub(crate) fn only_reads(permit: &Permit) -> Result<(), SystemFault> {
+    let tool = permit.tool();
+    if tool.effect == Effect::Read {
+        return Ok(());
+    }
+    let effect = tool.effect.as_str();
+    let detail = format!("only reads are executed, and `{}` is {effect}", tool.name);
+    Err(crate::fault(SystemFaultKind::Failed, detail))
+}
+
+/// What the system does not take.
+pub(crate) fn misplaced(what: &str) -> SystemFault {
+    crate::fault(SystemFaultKind::Failed, format!("the system does not take {what}"))
 }

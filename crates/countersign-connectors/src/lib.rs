@@ -8,11 +8,16 @@
 mod answers;
 pub mod doctor;
 mod gather;
+mod http;
 mod leave;
 mod postgres;
 mod sqlite;
 mod turns;
 
+pub use http::{
+    Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
+    SystemNames,
+};
 pub use postgres::{Encryption, PostgresSystem, Unreachable};
 pub use sqlite::SqliteSystem;
 
@@ -21,7 +26,8 @@ use countersign_core::call::{Inquiry, Permit};
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
-use leave::Leave;
+use http::Http;
+use leave::{Leave, misplaced};
 use postgres::Postgres;
 use serde_json::Value;
 use sqlite::Sqlite;
@@ -32,6 +38,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub enum System {
     /// A SQLite file.
     Sqlite(SqliteSystem),
+    /// An HTTP API.
+    Http(HttpSystem),
     /// A PostgreSQL database.
     Postgres(PostgresSystem),
 }
@@ -48,6 +56,7 @@ pub struct Connectors {
 #[derive(Debug, Clone)]
 enum Running {
     Sqlite(Arc<Sqlite>),
+    Http(Arc<Http>),
     Postgres(Arc<Postgres>),
 }
 
@@ -57,6 +66,7 @@ impl Running {
             System::Sqlite(system) => {
                 Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
             }
+            System::Http(system) => Self::Http(Arc::new(Http::new(system))),
             System::Postgres(system) => Self::Postgres(Arc::new(Postgres::new(system))),
         }
     }
@@ -64,16 +74,16 @@ impl Running {
     fn runs(&self, system: &System) -> bool {
         match (self, system) {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
+            (Self::Http(running), System::Http(system)) => running.system() == system,
             (Self::Postgres(running), System::Postgres(system)) => running.system() == system,
-            (Self::Sqlite(_), System::Postgres(_)) | (Self::Postgres(_), System::Sqlite(_)) => {
-                false
-            }
+            (Self::Sqlite(_) | Self::Http(_) | Self::Postgres(_), _) => false,
         }
     }
 
     async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
+            Self::Http(http) => http.run(permit).await,
             Self::Postgres(postgres) => postgres.run(Leave::to_read(permit)?).await,
         }
     }
@@ -81,6 +91,7 @@ impl Running {
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
+            Self::Http(_) => Err(misplaced("a look-up's statement")),
             Self::Postgres(postgres) => postgres.run(Leave::Inquiry(inquiry)).await,
         }
     }

@@ -1,6 +1,8 @@
 //! Arguments: parsed strictly, put into one canonical form, recognised by a digest.
 
-use crate::bound::{BODY_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX};
+use crate::bound::{
+    ANSWER_VALUES_MAX, BODY_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX,
+};
 use crate::id::{Digest, ToolName};
 use crate::principal::Principal;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -28,13 +30,35 @@ pub fn parse(text: &[u8]) -> Result<Value, ArgumentsError> {
     if text.len() > BODY_BYTES_MAX {
         return Err(ArgumentsError::TooLong);
     }
+    read(text, &Rules { values_max: JSON_VALUES_MAX, long_integers: false })
+}
+
+/// Reads a system's answer, whose length the caller has bounded, by the same rules but two: there may
+/// be [`ANSWER_VALUES_MAX`] values, and an integer beyond ±(2^53 − 1) becomes a text, because many
+/// systems count that far. One beyond 64 bits is an error still.
+///
+/// # Errors
+/// [`ArgumentsError`], with the position but without the text.
+pub fn parse_answer(text: &[u8]) -> Result<Value, ArgumentsError> {
+    read(text, &Rules { values_max: ANSWER_VALUES_MAX, long_integers: true })
+}
+
+fn read(text: &[u8], rules: &Rules) -> Result<Value, ArgumentsError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let seen = Cell::new(0);
-    let value = Strict { depth: 0, seen: &seen }.deserialize(&mut reader).and_then(|value| {
-        reader.end()?;
-        Ok(value)
-    });
+    let value =
+        Strict { depth: 0, seen: &seen, rules }.deserialize(&mut reader).and_then(|value| {
+            reader.end()?;
+            Ok(value)
+        });
     value.map_err(|error| ArgumentsError::Malformed(error.to_string()))
+}
+
+/// What a reader takes.
+struct Rules {
+    values_max: usize,
+    /// Whether integers that doubles do not keep apart become texts.
+    long_integers: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -42,6 +66,7 @@ struct Strict<'a> {
     depth: usize,
     /// How many values there were so far.
     seen: &'a Cell<usize>,
+    rules: &'a Rules,
 }
 
 impl Strict<'_> {
@@ -59,9 +84,9 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: de::Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
         let seen = self.seen.get().saturating_add(1);
-        if seen > JSON_VALUES_MAX {
-            let why = format_args!("more than {JSON_VALUES_MAX} values");
-            return Err(de::Error::custom(why));
+        let most = self.rules.values_max;
+        if seen > most {
+            return Err(de::Error::custom(format_args!("more than {most} values")));
         }
         self.seen.set(seen);
         reader.deserialize_any(self)
@@ -81,16 +106,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::Bool(value))
     }
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        safe_integer(value).ok_or_else(|| E::custom("integer beyond ±(2^53 − 1)"))
+        let long = || self.rules.long_integers.then(|| Value::from(value.to_string()));
+        safe_integer(value).or_else(long).ok_or_else(beyond)
     }
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        i64::try_from(value)
-            .ok()
-            .and_then(safe_integer)
-            .ok_or_else(|| E::custom("integer beyond ±(2^53 − 1)"))
+        let long = || self.rules.long_integers.then(|| Value::from(value.to_string()));
+        i64::try_from(value).ok().and_then(safe_integer).or_else(long).ok_or_else(beyond)
     }
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        float(value).ok_or_else(|| E::custom("integer beyond ±(2^53 − 1)"))
+        float(value).ok_or_else(beyond)
     }
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
         Ok(Value::String(value.to_owned()))
@@ -115,6 +139,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
         }
         Ok(Value::Object(values))
     }
+}
+
+fn beyond<E: de::Error>() -> E {
+    E::custom("integer beyond ±(2^53 − 1)")
 }
 
 fn safe_integer(value: i64) -> Option<Value> {
@@ -268,6 +296,21 @@ mod tests {
         let many = |n: usize| format!("[{}1]", "1,".repeat(n - 2)); // The array is one, too.
         assert!(parse(many(JSON_VALUES_MAX).as_bytes()).is_ok());
         assert!(parse(many(JSON_VALUES_MAX + 1).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_answer_keeps_long_integers_as_texts_and_is_else_read_as_strictly() {
+        let read = |text: &str| parse_answer(text.as_bytes());
+        assert_eq!(read("9007199254740991").unwrap(), Value::from(SAFE_INTEGER_MAX));
+        for long in ["9007199254740992", "-9007199254740992", "18446744073709551615"] {
+            assert_eq!(read(long).unwrap(), Value::from(long));
+        }
+        for text in ["18446744073709551616", "1e300", r#"{"a":1,"a":2}"#, "[1] 2", "", "nan"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        let many = |n: usize| format!("[{}1]", "1,".repeat(n - 2));
+        assert!(read(&many(ANSWER_VALUES_MAX)).is_ok());
+        assert!(read(&many(ANSWER_VALUES_MAX + 1)).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::id::{SystemName, ToolName};
 use crate::quota::Limits;
 use crate::scope::{LookUp, ResultRule, ScopeRule};
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// A declared tool, compiled and immutable.
 #[derive(Debug)]
@@ -118,6 +118,8 @@ impl Rung {
 pub enum Plan {
     /// One SQL statement.
     Sql(SqlPlan),
+    /// One HTTP request.
+    Http(HttpPlan),
 }
 
 impl Plan {
@@ -126,6 +128,7 @@ impl Plan {
     pub const fn bounds(&self) -> ResultBounds {
         match self {
             Self::Sql(plan) => plan.bounds,
+            Self::Http(plan) => plan.bounds,
         }
     }
 }
@@ -143,13 +146,95 @@ pub struct SqlPlan {
     pub bounds: ResultBounds,
 }
 
-/// A value that a statement is given.
+/// A value that a statement or a request is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// The argument's name, which is the placeholder's without the colon.
+    /// The argument's name, which is the placeholder's without colon or braces.
     pub name: String,
-    /// Whether the agent may leave it out; it is then null.
+    /// Whether the agent may leave it out; it is then null in a statement.
     pub optional: bool,
+}
+
+/// One HTTP request and how its answer becomes rows. Scheme, host and port are the system's, never
+/// the plan's. An argument fills a whole place: nothing is joined to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpPlan {
+    /// The method.
+    pub method: Method,
+    /// The path's segments, at least one; an empty text stands last or nowhere.
+    pub path: Vec<Piece>,
+    /// The query's parameters, in order. One whose argument is left out is left out.
+    pub query: Vec<(String, Piece)>,
+    /// Headers beside the connector's own, with names in lower case. One whose argument is left out
+    /// is left out.
+    pub headers: Vec<(String, Piece)>,
+    /// The JSON body.
+    pub body: Option<Template>,
+    /// Where in the answer the result is: a JSON pointer (RFC 6901), empty for all of it.
+    pub result: String,
+    /// What of each row is kept: columns, and where in the row each is, as a JSON pointer. Empty for
+    /// the row as it is.
+    pub pick: Vec<(String, String)>,
+    /// Statuses that say that there is nothing: no row, and no fault.
+    pub empty_on: BTreeSet<u16>,
+    /// How long the whole of it may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// What may come back.
+    pub bounds: ResultBounds,
+}
+
+/// A request method (RFC 9110 §9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Whatever the system makes of it; for a read, a search with a body.
+    Post,
+    /// Puts in place.
+    Put,
+    /// Changes a part.
+    Patch,
+    /// Takes away.
+    Delete,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
+
+    /// As requests write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One place of a path, a query or the headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// The author's text.
+    Literal(String),
+    /// An argument, and nothing else: a text, a number or a truth value.
+    Argument(Parameter),
+}
+
+/// A JSON body with places for arguments, which keep their JSON type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// A scalar of the author's.
+    Literal(Value),
+    /// An argument. A member or an element whose argument is left out is left out.
+    Argument(Parameter),
+    /// An object, in order.
+    Object(Vec<(String, Template)>),
+    /// An array.
+    Array(Vec<Template>),
 }
 
 /// The most that may come back from a system.

@@ -215,10 +215,20 @@ impl Defined {
 /// A code that is not here is told by schema and decoder alike: the tests see to it.
 pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::BadValue, "bytes long", "Lengths are counted in bytes, not in characters."),
+    (Code::BadName, "bytes long", "Lengths are counted in bytes, not in characters."),
     (Code::BadValue, "must be a date", "A day that no calendar has."),
     (Code::BadValue, "must be an address", "An address or a port that is out of range."),
     (Code::BadValue, "must say why", "A reason that is no sentence."),
-    (Code::BadValue, "has no part", "`ca` beside `tls: none`."),
+    (
+        Code::BadValue,
+        "has no part",
+        "`ca` beside `tls: none`, or `query` and the like beside `sql`.",
+    ),
+    (
+        Code::BadValue,
+        "is no network",
+        "A network whose address or length is none, or that is too large for one system.",
+    ),
     (Code::BadValue, "1e15", "A number of a size that doubles do not keep apart."),
     (Code::WrongType, "not a decimal number", "A whole number written with a fraction, as `2.0`."),
     (
@@ -259,6 +269,9 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::SqlInterpolation, "", ""),
     (Code::EffectTenant, "", ""),
     (Code::UnknownPlaceholder, "", ""),
+    (Code::BadRequest, "", ""),
+    (Code::ArgumentPlace, "", ""),
+    (Code::CallSystem, "", ""),
     (Code::GateApprovers, "", ""),
     (Code::IdleGate, "", ""),
     (Code::UnreviewedGrant, "", ""),

@@ -204,7 +204,7 @@ codes! {
     ScopeType Error "scope-type",
     /// A bound name that the model may also send.
     BindDeclared Error "bind-declared",
-    /// A scoped argument or bound name that the statement does not use: it keeps nobody's rows out.
+    /// A scoped argument or bound name that the statement or request does not use: it keeps nobody's rows out.
     ScopeUnused Error "scope-unused",
     /// A look-up whose statement names nothing of the caller: it confirms what is anybody's.
     LookUpCaller Error "look-up-caller",
@@ -212,7 +212,7 @@ codes! {
     LookUpValue Error "look-up-value",
     /// A look-up about more identifiers than a call may ask about.
     LookUpBound Error "look-up-bound",
-    // A tool's statement.
+    // A tool's statement or request.
     /// Text that is not closed, or a placeholder of a form that is not bound by name.
     BadSql Error "bad-sql",
     /// More than one statement.
@@ -225,7 +225,13 @@ codes! {
     EffectTenant Error "effect-tenant",
     /// A placeholder that is neither an argument nor bound.
     UnknownPlaceholder Error "unknown-placeholder",
-    /// An argument that the statement does not use.
+    /// A request with a path, a header or a body that is not sent: a host, a dot segment, a `Host`.
+    BadRequest Error "bad-request",
+    /// An argument where a request cannot hold it: left out or free text in a path, a list outside the body.
+    ArgumentPlace Error "argument-place",
+    /// SQL for an API, or a request for a database.
+    CallSystem Error "call-system",
+    /// An argument that the statement or request does not use.
     UnusedArgument Warning "unused-argument",
     // Gates and grants.
     /// An effect for which people must be asked, and nobody who is.

@@ -11,7 +11,7 @@ use crate::node::{HIDDEN, Span, invisible};
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
-use crate::system::{self, Dialects, SystemFile, SystemSpec};
+use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
 use crate::tool::{self, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
@@ -72,6 +72,7 @@ pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
     draft.folder.check_policies();
     draft.check_names();
     draft.check_tools();
+    draft.check_calls();
     draft.check_alike();
     draft.check_agents();
     draft.check_granted();
@@ -400,6 +401,27 @@ impl Draft {
         distinct(&mut self.agents, "the client", |file| {
             file.client.as_ref().map(|client| (client.value.to_string(), client.span))
         });
+    }
+
+    /// A statement is for a database, and a request for an API.
+    fn check_calls(&mut self) {
+        let files = self.systems.iter().filter_map(|system| system.file.as_ref());
+        let takes: BTreeMap<_, _> = files
+            .filter_map(|file| Some((file.name.as_ref()?.value.clone(), file.takes?)))
+            .collect();
+        for Decoded { decoder, file } in &mut self.tools {
+            for (system, statement) in file.iter().flat_map(ToolFile::asked) {
+                let message = match (takes.get(&system.value), statement) {
+                    (Some(Takes::Requests), true) => "takes requests, and this is a statement",
+                    (Some(Takes::Statements(_)), false) => {
+                        "takes statements, and this is a request"
+                    }
+                    _ => continue,
+                };
+                let message = format!("`{}` {message}", system.value);
+                decoder.report(Code::CallSystem, system.span, message);
+            }
+        }
     }
 
     fn check_tools(&mut self) {

@@ -5,10 +5,12 @@ use crate::bound::{
 };
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::{Code, Place};
+use crate::http::{self, Auth};
 use crate::sql::Dialect;
 use countersign_core::id::SystemName;
 use countersign_core::tool::ResultBounds;
-use std::collections::BTreeMap;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A production system of the posture. Its tools' plans carry the timeout and bounds already.
 #[derive(Debug, Clone)]
@@ -45,6 +47,19 @@ pub enum Backend {
         encryption: Option<Encryption>,
         /// The deployment's reference that resolves to certificates to trust, as PEM.
         authorities: Option<String>,
+        /// Tables that hold nothing of any one tenant, so that no policy need keep tenants apart.
+        shared: BTreeSet<String>,
+    },
+    /// An HTTP API.
+    Http {
+        /// The deployment's reference that resolves to scheme, host and port.
+        origin: String,
+        /// What its requests are authorised by.
+        auth: Option<Auth>,
+        /// Where its addresses may lie; without any, anywhere public.
+        networks: Vec<IpNet>,
+        /// Whether it may be spoken to without encryption on other machines.
+        plaintext: bool,
     },
 }
 
@@ -63,11 +78,17 @@ pub(crate) const ENCRYPTIONS: [(&str, Encryption); 2] =
 impl Backend {
     /// The deployment's references that it needs.
     pub fn references(&self) -> impl Iterator<Item = &str> {
-        let (first, second) = match self {
-            Self::Sqlite { database } => (database, None),
-            Self::Postgres { connection, authorities, .. } => (connection, authorities.as_ref()),
+        let references = match self {
+            Self::Sqlite { database } => vec![database.as_str()],
+            Self::Postgres { connection, authorities, .. } => {
+                [connection].into_iter().chain(authorities).map(String::as_str).collect()
+            }
+            Self::Http { origin, auth, .. } => {
+                let auth = auth.iter().flat_map(Auth::references);
+                std::iter::once(origin.as_str()).chain(auth).collect()
+            }
         };
-        [first].into_iter().chain(second).map(String::as_str)
+        references.into_iter()
     }
 }
 
@@ -78,8 +99,10 @@ pub(crate) struct Dialects(BTreeMap<SystemName, Dialect>);
 impl Dialects {
     /// Of those systems of which it is known.
     pub(crate) fn new<'a>(files: impl Iterator<Item = &'a SystemFile>) -> Self {
-        let known =
-            files.filter_map(|file| Some((file.name.as_ref()?.value.clone(), file.dialect?)));
+        let known = files.filter_map(|file| match file.takes? {
+            Takes::Statements(dialect) => Some((file.name.as_ref()?.value.clone(), dialect)),
+            Takes::Requests => None,
+        });
         Self(known.collect())
     }
 
@@ -92,12 +115,21 @@ impl Dialects {
     }
 }
 
+/// What a system can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// SQL, read in this way.
+    Statements(Dialect),
+    /// HTTP requests.
+    Requests,
+}
+
 /// What a system's file says.
 #[derive(Debug)]
 pub(crate) struct SystemFile {
     pub(crate) name: Option<Spanned<SystemName>>,
     /// `None` if it does not say how it is reached.
-    pub(crate) dialect: Option<Dialect>,
+    pub(crate) takes: Option<Takes>,
     pub(crate) spec: Option<SystemSpec>,
 }
 
@@ -122,7 +154,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
         None => Some(CONCURRENCY_DEFAULT),
     };
     fields.finish(decoder);
-    let (dialect, backend) = backend.map_or((None, None), |(of, backend)| (Some(of), backend));
+    let (takes, backend) = backend.map_or((None, None), |(of, backend)| (Some(of), backend));
     let spec = || {
         let Spanned { value: backend, span } = backend?;
         Some(SystemSpec {
@@ -135,25 +167,29 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
         })
     };
     let spec = spec();
-    Some(SystemFile { name, dialect, spec })
+    Some(SystemFile { name, takes, spec })
 }
 
-/// The one key that says what the system is, whose SQL it speaks, and how it is reached.
+/// The one key that says what the system is, what it takes, and how it is reached.
 fn decode_backend(
     decoder: &mut Decoder,
     fields: &mut Fields<'_>,
-) -> Option<(Dialect, Option<Spanned<Backend>>)> {
+) -> Option<(Takes, Option<Spanned<Backend>>)> {
     let sqlite = fields.optional("sqlite");
-    let sqlite = sqlite.map(|item| (item, Dialect::Sqlite, decode_sqlite(decoder, item)));
+    let sqlite =
+        sqlite.map(|item| (item, Takes::Statements(Dialect::Sqlite), decode_sqlite(decoder, item)));
     let postgres = fields.optional("postgres");
-    let postgres = postgres.map(|item| (item, Dialect::Postgres, decode_postgres(decoder, item)));
-    let mut found = [sqlite, postgres].into_iter().flatten();
-    let Some((_, dialect, backend)) = found.next() else {
-        let message = "the system needs one of `sqlite` and `postgres`";
+    let statements = Takes::Statements(Dialect::Postgres);
+    let postgres = postgres.map(|item| (item, statements, decode_postgres(decoder, item)));
+    let http = fields.optional("http");
+    let http = http.map(|item| (item, Takes::Requests, http::decode(decoder, item)));
+    let mut found = [sqlite, postgres, http].into_iter().flatten();
+    let Some((_, takes, backend)) = found.next() else {
+        let message = "the system needs one of `sqlite`, `postgres` and `http`";
         decoder.report(Code::MissingKey, fields.open(), message);
         return None;
     };
-    let Some((another, ..)) = found.next() else { return Some((dialect, backend)) };
+    let Some((another, ..)) = found.next() else { return Some((takes, backend)) };
     let message = format!("`{}` says that the system is something else, too", another.name);
     decoder.report(Code::BadValue, another.span(), message);
     None
@@ -176,6 +212,9 @@ fn decode_postgres(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Back
         None => Some(TENANT_SETTING.to_owned()),
     };
     let encryption = fields.optional("tls").map(|item| decoder.choice(item, &ENCRYPTIONS));
+    let shared = fields.optional("shared").map(|item| decoder.lines(item)).unwrap_or_default();
+    let names = shared.iter().map(|name| (name.value.clone(), name.span));
+    decoder.distinct("the shared table", names);
     let authorities = fields.optional("ca");
     let idle = authorities.filter(|_| encryption == Some(Some(Encryption::Off)));
     let authorities = authorities.map(|item| reference(decoder, item));
@@ -191,12 +230,13 @@ fn decode_postgres(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Back
         encryption: encryption.map_or(Some(None), |known| known.map(Some))?,
         authorities: authorities
             .map_or(Some(None), |known| known.map(|known| Some(known.value)))?,
+        shared: shared.into_iter().map(|name| name.value).collect(),
     };
     Some(Spanned { value, span })
 }
 
 /// A reference is a name like any other; the deployment's keys are checked the same way.
-fn reference(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<String>> {
+pub(crate) fn reference(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<String>> {
     let Spanned { value, span } = decoder.name(item, SystemName::new)?;
     Some(Spanned { value: value.to_string(), span })
 }

@@ -1,4 +1,4 @@
-//! `tools/NAME.yaml`: what a model may ask for, and the statement that answers it.
+//! `tools/NAME.yaml`: what a model may ask for, and the statement or request that answers it.
 
 use crate::bound::{ROWS_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
@@ -9,6 +9,7 @@ use crate::lint;
 use crate::look_up::{self, LookUpEntry};
 use crate::node::Span;
 use crate::posture::limits;
+use crate::request::{self, Known, METHODS, Parts, Request};
 use crate::schema;
 use crate::scope::{self, ScopeEntry};
 use crate::sql::{Compiled, Scan, scan};
@@ -18,7 +19,9 @@ use countersign_core::id::{SystemName, ToolName};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
-use countersign_core::tool::{Effect, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool};
+use countersign_core::tool::{
+    Effect, HttpPlan, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool,
+};
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -46,10 +49,21 @@ pub(crate) struct Call {
     pub(crate) statement: Option<Spanned<String>>,
     /// The statement as the system takes it; empty if the system is not known.
     pub(crate) compiled: Compiled,
+    /// Instead of a statement.
+    pub(crate) request: Option<Request>,
     pub(crate) rows: Option<u32>,
 }
 
 impl ToolFile {
+    /// Every system that a call asks something, and whether that is a statement.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (&Spanned<SystemName>, bool)> {
+        let Call { system, statement, request, .. } = &self.call;
+        let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
+        let look_ups = look_ups.filter_map(|look_up| look_up.system.as_ref().or(system.as_ref()));
+        let own = system.iter().filter(|_| statement.is_some() || request.is_some());
+        own.map(|system| (system, request.is_none())).chain(look_ups.map(|system| (system, true)))
+    }
+
     /// Every system that a call reaches: its own and those that its look-ups name.
     pub(crate) fn systems(&self) -> impl Iterator<Item = &Spanned<SystemName>> {
         let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
@@ -114,7 +128,9 @@ pub(crate) fn decode(
         result.map_or(Some(Vec::new()), |item| scope::decode_result(decoder, item, attributes));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let call = fields.required(decoder, "call").and_then(|item| decoder.fields(item));
-    let call = call.map(|fields| decode_call(decoder, fields));
+    let bound = scope.iter().filter(|entry| entry.binds).map(|entry| entry.argument.as_str());
+    let known = Known { arguments: &arguments, bound: bound.collect() };
+    let call = call.map(|fields| decode_call(decoder, fields, effect, &known));
     fields.finish(decoder);
     let mut tool = ToolFile {
         name,
@@ -137,7 +153,22 @@ pub(crate) fn decode(
         check_statement(decoder, &tool, statement, &scan);
         tool.call.compiled = scan.compile(&statement.value, dialect);
     }
+    if let Some(request) = &tool.call.request {
+        check_used(decoder, &tool, |name| request.names.contains(name), "request");
+    }
     Some(tool)
+}
+
+/// Whether a rule compares with nothing but which agent calls.
+fn names_the_agent_alone(entry: &ScopeEntry) -> bool {
+    match &entry.rule {
+        Some(
+            ScopeRule::Equals { caller, .. }
+            | ScopeRule::In { caller, .. }
+            | ScopeRule::Bind { caller, .. },
+        ) => *caller == CallerRef::Actor,
+        None => false,
+    }
 }
 
 /// Something must tie a tool to its caller; and an effect to the caller's tenant, in the statement.
@@ -166,6 +197,12 @@ fn check_scope(
         let message = "an effect must name the caller's tenant as `:tenant` in its statement";
         decoder.report(Code::EffectTenant, place, message);
         decoder.help("write `tenant: { bind: caller.tenant }` under `scope`");
+    } else if scope.is_some_and(|rules| rules.iter().all(names_the_agent_alone)) {
+        let message = "nothing ties this tool to a tenant: an agent is the same for all of them";
+        decoder.report(Code::UnscopedTool, place, message);
+        decoder.help(
+            "write a rule for `caller.tenant`, `caller.subject` or an attribute under `scope`",
+        );
     } else if public.is_none() && scope.is_none() {
         let message = "nothing ties this tool to its caller: it reads every tenant's rows";
         decoder.report(Code::UnscopedTool, place, message);
@@ -220,16 +257,42 @@ fn compile_input(
     }
 }
 
-fn decode_call(decoder: &mut Decoder, mut fields: Fields<'_>) -> Call {
+fn decode_call(
+    decoder: &mut Decoder,
+    mut fields: Fields<'_>,
+    effect: Option<Effect>,
+    known: &Known<'_>,
+) -> Call {
     let system =
         fields.required(decoder, "system").and_then(|item| decoder.name(item, SystemName::new));
-    let statement = fields.required(decoder, "sql").and_then(|item| {
+    let sql = fields.optional("sql");
+    let methods = METHODS.map(|(key, method)| fields.optional(key).map(|item| (method, item)));
+    let parts = Parts::take(&mut fields);
+    let mut ways =
+        sql.iter().map(Item::span).chain(methods.iter().flatten().map(|(_, i)| i.span()));
+    let (first, second) = (ways.next(), ways.next());
+    let statement = sql.and_then(|item| {
         let text = decoder.text(item, STATEMENT_BYTES_MAX)?;
         Some(Spanned { value: text.to_owned(), span: item.span() })
     });
+    if first.is_none() {
+        let message = "the call needs `sql`, or one of `get`, `post`, `put`, `patch` and `delete`";
+        decoder.report(Code::MissingKey, fields.open(), message);
+    }
+    if let Some(span) = second {
+        decoder.report(Code::BadValue, span, "a call is one statement or one request");
+    }
+    let method = methods.into_iter().flatten().next();
+    let request = method.map(|asks| {
+        request::check_reads(decoder, effect, asks);
+        request::decode(decoder, asks, &parts, known)
+    });
+    if request.is_none() {
+        parts.refuse(decoder);
+    }
     let rows = fields.optional("rows").and_then(|item| decoder.count(item, ROWS_MAX));
     fields.finish(decoder);
-    Call { system, statement, compiled: Compiled::default(), rows }
+    Call { system, statement, compiled: Compiled::default(), request, rows }
 }
 
 fn check_statement(
@@ -250,6 +313,13 @@ fn check_statement(
     let used = |name: &str| {
         scan.placeholders.iter().any(|(used, _)| used == name) || quoted.contains(name)
     };
+    check_used(decoder, tool, used, "statement");
+}
+
+/// Every argument is used, those above all that say whose.
+fn check_used(decoder: &mut Decoder, tool: &ToolFile, used: impl Fn(&str) -> bool, by: &str) {
+    let reads = tool.effect == Some(Effect::Read);
+    let known = |name: &str, binds| binds || tool.arguments.contains_key(name);
     let look_ups = || tool.scope.iter().filter_map(|entry| entry.look_up.as_ref());
     let mut scoped = BTreeSet::new();
     for ScopeEntry { argument, binds, span, .. } in &tool.scope {
@@ -257,15 +327,15 @@ fn check_statement(
         // What a read's look-up confirmed is the caller's; an effect must say so once more.
         let confirms = |look_up: &LookUpEntry| look_up.compiled.parameters.contains(argument);
         let confirmed = *binds && reads && look_ups().any(confirms);
-        if !used(argument) && !confirmed && known.contains(argument.as_str()) {
-            let message = format!("`{argument}` is scoped, and the statement does not use it");
+        if !used(argument) && !confirmed && known(argument, *binds) {
+            let message = format!("`{argument}` is scoped, and the {by} does not use it");
             decoder.report(Code::ScopeUnused, *span, message);
-            decoder.help("what the statement does not use keeps nobody's rows out");
+            decoder.help(format!("what the {by} does not use keeps nobody's rows out"));
         }
     }
     let unused = tool.arguments.iter().filter(|(name, _)| !used(name));
     for (name, argument) in unused.filter(|(name, _)| !scoped.contains(name.as_str())) {
-        let message = format!("the statement does not use the argument `{name}`");
+        let message = format!("the {by} does not use the argument `{name}`");
         decoder.report(Code::UnusedArgument, argument.span, message);
     }
 }
@@ -286,6 +356,17 @@ pub(crate) fn compile<'a>(
         look_up::compile(entry, systems(asked)?, parameters).map(Arc::new)
     });
     let rows_max = file.call.rows.unwrap_or(system.bounds.rows_max);
+    let bounds = ResultBounds { rows_max, bytes_max: system.bounds.bytes_max };
+    let timeout_ms = system.timeout_ms;
+    let plan = match &file.call.request {
+        Some(request) => Plan::Http(HttpPlan { timeout_ms, bounds, ..request.plan.clone()? }),
+        None => Plan::Sql(SqlPlan {
+            statement: file.call.compiled.statement.clone(),
+            parameters: file.parameters(&file.call.compiled.parameters),
+            timeout_ms,
+            bounds,
+        }),
+    };
     Some(Tool {
         name: file.name.as_ref()?.value.clone(),
         description: file.description.clone()?,
@@ -296,12 +377,7 @@ pub(crate) fn compile<'a>(
         result: file.result.clone()?,
         effect: file.effect?,
         system: system.name.clone(),
-        plan: Plan::Sql(SqlPlan {
-            statement: file.call.compiled.statement.clone(),
-            parameters: file.parameters(&file.call.compiled.parameters),
-            timeout_ms: system.timeout_ms,
-            bounds: ResultBounds { rows_max, bytes_max: system.bounds.bytes_max },
-        }),
+        plan,
         limits: file.limits,
     })
 }

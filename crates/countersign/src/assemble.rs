@@ -4,7 +4,10 @@ use crate::machine::{self, SystemClock, SystemEntropy};
 use crate::policies;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
-use countersign_connectors::{Connectors, Encryption, PostgresSystem, SqliteSystem, System};
+use countersign_connectors::{
+    Connectors, Credential, CredentialError, Encryption, HttpSystem, Networks, Origin,
+    PostgresSystem, SqliteSystem, System, SystemNames,
+};
 use countersign_core::call::Monitor;
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
@@ -18,11 +21,11 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, SystemSpec, link, load_deployment,
-    load_policies, load_posture, posture_folder,
+    Auth, Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, SystemSpec, link,
+    load_deployment, load_policies, load_posture, posture_folder,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, sync::Arc};
 
 /// What was read, if it has no error, and what was found in it.
@@ -233,7 +236,7 @@ fn issuers(
     Ok((configs, development))
 }
 
-fn issuer(deployment: &Deployment, written: &Issuer) -> Result<IssuerConfig, Failure> {
+pub(crate) fn issuer(deployment: &Deployment, written: &Issuer) -> Result<IssuerConfig, Failure> {
     let Issuer { issuer, audiences, keys, algorithms, tenant, tenants, require_at_jwt } = written;
     let purpose = if written.is_spiffe() { "jwt-svid" } else { "sig" };
     let fetched = |place| {
@@ -333,7 +336,33 @@ pub(crate) fn system(
             system.check().doing(format!("the system `{name}`"))?;
             Ok(System::Postgres(system))
         }
+        Backend::Http { origin, auth, networks, plaintext } => {
+            let what = || format!("the system `{name}`");
+            let credential = auth.as_ref().map(|auth| credential(auth, &resolve));
+            let origin = resolve(origin)?;
+            let system = HttpSystem {
+                origin: Origin::parse(origin.expose_secret(), *plaintext).doing(what())?,
+                credential: credential.transpose()?.transpose().doing(what())?,
+                networks: Networks::new(networks.clone()),
+                concurrency: spec.concurrency,
+                names: Arc::new(SystemNames),
+            };
+            system.check().doing(what())?;
+            Ok(System::Http(system))
+        }
     }
+}
+
+/// What an API's requests are authorised by, from the deployment's references; or what cannot be sent.
+fn credential(
+    auth: &Auth,
+    resolve: &dyn Fn(&str) -> Result<SecretString, Failure>,
+) -> Result<Result<Credential, CredentialError>, Failure> {
+    Ok(match auth {
+        Auth::Bearer(token) => Credential::bearer(&resolve(token)?),
+        Auth::Basic { user, password } => Credential::basic(&resolve(user)?, &resolve(password)?),
+        Auth::Header { name, value } => Credential::header(name, &resolve(value)?),
+    })
 }
 
 fn encrypted(written: countersign_posture::Encryption) -> Encryption {

@@ -31,8 +31,8 @@ use std::{
 use tempfile::TempDir;
 
 /// A clock that goes on by a fixed step whenever somebody looks.
-#[derive(Debug)]
-struct Ticking(AtomicI64);
+#[derive(Debug, Default)]
+pub(crate) struct Ticking(AtomicI64);
 
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
@@ -223,22 +223,7 @@ impl Bench {
         tool: Tool,
         arguments: Value,
     ) -> Result<Report, SystemFault> {
-        match self.answer_to(tenant, tool, arguments).await {
-            Answer::Completed(completed) => {
-                let value = completed.into_value();
-                Ok(Report {
-                    result: value["rows"].clone(),
-                    rows: value["row_count"].as_u64().unwrap(),
-                    truncated: value["truncated"].as_bool().unwrap(),
-                    applied: countersign_core::refusal::Applied::Applied,
-                })
-            }
-            Answer::Faulted(faulted) => match faulted.fault() {
-                Fault::System(fault) => Err(fault.clone()),
-                other => panic!("{other:?}"),
-            },
-            Answer::Refused(refused) => panic!("{refused:?}"),
-        }
+        report(self.answer_to(tenant, tool, arguments).await)
     }
 
     /// Whatever the monitor answers.
@@ -247,12 +232,7 @@ impl Bench {
     }
 
     async fn answer_to(&self, tenant: &str, tool: Tool, arguments: Value) -> Answer {
-        let name = tool.name.to_string();
-        let monitor = self.monitor(tool, tenant);
-        let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
-        let caller = Arc::new(caller);
-        let proposed = Proposed { caller, tool: name, arguments };
-        monitor.call(proposed).await
+        answer(&self.connectors, &self.clock, (tool, tenant), arguments).await
     }
 
     /// Lets time pass.
@@ -264,47 +244,96 @@ impl Bench {
     pub(crate) async fn rows(&self, statement: &str, arguments: Value) -> Value {
         self.call(&ask(statement), arguments).await.unwrap().result
     }
+}
 
-    fn monitor(&self, tool: Tool, tenant: &str) -> Monitor {
-        let (limits, name) = (Limits::default(), tool.name.clone());
-        let decision_digest = Digest::sha256(b"");
-        let grant = Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None };
-        let agent = Agent {
-            id: AgentId::new("agent").unwrap(),
-            issuer: None,
-            grants: BTreeMap::from([(name, grant)]),
-            limits,
-        };
-        let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
-        Monitor {
-            posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
-            authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
-            pdp: Arc::new(World),
-            journal: Arc::new(World),
-            connector: Arc::<Connectors>::clone(&self.connectors),
-            clock: Arc::<Ticking>::clone(&self.clock),
-            entropy: Arc::new(World),
+/// Calls a tool as an agent of a tenant does who is granted it and nothing else.
+pub(crate) async fn answer(
+    connectors: &Arc<Connectors>,
+    clock: &Arc<Ticking>,
+    (tool, tenant): (Tool, &str),
+    arguments: Value,
+) -> Answer {
+    let name = tool.name.to_string();
+    let monitor = monitor(connectors, clock, tool, tenant);
+    let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
+    let caller = Arc::new(caller);
+    monitor.call(Proposed { caller, tool: name, arguments }).await
+}
+
+/// What a connector brought back, or its fault.
+pub(crate) fn report(answer: Answer) -> Result<Report, SystemFault> {
+    match answer {
+        Answer::Completed(completed) => {
+            let value = completed.into_value();
+            Ok(Report {
+                result: value["rows"].clone(),
+                rows: value["row_count"].as_u64().unwrap(),
+                truncated: value["truncated"].as_bool().unwrap(),
+                applied: countersign_core::refusal::Applied::Applied,
+            })
         }
+        Answer::Faulted(faulted) => match faulted.fault() {
+            Fault::System(fault) => Err(fault.clone()),
+            other => panic!("{other:?}"),
+        },
+        Answer::Refused(refused) => panic!("{refused:?}"),
+    }
+}
+
+fn monitor(
+    connectors: &Arc<Connectors>,
+    clock: &Arc<Ticking>,
+    tool: Tool,
+    tenant: &str,
+) -> Monitor {
+    let (limits, name) = (Limits::default(), tool.name.clone());
+    let decision_digest = Digest::sha256(b"");
+    let grant = Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None };
+    let agent = Agent {
+        id: AgentId::new("agent").unwrap(),
+        issuer: None,
+        grants: BTreeMap::from([(name, grant)]),
+        limits,
+    };
+    let agents = BTreeMap::from([(ActorId::new("agent").unwrap(), Arc::new(agent))]);
+    Monitor {
+        posture: Arc::new(Posture { digest: decision_digest, agents, tenant_limits: limits }),
+        authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
+        pdp: Arc::new(World),
+        journal: Arc::new(World),
+        connector: Arc::<Connectors>::clone(connectors),
+        clock: Arc::<Ticking>::clone(clock),
+        entropy: Arc::new(World),
     }
 }
 
 fn tool(ask: &Ask) -> Tool {
+    let plan = Plan::Sql(SqlPlan {
+        statement: ask.statement.clone(),
+        parameters: ask.parameters(),
+        timeout_ms: ask.timeout_ms,
+        bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
+    });
+    Tool {
+        input: ask.input.as_object().unwrap().clone(),
+        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+        ..planned(ask.system, plan)
+    }
+}
+
+/// A read of `system` by `plan`, for whatever arguments.
+pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
     Tool {
         name: ToolName::new("tool").unwrap(),
         description: String::new(),
-        input: ask.input.as_object().unwrap().clone(),
+        input: serde_json::Map::new(),
         schema: anything(),
         scope: Vec::new(),
-        look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),
+        look_ups: Vec::new(),
         result: Vec::new(),
         effect: Effect::Read,
-        system: SystemName::new(ask.system).unwrap(),
-        plan: Plan::Sql(SqlPlan {
-            statement: ask.statement.clone(),
-            parameters: ask.parameters(),
-            timeout_ms: ask.timeout_ms,
-            bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
-        }),
+        system: SystemName::new(system).unwrap(),
+        plan,
         limits: Limits::default(),
     }
 }

@@ -1,4 +1,4 @@
-//! The connectors against real files, reached the only way there is: through the monitor.
+//! The connectors against real files and servers, reached the only way there is: through the monitor.
 
 #[cfg(test)]
 mod bench;
@@ -9,6 +9,10 @@ mod doctor;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 mod postgres;
@@ -16,5 +20,7 @@ mod postgres;
 mod reads;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod upstream;
 #[cfg(test)]
 mod walls;

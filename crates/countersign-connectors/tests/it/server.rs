@@ -10,7 +10,7 @@ use std::os::unix::{fs::chown, process::CommandExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What the shell does: makes certificates and a cluster, then does as it is told.
@@ -141,12 +141,14 @@ impl Server {
     /// the password `made-up`.
     pub(crate) fn database(&self, script: &str) -> Database<'_> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Roles belong to the whole server: scripts that make one if it is not there take turns.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("d{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let role = format!(
-            "select pg_advisory_lock(1); \
-            do $$ begin if not exists (select from pg_roles where rolname = 'reader') then \
+            "do $$ begin if not exists (select from pg_roles where rolname = 'reader') then \
             create role reader login password 'made-up' nosuperuser nobypassrls; end if; end $$; \
-            select pg_advisory_unlock(1); create database {name};"
+            create database {name};"
         );
         self.psql("postgres", &role).unwrap();
         let database = Database { server: self, name, executed: Mutex::default() };

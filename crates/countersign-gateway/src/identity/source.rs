@@ -9,6 +9,8 @@ use super::KeySet;
 use arc_swap::ArcSwapOption;
 use countersign_core::args;
 use countersign_core::id::{Digest, Timestamp};
+use http::header::DATE;
+use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,6 +145,18 @@ impl Fetched {
         self.kept.load().is_some()
     }
 
+    /// Fetches the keys once, for whoever wants to know whether they can be: how many there are, and
+    /// by how many seconds the issuer's clock is ahead of `now`, if it says.
+    ///
+    /// # Errors
+    /// A sentence: why there are none.
+    pub async fn examine(&self, now: Timestamp) -> Result<(usize, Option<i64>), String> {
+        let url = self.key_set().await?;
+        let Got { text, date } = self.get(&url).await?;
+        let keys = KeySet::usable(&text, self.purpose)?.iter().count();
+        Ok((keys, date.map(|date| date.secs().saturating_sub(now.secs()))))
+    }
+
     fn held(self: &Arc<Self>, now: Timestamp) -> Option<Held> {
         let kept = self.kept.load_full()?;
         let older_than = |seconds: i64| now.secs().saturating_sub(kept.at.secs()) >= seconds;
@@ -207,12 +221,17 @@ impl Fetched {
     }
 
     async fn fetch(&self) -> Result<(KeySet, Digest), String> {
-        let url = match &self.place {
-            Place::KeySet(url) => url.clone(),
-            Place::Metadata(issuer) => self.discover(issuer).await?,
-        };
-        let text = self.get(&url).await?;
+        let url = self.key_set().await?;
+        let Got { text, .. } = self.get(&url).await?;
         Ok((KeySet::usable(&text, self.purpose)?, Digest::sha256(&text)))
+    }
+
+    /// Where the key set is.
+    async fn key_set(&self) -> Result<String, String> {
+        match &self.place {
+            Place::KeySet(url) => Ok(url.clone()),
+            Place::Metadata(issuer) => self.discover(issuer).await,
+        }
     }
 
     /// Where an issuer says that its keys are.
@@ -220,19 +239,22 @@ impl Fetched {
         let mut failed = String::new();
         for url in metadata_urls(issuer)? {
             match self.get(&url).await {
-                Ok(text) => return key_set_url(issuer, &text),
+                Ok(Got { text, .. }) => return key_set_url(issuer, &text),
                 Err(why) => failed = why,
             }
         }
         Err(failed)
     }
 
-    async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+    async fn get(&self, url: &str) -> Result<Got, String> {
         let failed = |why: reqwest::Error| format!("`{url}`: {}", why.without_url());
         let mut answer = self.client.get(url).send().await.map_err(failed)?;
         if !answer.status().is_success() {
             return Err(format!("`{url}` answers {}", answer.status().as_u16()));
         }
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
+        let date = date.map(|date| Timestamp::from_secs(date.as_second()));
         let mut text = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if text.len().saturating_add(chunk.len()) > ANSWER_BYTES_MAX {
@@ -240,8 +262,14 @@ impl Fetched {
             }
             text.extend_from_slice(&chunk);
         }
-        Ok(text)
+        Ok(Got { text, date })
     }
+}
+
+/// What an issuer answered, and what time it was there.
+struct Got {
+    text: Vec<u8>,
+    date: Option<Timestamp>,
 }
 
 /// Where metadata may be: after the issuer (OpenID Connect), or between its host and path (RFC 8414).

@@ -10,6 +10,7 @@ use crate::deployment::ENVIRONMENTS;
 use crate::gate;
 use crate::issuer::ALGORITHMS;
 use crate::posture::{LIMITS, RESERVED};
+use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
 use countersign_core::bound::{
@@ -38,7 +39,7 @@ pub(super) fn kind(kind: FileKind) -> Kind {
         ),
         FileKind::Tool => (
             "posture/tools/NAME.yaml",
-            "One tool: what a model may ask for, whose data it may touch, and the statement that answers it.",
+            "One tool: what a model may ask for, whose data it may touch, and the statement or request that answers it.",
             Shape::Map(tool()),
         ),
         FileKind::System => (
@@ -175,16 +176,6 @@ fn agent() -> Vec<Key> {
 }
 
 fn tool() -> Vec<Key> {
-    let statement = "select day, units from usage where account_id = :tenant limit :days";
-    let call = vec![
-        required("system", "The system that answers.", name("freight-db")),
-        required(
-            "sql",
-            "One statement. Arguments stand in it as `:name`: they are bound, never put into the text. An object or an array arrives as JSON.",
-            text(STATEMENT_BYTES_MAX, statement),
-        ),
-        optional("rows", "Most rows of a result, instead of the system's.", count(ROWS_MAX, 100)),
-    ];
     let person = r"^[^@ \r\n]+@[^@ \r\n]+$";
     let named = Shape::List {
         of: Box::new(pattern("an address", person, LINE_BYTES_MAX, "ann@example.com")),
@@ -241,7 +232,78 @@ fn tool() -> Vec<Key> {
             result(),
         ),
         optional("limits", "Limits of each agent's calls of this tool.", Shape::Map(limits())),
-        required("call", "What answers a call.", Shape::Map(call)),
+        required("call", "What answers a call.", call()),
+    ]
+}
+
+fn call() -> Shape {
+    let statement = "select day, units from usage where account_id = :tenant limit :days";
+    let ways = METHODS.map(|(key, _)| {
+        let about = match key {
+            "get" => "The path of a request to an API. An argument stands in it as a whole segment, `{name}`, and is encoded.",
+            "post" => "The same for another method; for a read, a search with a body.",
+            "delete" => "The same.",
+            _ => "The same, with a body.",
+        };
+        optional(key, about, pattern("a path", "^/", LINE_BYTES_MAX, "/v2/accounts/{account_id}/contacts"))
+    });
+    let sql = optional(
+        "sql",
+        "One statement. Arguments stand in it as `:name`: they are bound, never put into the text. An object or an array arrives as JSON.",
+        text(STATEMENT_BYTES_MAX, statement),
+    );
+    let mut keys = vec![required("system", "The system that answers.", name("freight-db"))];
+    keys.extend(parts());
+    keys.push(optional(
+        "rows",
+        "Most rows of a result, instead of the system's.",
+        count(ROWS_MAX, 100),
+    ));
+    Shape::Kinds(keys, std::iter::once(sql).chain(ways).collect())
+}
+
+/// What belongs to a request.
+fn parts() -> [Key; 6] {
+    let words = ["string", "integer", "number", "boolean"];
+    let scalar = json!({ "type": words, "pattern": LINE, "maxLength": LINE_BYTES_MAX });
+    let scalars = |example: &str| {
+        let says = "a text, a number, `true` or `false`, or an argument";
+        Shape::Entries(vec![(String::new(), leaf(says, scalar.clone(), example))])
+    };
+    let body = json!({ "type": ["object", "array", "string", "integer", "number", "boolean"] });
+    let column = pointer("/address/city");
+    let empty = EMPTY.map(|(word, _)| optional(word, "", choice(["empty"])));
+    [
+        optional(
+            "query",
+            "Parameters of the URL, by name. One whose argument is left out is left out.",
+            scalars("{limit}"),
+        ),
+        optional(
+            "headers",
+            "Further headers, by name. The system's own are not among them.",
+            scalars("{tenant}"),
+        ),
+        optional(
+            "body",
+            "A JSON body. A text `{name}` stands for the argument as it is, with its type; a member whose argument is left out is left out.",
+            leaf("JSON as YAML", body, json!({ "account": "{account_id}" })),
+        ),
+        optional(
+            "result",
+            "Where in the answer the result is, as a JSON pointer (RFC 6901); all of it if left out. An array's elements are the rows; anything else is one row. What is no object becomes one, with the member `value`.",
+            pointer("/items"),
+        ),
+        optional(
+            "pick",
+            "The columns of a row, and where in it each stands. Without it a row is what the system sends.",
+            Shape::Entries(vec![(format!("^{IDENTIFIER}$"), column)]),
+        ),
+        optional(
+            "statuses",
+            "Statuses, of `204`, `404` and `410`, that say that there is nothing: no rows, and no failure.",
+            Shape::Map(empty.into()),
+        ),
     ]
 }
 
@@ -313,7 +375,7 @@ fn system() -> Shape {
         required("system", "Its name, which is also the file's.", name("shop-db")),
         required(
             "timeout",
-            "How long a statement may run.",
+            "How long a statement or a request may take.",
             quantity(&DURATIONS, TIMEOUT_MS_MAX, "2s"),
         ),
         required(
@@ -321,16 +383,21 @@ fn system() -> Shape {
             "Most rows of a result; further ones are cut off, and the answer says so.",
             count(ROWS_MAX, 100),
         ),
-        required("bytes", "Largest result.", quantity(&SIZES, RESULT_BYTES_MAX, "64KiB")),
+        required(
+            "bytes",
+            "Largest result; an API's whole answer, of which nothing can be cut.",
+            quantity(&SIZES, RESULT_BYTES_MAX, "64KiB"),
+        ),
         optional(
             "concurrency",
-            "Most statements at once; 4 if left out.",
+            "Most statements or requests at once; 4 if left out.",
             count(CONCURRENCY_MAX, 4),
         ),
     ];
     let backends = vec![
         optional("sqlite", "An SQLite database, opened for reading.", Shape::Map(vec![database])),
         optional("postgres", "A PostgreSQL database, asked in read-only transactions.", postgres()),
+        optional("http", "An API that speaks JSON over HTTP.", http()),
     ];
     Shape::Kinds(keys, backends)
 }
@@ -343,6 +410,11 @@ fn postgres() -> Shape {
             "connection",
             "A reference of the deployment that stands for the connection: `postgres://user:password@host/database`.",
             name("shop-db"),
+        ),
+        optional(
+            "shared",
+            "Tables that hold nothing of any one tenant; `countersign doctor` asks of all others that row-level security keeps tenants apart.",
+            list(line("depots"), 0),
         ),
         optional(
             "tenant_setting",
@@ -359,6 +431,47 @@ fn postgres() -> Shape {
             "A reference of the deployment that stands for certificates to trust, as PEM, instead of the machine's own.",
             name("shop-ca"),
         ),
+    ])
+}
+
+fn http() -> Shape {
+    let reference =
+        |about, example| required(about, "A reference of the deployment.", name(example));
+    let auth = vec![
+        optional("bearer", "A bearer token: a reference of the deployment.", name("crm-token")),
+        optional(
+            "basic",
+            "A name and a password.",
+            Shape::Map(vec![reference("user", "crm-user"), reference("password", "crm-password")]),
+        ),
+        optional(
+            "header",
+            "A header of its own.",
+            Shape::Map(vec![
+                required("name", "The header's name.", line("X-Api-Key")),
+                reference("value", "crm-key"),
+            ]),
+        ),
+    ];
+    let network =
+        pattern("a network", r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", LINE_BYTES_MAX, "10.1.0.0/16");
+    Shape::Map(vec![
+        required(
+            "origin",
+            "A reference of the deployment that stands for scheme, host and port: `https://crm.example`. No argument changes them.",
+            name("crm"),
+        ),
+        optional(
+            "auth",
+            "What every request is authorised by; never the caller's token.",
+            Shape::One(auth),
+        ),
+        optional(
+            "networks",
+            "The networks that its addresses may lie in, and no others. If left out, every public address will do, and none of this machine, of private networks, or where clouds keep credentials.",
+            list(network, 1),
+        ),
+        optional("plaintext", "Whether the origin may be `http://` on another machine.", boolean()),
     ])
 }
 

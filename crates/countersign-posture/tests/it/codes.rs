@@ -41,6 +41,23 @@ call:
   system: freight-db
   sql: select day, units from usage where box in (:boxes) and";
 
+/// An API, and the tool for usage that asks it by `call`.
+pub(crate) fn asks(company: &Company, call: &str) {
+    company.write("posture/systems/crm.yaml", API);
+    let text = company.text(USAGE);
+    let (before, _) = text.split_once("call:\n").unwrap();
+    company.write(USAGE, format!("{before}call:\n  system: crm\n{call}"));
+}
+
+pub(crate) const API: &str = "system: crm
+http: { origin: freight-db }
+timeout: 2s
+rows: 200
+bytes: 64KiB
+";
+/// What its own arguments are used by.
+const USED: &str = "  query: { account: \"{account_id}\", t: \"{tenant}\", days: \"{days}\" }\n";
+
 const SQLITE: &str = "sqlite: { database: freight-db }";
 const POSTGRES: &str = "postgres: { connection: freight-db, tls: none }";
 const ROLE_SETTING: &str = "postgres: { connection: freight-db, tenant_setting: role }";
@@ -92,9 +109,9 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::WrongType,
         AGENT,
-        "{ client_id: support-copilot }",
+        "{ client_id: support-copilot, issuer: \"https://login.acme.example\" }",
         "support-copilot",
-        "{ client_id: c }",
+        "{ client_id: c, issuer: \"https://login.acme.example\" }",
     ),
     (Code::WrongType, USAGE, "[acct_alpha, acct_bravo]", "[no, false]", "[no, \"false\"]"),
     (Code::BadValue, SYSTEM, "timeout: 2s", "timeout: 2 s", "timeout: 5m"),
@@ -469,7 +486,65 @@ pub(crate) const EDITS: &[Edit] = &[
         "{ owned: { sql: select 1 from accounts where t = :tenant } }",
         "{ owned: { sql: select 1 from accounts where t = :tenant and id = :account_id } }",
     ),
+    (
+        Code::UnscopedTool,
+        USAGE,
+        "equals: caller.tenant }\n  tenant: { bind: caller.tenant }",
+        "equals: caller.actor }\n  tenant: { bind: caller.actor }",
+        "equals: caller.actor }\n  tenant: { bind: caller.subject }",
+    ),
     (Code::LookUpBound, USAGE, SCOPE_TO_SQL, MANY_BOXES, FEW_BOXES),
+    (Code::IssuerKeys, DEPLOYMENT, "keys: issuer-keys.json,", "", "discovery: true,"),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
+        "keys: issuer-keys.json,",
+        "keys: k, discovery: true,",
+        "keys: k,",
+    ),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
+        "keys: issuer-keys.json,",
+        "jwks_url: \"http://login.acme.example/keys\",",
+        "jwks_url: \"http://127.0.0.1:8080/keys\",",
+    ),
+    (
+        Code::IssuerKeys,
+        DEPLOYMENT,
+        "\"https://login.acme.example\", audience: \"https://countersign.acme.example\", keys: issuer-keys.json",
+        "spiffe://acme.example, tenant: a, discovery: true",
+        "spiffe://acme.example, tenant: a, keys: bundle.json",
+    ),
+    (
+        Code::IssuerTenant,
+        DEPLOYMENT,
+        "\"https://login.acme.example\", audience: \"https://countersign.acme.example\"",
+        "spiffe://acme.example",
+        "spiffe://acme.example, tenant: a",
+    ),
+    (
+        Code::IssuerTenant,
+        DEPLOYMENT,
+        "keys: issuer-keys",
+        "tenants: [], keys: k",
+        "tenants: [a], keys: k",
+    ),
+    (
+        Code::IssuerTenant,
+        DEPLOYMENT,
+        "keys: issuer-keys",
+        "tenant: b, tenants: [a], keys: k",
+        "tenant: a, tenants: [a], keys: k",
+    ),
+    (
+        Code::BadValue,
+        AGENT,
+        "grants:",
+        "require_scope: a b\ngrants:",
+        "require_scope: a:b\ngrants:",
+    ),
+    (Code::BadValue, MAIN, "actor: /client_id,", "actor: [],", "actor: [/azp, /client_id],"),
     (
         Code::UnknownSystem,
         USAGE,
@@ -585,6 +660,106 @@ pub(crate) const EDITS: &[Edit] = &[
 pub(crate) type Change = (Code, fn(&Company), fn(&Company));
 
 pub(crate) const CHANGES: &[Change] = &[
+    (
+        Code::BadRequest,
+        |company| asks(company, &format!("  get: //evil.example/x\n{USED}")),
+        |company| asks(company, &format!("  get: /usage/x\n{USED}")),
+    ),
+    (
+        Code::BadRequest,
+        |company| asks(company, &format!("  get: /usage\n{USED}  headers: {{ Host: evil }}\n")),
+        |company| asks(company, &format!("  get: /usage\n{USED}  headers: {{ X-Host: evil }}\n")),
+    ),
+    (
+        Code::BadRequest,
+        |company| asks(company, &format!("  get: /usage/v{{days}}\n{USED}")),
+        |company| asks(company, &format!("  get: /usage/{{days}}\n{USED}")),
+    ),
+    (
+        Code::ArgumentPlace,
+        |company| {
+            company.edit(USAGE, "maximum: 365,", "maximum: 365, optional: true,");
+            asks(company, &format!("  get: /usage/{{days}}\n{USED}"));
+        },
+        |company| {
+            company.edit(USAGE, "maximum: 365,", "maximum: 365, optional: true,");
+            asks(company, &format!("  get: /usage\n{USED}"));
+        },
+    ),
+    (
+        Code::CallSystem,
+        |company| asks(company, "  sql: select :days, :tenant, :account_id\n"),
+        |company| asks(company, &format!("  get: /usage\n{USED}")),
+    ),
+    (
+        Code::CallSystem,
+        |company| {
+            asks(company, &format!("  get: /usage\n{USED}"));
+            company.edit(USAGE, "system: crm", "system: freight-db");
+        },
+        |company| asks(company, &format!("  get: /usage\n{USED}")),
+    ),
+    (
+        Code::CallSystem,
+        |company| {
+            asks(company, &format!("  get: /usage\n{USED}"));
+            let asked = "{ owned: { sql: select 1 where :value = :tenant } }";
+            company.edit(USAGE, "{ equals: caller.tenant }", asked);
+        },
+        |company| {
+            asks(company, &format!("  get: /usage\n{USED}"));
+            let asked = "{ owned: { sql: select 1 where :value = :tenant, system: freight-db } }";
+            company.edit(USAGE, "{ equals: caller.tenant }", asked);
+        },
+    ),
+    (
+        Code::ScopeUnused,
+        |company| asks(company, "  get: /usage/{account_id}/{days}\n"),
+        |company| asks(company, "  get: /usage/{account_id}/{tenant}/{days}\n"),
+    ),
+    (
+        Code::UnusedArgument,
+        |company| asks(company, "  get: /usage/{account_id}/{tenant}\n"),
+        |company| asks(company, "  get: /usage/{account_id}/{tenant}/{days}\n"),
+    ),
+    (
+        Code::UnknownPlaceholder,
+        |company| asks(company, &format!("  get: /usage/{{dais}}\n{USED}")),
+        |company| asks(company, &format!("  get: /usage/{{days}}\n{USED}")),
+    ),
+    (
+        Code::ReadStatement,
+        |company| asks(company, &format!("  delete: /usage\n{USED}")),
+        |company| asks(company, &format!("  post: /usage\n{USED}")),
+    ),
+    (
+        Code::BadValue,
+        |company| {
+            asks(
+                company,
+                &format!("  get: /usage\n  sql: select :days, :tenant, :account_id\n{USED}"),
+            )
+        },
+        |company| asks(company, &format!("  get: /usage\n{USED}")),
+    ),
+    (
+        Code::MissingKey,
+        |company| asks(company, "  rows: 1\n"),
+        |company| asks(company, &format!("  get: /usage\n{USED}")),
+    ),
+    (
+        Code::UnknownReference,
+        |company| {
+            asks(company, &format!("  get: /usage\n{USED}"));
+            let auth = "origin: freight-db, auth: { bearer: nowhere }";
+            company.edit("posture/systems/crm.yaml", "origin: freight-db", auth);
+        },
+        |company| {
+            asks(company, &format!("  get: /usage\n{USED}"));
+            let auth = "origin: freight-db, auth: { bearer: freight-db }";
+            company.edit("posture/systems/crm.yaml", "origin: freight-db", auth);
+        },
+    ),
     (
         Code::BadSql,
         |company| on_postgres(company, "where (:days)::int = any(x[1:days]) and"),
@@ -721,6 +896,11 @@ pub(crate) const CHANGES: &[Change] = &[
         without_issuers,
     ),
     (
+        Code::AgentIssuer,
+        |company| company.edit(AGENT, ", issuer: \"https://login.acme.example\"", ""),
+        |_| {},
+    ),
+    (
         Code::NoIssuer,
         |company| {
             company.edit(DEPLOYMENT, "development_issuer: true\n", "development_issuer: false\n");
@@ -842,7 +1022,7 @@ fn filled(company: &Company, bytes: usize) {
 
 fn other_agent(client: &str) -> String {
     format!(
-        "agent: other\npurpose: p\nowner: {{ team: t, contact: c }}\nidentity: {{ client_id: {client} }}\ngrants: []\n"
+        "agent: other\npurpose: p\nowner: {{ team: t, contact: c }}\nidentity: {{ client_id: {client}, issuer: \"https://login.acme.example\" }}\ngrants: []\n"
     )
 }
 

@@ -18,7 +18,7 @@ tenant_limits: { per_minute: 600, per_hour: 6000 }
 pub(crate) const AGENT: &str = r#"agent: support-copilot
 purpose: Answers account questions.
 owner: { team: customer-operations, contact: custops-oncall@acme.example }
-identity: { client_id: support-copilot }
+identity: { client_id: support-copilot, issuer: "https://login.acme.example" }
 grants:
   - { tool: get_account_usage, reason: "Usage questions are most tickets." }
   - tool: list_parcels

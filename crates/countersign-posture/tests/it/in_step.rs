@@ -160,12 +160,105 @@ call: { system: freight-db, sql: delete from parcels where tenant = :tenant }
     (
         "posture/systems/ledger-db.yaml",
         "system: ledger-db
-postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b }
+postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b, shared: [depots, ref.towns] }
 timeout: 2s
 rows: 1
 bytes: 1KiB
 concurrency: 1
 ",
+    ),
+    (
+        "posture/systems/crm.yaml",
+        "system: crm
+http:
+  origin: crm
+  auth: { header: { name: X-Api-Key, value: a } }
+  networks: [10.1.0.0/16, \"fd00:1::/32\"]
+  plaintext: false
+timeout: 1s
+rows: 50
+bytes: 64KiB
+",
+    ),
+    (
+        "posture/systems/crm-2.yaml",
+        "system: crm-2
+http: { origin: crm, auth: { basic: { user: a, password: b } } }
+timeout: 1s
+rows: 50
+bytes: 64KiB
+",
+    ),
+    (
+        "posture/systems/crm-3.yaml",
+        "system: crm-3
+http: { origin: crm, auth: { bearer: a } }
+timeout: 1s
+rows: 50
+bytes: 64KiB
+",
+    ),
+    (
+        "posture/tools/list_contacts.yaml",
+        r#"tool: list_contacts
+description: People to speak to.
+effect: read
+input:
+  kind: { type: string, enum: [a, b] }
+  limit: { type: integer, minimum: 1, maximum: 9, optional: true }
+  tags: { type: array, maxItems: 3, items: { type: string, enum: [a] }, optional: true }
+scope: { tenant: { bind: caller.tenant } }
+call:
+  system: crm
+  post: "/v2/accounts/{tenant}/contacts:search"
+  query: { limit: "{limit}", fixed: 7, on: true }
+  headers: { X-Kind: "{kind}", X-Fixed: 1.5 }
+  body: { tags: "{tags}", list: [1, null, "x"] }
+  result: /items
+  pick: { name: /name }
+  statuses: { "404": empty, "410": empty, "204": empty }
+  rows: 10
+"#,
+    ),
+    (
+        "posture/tools/get_contact.yaml",
+        r#"tool: get_contact
+description: One person to speak to.
+effect: read
+input: {}
+scope: { tenant: { bind: caller.tenant } }
+call: { system: crm-2, get: "/v2/contacts/{tenant}" }
+"#,
+    ),
+    (
+        "posture/tools/put_contact.yaml",
+        r#"tool: put_contact
+description: Writes one person down.
+effect: reversible
+input: {}
+scope: { tenant: { bind: caller.tenant } }
+call: { system: crm-2, put: "/v2/contacts/{tenant}", body: "{tenant}" }
+"#,
+    ),
+    (
+        "posture/tools/patch_contact.yaml",
+        r#"tool: patch_contact
+description: Changes what is written of one person.
+effect: reversible
+input: {}
+scope: { tenant: { bind: caller.tenant } }
+call: { system: crm-2, patch: "/v2/contacts/{tenant}" }
+"#,
+    ),
+    (
+        "posture/tools/delete_contact.yaml",
+        r#"tool: delete_contact
+description: Takes one person out.
+effect: reversible
+input: {}
+scope: { tenant: { bind: caller.tenant } }
+call: { system: crm-3, delete: "/v2/contacts/{tenant}" }
+"#,
     ),
     (
         "countersign.yaml",
@@ -177,7 +270,8 @@ tls: { terminated_by: the ingress }
 allowed_hosts: [gateway.acme.example]
 allowed_origins: [https://console.acme.example]
 issuers:
-  - { issuer: "https://login.acme.example", audience: a, keys: k.json, algorithms: [ES256, RS256, EdDSA] }
+  - { issuer: "https://login.acme.example", audience: a, keys: k.json, algorithms: [ES256, RS256, EdDSA], tenant: a, tenants: [a, b], require_at_jwt: true, discovery: false }
+  - { issuer: "https://other.acme.example", jwks_url: "https://other.acme.example/keys", algorithms: [ES256] }
 development_issuer: false
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
 references:
@@ -388,6 +482,16 @@ const WORDS: &[&str] = &[
     "a@b@c",
     "@",
     "^a$",
+    "{kind}",
+    "{limit}",
+    "/a/{kind}",
+    "/a/..",
+    "10.0.0.0/8",
+    "10.0.0.1/8",
+    "0.0.0.0/0",
+    "X-Key",
+    "Host",
+    "empty",
     "a[]",
     "a[].b",
     "Everybody may see it.",

@@ -48,7 +48,7 @@ fn a_tool_arrives_closed_bound_and_bounded() {
         })
     );
     assert_eq!(tool.effect, Effect::Read);
-    let Plan::Sql(plan) = &tool.plan;
+    let Plan::Sql(plan) = &tool.plan else { panic!("a statement") };
     let parameters = plan.parameters.iter().map(|p| (p.name.as_str(), p.optional));
     let expected = [("account_id", false), ("tenant", false), ("days", false)];
     assert_eq!(parameters.collect::<Vec<_>>(), expected);
@@ -87,7 +87,7 @@ fn a_nested_input_is_closed_at_every_level() {
         })
     );
     assert_eq!(tool.input["required"], json!(["depot", "parcels"]));
-    let Plan::Sql(plan) = &tool.plan;
+    let Plan::Sql(plan) = &tool.plan else { panic!("a statement") };
     let parameters = plan.parameters.iter().map(|p| (p.name.as_str(), p.optional));
     let expected = [("depot", false), ("express", true), ("parcels", false)];
     assert_eq!(parameters.collect::<Vec<_>>(), expected);
@@ -410,19 +410,20 @@ fn placeholders_of_postgresql_are_numbers() {
     company.edit(
         "posture/systems/freight-db.yaml",
         "sqlite: { database: freight-db }",
-        "postgres: { connection: freight-db, tenant_setting: acme.account, tls: verify-full }",
+        "postgres: { connection: freight-db, tenant_setting: acme.account, tls: verify-full, shared: [depots] }",
     );
     let loaded = loaded(&company);
     let expected = Backend::Postgres {
         connection: "freight-db".to_owned(),
         tenant_setting: "acme.account".to_owned(),
+        shared: ["depots".to_owned()].into(),
         encryption: Some(Encryption::VerifyFull),
         authorities: None,
     };
     assert_eq!(loaded.systems.values().next().unwrap().backend, expected);
     let agent = loaded.posture.agents.values().next().unwrap();
     let tool = &agent.grants[&ToolName::new("get_account_usage").unwrap()].tool;
-    let Plan::Sql(plan) = &tool.plan;
+    let Plan::Sql(plan) = &tool.plan else { panic!("a statement") };
     let says = "select day, units from usage where account_id = $1 and tenant = $2 limit $3";
     assert_eq!(plan.statement, says);
     let names: Vec<_> = plan.parameters.iter().map(|parameter| parameter.name.as_str()).collect();

@@ -10,3 +10,5 @@ mod in_step;
 mod loaded;
 #[cfg(test)]
 mod mistakes;
+#[cfg(test)]
+mod requests;

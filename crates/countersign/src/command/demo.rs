@@ -2,14 +2,18 @@
 //! its tools over the real MCP door while a table tells what became of each call.
 
 mod company;
+mod crm;
 mod story;
 
 use super::End;
 use crate::assemble::{self, Assembled};
 use crate::render::{self, Doing, Failure};
-use company::Company;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
-use tokio::net::TcpListener;
+use company::{Addresses, Company};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
@@ -19,12 +23,18 @@ pub(crate) struct Demo {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
+    /// Where the company's CRM listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8790")]
+    crm: SocketAddr,
     /// Start afresh: remove the company's data and journal that an earlier demo made in the folder
     #[arg(long)]
     fresh: bool,
     /// Make the company and end: to look at it, or to serve it with `countersign serve`
     #[arg(long)]
     only_make: bool,
+    /// Serve the company's CRM and nothing else, beside `countersign serve`
+    #[arg(long, conflicts_with_all = ["only_make", "once", "fresh"])]
+    only_crm: bool,
     /// End after the story; exit code 1 if it went otherwise than told
     #[arg(long)]
     once: bool,
@@ -32,16 +42,24 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(&self) -> Result<End, Failure> {
-        if !self.listen.ip().is_loopback() {
-            return Err(Failure::new(format!(
-                "`--listen {}` is not a loopback address",
-                self.listen
-            ))
-            .help("the demo gives tokens to whoever asks: only this machine may reach it"));
+        for (option, address) in [("listen", self.listen), ("crm", self.crm)] {
+            if !address.ip().is_loopback() {
+                return Err(Failure::new(format!(
+                    "`--{option} {address}` is not a loopback address"
+                ))
+                .help("the demo gives tokens to whoever asks: only this machine may reach it"));
+            }
         }
-        let company = Company::open(&self.dir, self.listen, self.fresh)?;
         if self.only_make {
-            return Ok(End::Fine);
+            let at = Addresses { listen: self.listen, crm: self.crm };
+            return Company::open(&self.dir, at, self.fresh).map(|_company| End::Fine);
+        }
+        let crm = self.crm_listener()?;
+        let at = crm.local_addr().doing("the CRM's listener")?;
+        let at = Addresses { listen: self.listen, crm: at };
+        let company = Company::open(&self.dir, at, self.fresh)?;
+        if self.only_crm {
+            return self.serve_crm(&company, crm);
         }
         let runtime = super::serve::runtime()?;
         let Some(assembled) = runtime.block_on(assemble::assemble(&company.config()))? else {
@@ -49,16 +67,46 @@ impl Demo {
                 .help("mend it, or start afresh with `countersign demo --fresh`"));
         };
         let store = Arc::clone(&assembled.store);
-        let ended = runtime.block_on(self.tell(&company, assembled));
+        let ended = match company.crm() {
+            Ok(serving) => {
+                runtime.spawn(serving.serve(crm));
+                runtime.block_on(self.tell(&company, assembled))
+            }
+            Err(failure) => Err(failure),
+        };
         drop(runtime);
         // Also after a failure: what is queued must reach the disk, and the stream end in good order.
         let closed = store.close().doing("the journal could not be closed in good order");
         ended.and_then(|end| closed.map(|()| end))
     }
 
+    fn crm_listener(&self) -> Result<TcpListener, Failure> {
+        let bound = TcpListener::bind(self.crm).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        bound.map_err(|error| {
+            Failure::new(format!("the CRM cannot listen on {}: {error}", self.crm))
+                .help("name another address, e.g. `countersign demo --crm 127.0.0.1:8791`")
+        })
+    }
+
+    /// The CRM alone, until somebody stops it.
+    fn serve_crm(&self, company: &Company, listener: TcpListener) -> Result<End, Failure> {
+        let address = listener.local_addr().doing("the CRM's listener")?;
+        let crm = company.crm()?;
+        super::serve::runtime()?.block_on(async {
+            let serving = tokio::spawn(crm.serve(listener));
+            render::note(format_args!("the CRM listens on http://{address}"));
+            super::serve::stopping().await;
+            serving.abort();
+        });
+        Ok(End::Fine)
+    }
+
     async fn tell(&self, company: &Company, assembled: Assembled) -> Result<End, Failure> {
         let Assembled { gateway, store, listen, reloader: _ } = assembled;
-        let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
             Failure::new(format!("cannot listen on {listen}: {error}"))
                 .help("name another address, e.g. `countersign demo --listen 127.0.0.1:8788`")
         })?;

@@ -7,12 +7,13 @@ use crate::render::{self, Failure};
 use crate::report::visible;
 use countersign_connectors::doctor::{Needs, Symptom, examine};
 use countersign_core::id::SystemName;
-use countersign_core::port::Entropy as _;
+use countersign_core::port::{Clock as _, Entropy as _};
 use countersign_core::tool::{Effect, Plan, Tool};
-use countersign_posture::{Deployment, Loaded, Severity, SystemSpec};
+use countersign_gateway::identity::{IssuerConfig, KeySource, LEEWAY_S};
+use countersign_posture::{Backend, Deployment, Issuer, Loaded, Severity, SystemSpec};
 use countersign_store::Disk;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A median write that takes longer than this, in microseconds, is worth telling.
@@ -62,6 +63,9 @@ impl Doctor {
         for (name, spec) in &loaded.systems {
             examined.push(runtime.block_on(system(&deployment, &loaded, name, spec)));
         }
+        for written in &deployment.issuers {
+            examined.push(runtime.block_on(issuer(&deployment, written)));
+        }
         examined.push(journal(&deployment));
         let found = examined.iter().any(|examined| !examined.symptoms.is_empty());
         match self.format {
@@ -107,7 +111,10 @@ async fn system(
         vec![Symptom { code: "unreachable", message, mend }]
     };
     let needs = needs(loaded, name, spec);
-    let like = format!("answers, and takes all {} statements", needs.statements.len());
+    let like = match spec.backend {
+        Backend::Http { .. } => "is where it may be, and listens".to_owned(),
+        _ => format!("answers, and takes all {} statements", needs.statements.len()),
+    };
     let mut nobody = [0; 8];
     SystemEntropy.fill(&mut nobody);
     let nobody = format!("countersign:{}", hex::encode(nobody));
@@ -122,15 +129,17 @@ async fn system(
 }
 
 /// What granted tools and their look-ups ask of a system.
-fn needs(loaded: &Loaded, name: &SystemName, _spec: &SystemSpec) -> Needs {
+fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     let grants = loaded.posture.agents.values().flat_map(|agent| agent.grants.values());
     let tools: BTreeMap<_, &Arc<Tool>> =
         grants.map(|grant| (grant.tool.name.clone(), &grant.tool)).collect();
     let mut statements = Vec::new();
     for tool in tools.values() {
         // Only reads are executed so far.
-        if tool.system == *name && tool.effect == Effect::Read {
-            let Plan::Sql(plan) = &tool.plan;
+        if let Plan::Sql(plan) = &tool.plan
+            && tool.system == *name
+            && tool.effect == Effect::Read
+        {
             statements.push((format!("`{}`", tool.name), plan.statement.clone()));
         }
         for rule in tool.look_ups.iter().filter(|rule| rule.system == *name) {
@@ -138,7 +147,42 @@ fn needs(loaded: &Loaded, name: &SystemName, _spec: &SystemSpec) -> Needs {
             statements.push((who, rule.plan.statement.clone()));
         }
     }
-    Needs { statements, ..Needs::default() }
+    let shared = match &spec.backend {
+        Backend::Postgres { shared, .. } => shared.clone(),
+        Backend::Sqlite { .. } | Backend::Http { .. } => BTreeSet::new(),
+    };
+    Needs { statements, shared }
+}
+
+async fn issuer(deployment: &Deployment, written: &Issuer) -> Examined {
+    let what = format!("issuer {}", written.issuer);
+    let now = SystemClock.now();
+    let asked = match assemble::issuer(deployment, written) {
+        Ok(IssuerConfig { keys: KeySource::Fetched(fetched), .. }) => fetched.examine(now).await,
+        Ok(IssuerConfig { keys: KeySource::Fixed(_), .. }) => {
+            let like = "its keys are in a file, and can be read".to_owned();
+            return Examined { what, like, symptoms: Vec::new() };
+        }
+        Err(failure) => Err(failure.to_string()),
+    };
+    let symptom = |code, message, mend: &str| Symptom { code, message, mend: mend.to_owned() };
+    let (like, symptoms) = match asked {
+        Err(why) => {
+            let mend = "see to its address, to the network on the way, and to the certificate";
+            (String::new(), vec![symptom("no-keys", why, mend)])
+        }
+        Ok((keys, ahead)) => {
+            let skewed = ahead.filter(|ahead| ahead.unsigned_abs() > LEEWAY_S.unsigned_abs());
+            let skewed = skewed.map(|ahead| {
+                let which = if ahead > 0 { "ahead of" } else { "behind" };
+                let seconds = ahead.unsigned_abs();
+                let message = format!("its clock is {seconds} s {which} this machine's");
+                symptom("clock-skew", message, "have both follow the same time servers")
+            });
+            (format!("answers, with {keys} keys"), skewed.into_iter().collect())
+        }
+    };
+    Examined { what, like, symptoms }
 }
 
 fn journal(deployment: &Deployment) -> Examined {

@@ -86,7 +86,7 @@ fn a_call_as_json_is_read_from_a_file_and_from_standard_input() {
     let company = Company::new();
     let call = json!({
         "principal": {
-            "agent": "dispatch-planner", "tenant": "acct_alpha", "user": "ann",
+            "agent": "dispatch-planner", "tenant": "acct_alpha", "user": "ann", "scopes": [],
             "claims": {"depots": ["HAM"]},
         },
         "tool": "list_vehicles",

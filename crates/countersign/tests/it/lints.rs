@@ -114,6 +114,20 @@ fn every_code_has_one_section_that_begins_with_what_it_means() {
     }
 }
 
+/// `docs/iam.md`: every example of an identity provider passes.
+#[test]
+fn every_identity_provider_is_configured_as_its_page_says() {
+    let fresh = tempfile::tempdir().unwrap();
+    let mut init = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    assert!(init.arg("init").arg(fresh.path()).output().unwrap().status.success());
+    let page = include_str!("../../../../docs/iam.md");
+    let blocks = blocks(page);
+    assert_eq!(blocks.len(), 6);
+    for block in blocks {
+        assert_eq!(codes(fresh.path(), block), BTreeSet::new(), "{}", block.1);
+    }
+}
+
 #[test]
 fn every_bad_example_earns_its_code_alone_and_every_mended_one_nothing() {
     let fresh = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The database alone: the example on PostgreSQL with the gateway's scope checks taken out.
 
 use crate::bench::{Bench, anything};
-use crate::gateway::Company;
+use crate::gateway::{Company, Who};
 use crate::matrix::{TENANTS, Truth};
 use countersign_connectors::{PostgresSystem, System};
 use countersign_core::id::SystemName;
@@ -112,4 +112,26 @@ async fn row_level_security_alone_lets_no_foreign_row_out() {
     let (calls, rows, leaked) = asked_for_others(&company).await;
     assert_eq!(calls, 8 * 6);
     assert!(rows > 100 && leaked.len() > 50, "{rows} {}", leaked.len());
+}
+
+#[tokio::test]
+async fn a_database_that_lets_nobody_in_says_why_in_the_journal_alone() {
+    let company = Company::on_postgres();
+    company.edit("freight-db.secret", |right| right.replace("made-up", "wrong-and-made-up"));
+    let gateway = company.serve();
+    let who = Who { agent: "support-copilot", tenant: TENANTS[0], session: "s", depots: &[] };
+    let token = gateway.token(who).await;
+    let usage = json!({"account_id": TENANTS[0], "days": 3});
+    let answer = gateway.call(&token, "get_account_usage", usage).await;
+    assert_eq!(answer["error"]["code"], "system_unavailable", "{answer}");
+    for internal in ["password", "28P01", "acme_gateway", "made-up", "127.0.0.1"] {
+        assert!(!answer.to_string().contains(internal), "{answer}");
+    }
+    let journal = format!("{:?}", company.records(&["--tool", "get_account_usage"], 2));
+    assert!(journal.contains("28P01") && !journal.contains("made-up"), "{journal}");
+    // The other system is none the worse for it.
+    let tickets = json!({"text": "invoice", "limit": 3});
+    let answer = gateway.call(&token, "search_tickets", tickets).await;
+    assert_eq!(answer["status"], "completed", "{answer}");
+    gateway.stop();
 }

@@ -133,6 +133,6 @@ create policy own on usage using (account_id = nullif(current_setting('app.tenan
 create policy own on shipments using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on parcels using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on invoices using (account_id = nullif(current_setting('app.tenant', true), ''));
-grant select on depots, accounts, usage, shipments, parcels, invoices to acme_gateway;
+grant select on usage, shipments, parcels, invoices to acme_gateway;
 
 commit;

@@ -1,24 +1,39 @@
 //! The example company on disk: the posture and the deployment as in `examples/acme`, databases made
 //! from its SQL, a journal.
 
+use super::crm::Crm;
 use crate::machine::{SystemEntropy, private_folder};
 use crate::render::{self, Doing, Failure};
+use countersign_core::port::Entropy as _;
 use countersign_store::SqliteStore;
 use include_dir::{Dir, include_dir};
+use secrecy::SecretString;
 use std::{
-    fs,
-    io::ErrorKind,
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 static ACME: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/acme");
 
-/// The address written in the example; replaced by the one the demo listens on.
+/// The addresses written in the example; replaced by those that the demo and its CRM listen on.
 const EXAMPLE_ADDRESS: &str = "127.0.0.1:8787";
+const EXAMPLE_CRM: &str = "127.0.0.1:8790";
+/// The CRM's key.
+const CRM_KEY: &str = "state/crm.key";
 /// A file that says that the folder is the demo's, so that `--fresh` removes nobody's work.
 const MARKER: &str = ".countersign-demo";
+
+/// Where the company is reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    /// The gateway.
+    pub(super) listen: SocketAddr,
+    /// The CRM.
+    pub(super) crm: SocketAddr,
+}
 
 /// The example company.
 #[derive(Debug)]
@@ -28,7 +43,7 @@ pub(super) struct Company {
 
 impl Company {
     /// Opens the company in `dir`, or makes it there, and says which.
-    pub(super) fn open(dir: &Path, listen: SocketAddr, fresh: bool) -> Result<Self, Failure> {
+    pub(super) fn open(dir: &Path, at: Addresses, fresh: bool) -> Result<Self, Failure> {
         let company = Self { dir: dir.to_owned() };
         company.is_nobody_elses()?;
         let ours = dir.join(MARKER).exists();
@@ -46,7 +61,7 @@ impl Company {
             }
         }
         let goes_on = company.journal().exists();
-        company.write(listen)?;
+        company.write(at)?;
         company.seed()?;
         if goes_on {
             render::line(format_args!(
@@ -119,7 +134,7 @@ impl Company {
     }
 
     /// Writes what is not there yet; the deployment file always, for it names the address.
-    fn write(&self, listen: SocketAddr) -> Result<(), Failure> {
+    fn write(&self, at: Addresses) -> Result<(), Failure> {
         for part in ["data", "state", "logs"] {
             let path = self.dir.join(part);
             private_folder(&path).doing(path.display())?;
@@ -129,20 +144,44 @@ impl Company {
             let example = ACME.get_dir("posture").ok_or_else(|| incomplete("posture"))?;
             write_dir(example, &self.dir)?;
         }
-        let deployment = text_of("countersign.yaml")?.replace(EXAMPLE_ADDRESS, &listen.to_string());
+        let deployment = text_of("countersign.yaml")?
+            .replace(EXAMPLE_ADDRESS, &at.listen.to_string())
+            .replace(EXAMPLE_CRM, &at.crm.to_string());
         for (name, text) in
             [(MARKER, "made by `countersign demo`\n"), ("countersign.yaml", &deployment)]
         {
             let path = self.dir.join(name);
             fs::write(&path, text).doing(path.display())?;
         }
-        Ok(())
+        self.make_key()
+    }
+
+    /// The CRM's key, unless there is one.
+    fn make_key(&self) -> Result<(), Failure> {
+        let path = self.dir.join(CRM_KEY);
+        let mut bytes = [0; 24];
+        SystemEntropy.fill(&mut bytes);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(mut file) => file.write_all(hex::encode(bytes).as_bytes()).doing(path.display()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error).doing(path.display()),
+        }
+    }
+
+    /// The company's CRM, with what it knows and the key of the deployment.
+    pub(super) fn crm(&self) -> Result<Crm, Failure> {
+        let contacts = serde_json::from_str(text_of("data/crm.json")?).doing("data/crm.json")?;
+        let path = self.dir.join(CRM_KEY);
+        let key = fs::read_to_string(&path).doing(path.display())?;
+        Ok(Crm { contacts, key: SecretString::from(key), log: self.dir.join("logs/crm.log") })
     }
 
     /// Makes the databases that are not there yet.
     fn seed(&self) -> Result<(), Failure> {
         let data = ACME.get_dir("data").ok_or_else(|| incomplete("data"))?;
-        for file in data.files() {
+        let scripts =
+            data.files().filter(|file| file.path().extension().is_some_and(|e| e == "sql"));
+        for file in scripts {
             let path = self.dir.join(file.path()).with_extension("db");
             if path.exists() {
                 continue;

@@ -129,6 +129,18 @@ fn steps() -> Vec<Step> {
             )
         },
         step(
+            "asks the CRM whom to call",
+            "list_contacts",
+            json!({ "account_id": "acct_alpha", "limit": 5 }),
+            "completed",
+        ),
+        step(
+            "meets a system that answers too late",
+            "list_contacts",
+            json!({ "account_id": "acct_alpha", "former": true, "limit": 5 }),
+            "system_timed_out",
+        ),
+        step(
             "goes on with its work",
             "search_tickets",
             json!({ "text": "invoice", "limit": 3 }),
@@ -204,8 +216,8 @@ async fn take(
         .filter_map(|(system, after)| {
             let so_far = before.iter().find(|(name, _)| *name == system).map_or(0, |(_, n)| *n);
             let ran = after.saturating_sub(so_far);
-            (ran > 0)
-                .then(|| format!("{system}: {ran} statement{}", if ran == 1 { "" } else { "s" }))
+            let what = if system == "crm" { "request" } else { "statement" };
+            (ran > 0).then(|| format!("{system}: {ran} {what}{}", if ran == 1 { "" } else { "s" }))
         })
         .collect();
     let as_told = answer.code == step.expected;

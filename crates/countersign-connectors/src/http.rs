@@ -1,0 +1,250 @@
+//! One HTTP API as a production system: where it is, who may use it at a time, and one exchange.
+//!
+//! The gateway decides where a request goes, never its arguments: scheme, host and port are fixed
+//! when the system is made, every name is looked up by a resolver of ours that drops addresses the
+//! system does not permit, and a redirect is an answer like any other, and a bad one.
+
+mod address;
+mod answer;
+mod credential;
+mod origin;
+mod request;
+mod resolver;
+
+pub use address::{Address, Networks};
+pub use credential::{Credential, CredentialError};
+pub use origin::{Origin, OriginError};
+pub use resolver::{Names, SystemNames};
+
+use crate::doctor::Symptom;
+use crate::fault;
+use crate::gather::Gathered;
+use crate::leave::{misplaced, only_reads};
+use crate::turns::Turns;
+use countersign_core::call::Permit;
+use countersign_core::port::Report;
+use countersign_core::refusal::{SystemFault, SystemFaultKind};
+use countersign_core::tool::{HttpPlan, Plan};
+use reqwest::{Client, Response, StatusCode, redirect, retry};
+use resolver::Permitted;
+use serde_json::{Map, Value};
+use std::{error::Error, sync::Arc, time::Duration};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long a connection may take to come about; the call's own time may end sooner.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a connection without a call is kept.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Most bytes of a failed answer that are read, and most that the journal is shown of them.
+const FAILURE_BYTES_READ_MAX: usize = 4 * 1024;
+const FAILURE_BYTES_SHOWN_MAX: usize = 512;
+
+/// An HTTP API, as the deployment resolved it.
+#[derive(Debug, Clone)]
+pub struct HttpSystem {
+    /// Scheme, host and port of every request.
+    pub origin: Origin,
+    /// What every request is authorised by; never the caller's token.
+    pub credential: Option<Credential>,
+    /// Where its addresses may lie.
+    pub networks: Networks,
+    /// Most requests at a time; 0 counts as 1.
+    pub concurrency: u32,
+    /// What stands for what in the network. No part of whether two systems are the same.
+    pub names: Arc<dyn Names>,
+}
+
+impl HttpSystem {
+    /// Whether it could be reached at all, as far as that shows without trying.
+    ///
+    /// # Errors
+    /// [`OriginError::Address`].
+    pub fn check(&self) -> Result<(), OriginError> {
+        match self.origin.address() {
+            Some(address) if !self.networks.permit(address) => Err(OriginError::Address),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl PartialEq for HttpSystem {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { origin, credential, networks, concurrency, names: _ } = self;
+        (origin, credential, networks, concurrency)
+            == (&other.origin, &other.credential, &other.networks, &other.concurrency)
+    }
+}
+
+impl Eq for HttpSystem {}
+
+/// The system at work.
+#[derive(Debug)]
+pub(crate) struct Http {
+    system: HttpSystem,
+    /// Or why there is none: a machine without certificates of authorities, say.
+    client: Result<Client, String>,
+    turns: Turns,
+}
+
+impl Http {
+    pub(crate) fn new(system: HttpSystem) -> Self {
+        let client = client(&system).map_err(|error| chain(&error));
+        let turns = Turns::new(system.concurrency);
+        Self { system, client, turns }
+    }
+
+    pub(crate) const fn system(&self) -> &HttpSystem {
+        &self.system
+    }
+
+    /// Makes one request: waits for a turn at most as long as the exchange may take, and then lets it
+    /// take that long. Dropping the future drops the connection, and gives the turn back.
+    pub(crate) async fn run(&self, permit: Permit) -> Result<Report, SystemFault> {
+        only_reads(&permit)?;
+        let Plan::Http(plan) = permit.plan() else { return Err(misplaced("a statement")) };
+        let patience = Duration::from_millis(plan.timeout_ms.into());
+        let _turn = self.turns.take(patience).await?;
+        let exchange = timeout(patience, self.exchange(plan, permit.arguments())).await;
+        exchange.map_err(|_elapsed| {
+            let detail = "the exchange was given up when its time was over".to_owned();
+            fault(SystemFaultKind::TimedOut, detail)
+        })?
+    }
+
+    async fn exchange(
+        &self,
+        plan: &HttpPlan,
+        arguments: &Map<String, Value>,
+    ) -> Result<Report, SystemFault> {
+        let HttpSystem { origin, credential, .. } = &self.system;
+        // A literal address is looked up by nobody, so it is judged here, at each call.
+        self.system
+            .check()
+            .map_err(|error| fault(SystemFaultKind::Unavailable, error.to_string()))?;
+        let mut request = request::build(origin, plan, arguments).map_err(failed)?;
+        if let Some(credential) = credential {
+            credential.spend(&mut request);
+        }
+        let unready = |why: &String| fault(SystemFaultKind::Unavailable, why.clone());
+        let client = self.client.as_ref().map_err(unready)?;
+        let response = client.execute(request).await.map_err(|error| self.broken(error))?;
+        let status = response.status();
+        if plan.empty_on.contains(&status.as_u16()) {
+            return Ok(Gathered::within(plan.bounds).report());
+        }
+        if !status.is_success() {
+            return Err(self.refused(response).await);
+        }
+        answer::check_type(response.headers()).map_err(failed)?;
+        let body = answer::body(response, plan.bounds).await.map_err(|error| match error {
+            answer::Cut::Long(detail) => failed(detail),
+            answer::Cut::Broken(error) => self.broken(error),
+        })?;
+        let value = answer::value(&body).map_err(failed)?;
+        if credential.as_ref().is_some_and(|credential| credential.shows_in(&value)) {
+            return Err(failed("the answer repeats the system's credential".to_owned()));
+        }
+        answer::report(value, plan).map_err(failed)
+    }
+
+    /// No answer came, or it broke off.
+    fn broken(&self, error: reqwest::Error) -> SystemFault {
+        let kind = match &error {
+            error if error.is_connect() => SystemFaultKind::Unavailable,
+            error if error.is_timeout() => SystemFaultKind::TimedOut,
+            _ => SystemFaultKind::Failed,
+        };
+        // Without the URL: what the agent sent stands in the intent already.
+        fault(kind, self.screened(&chain(&error.without_url())))
+    }
+
+    /// The answer is no success: for the journal, a part of what it says.
+    async fn refused(&self, response: Response) -> SystemFault {
+        let status = response.status();
+        let kind = match status {
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => SystemFaultKind::TimedOut,
+            StatusCode::TOO_MANY_REQUESTS => SystemFaultKind::Busy,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
+                SystemFaultKind::Unavailable
+            }
+            _ => SystemFaultKind::Failed,
+        };
+        let said = answer::beginning(response, FAILURE_BYTES_READ_MAX).await;
+        let said = self.screened(&String::from_utf8_lossy(&said));
+        let said = said.get(..said.floor_char_boundary(FAILURE_BYTES_SHOWN_MAX)).unwrap_or(&said);
+        fault(kind, format!("the system answered {}: {said}", status.as_u16()))
+    }
+
+    /// Without the system's credential.
+    fn screened(&self, text: &str) -> String {
+        match &self.system.credential {
+            Some(credential) => credential.blot(text),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// Looks the system up and connects to it. No request is made: none is known to change nothing.
+pub(crate) async fn examine(system: &HttpSystem) -> Result<Vec<Symptom>, SystemFault> {
+    let unavailable = |detail: String| fault(SystemFaultKind::Unavailable, detail);
+    let (host, port) = system.origin.place();
+    let found = match system.origin.address() {
+        Some(address) => vec![address],
+        None => system.names.addresses(host).await.map_err(|e| unavailable(e.to_string()))?,
+    };
+    let (permitted, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|&address| system.networks.permit(address));
+    let mut symptoms = Vec::new();
+    if let Some(other) = others.first() {
+        let message = format!("`{host}` stands for {other}, which the system does not permit");
+        let mend = "see to the name, or name the address's network under `networks`";
+        symptoms.push(Symptom::new("foreign-address", message, mend));
+    }
+    let Some(&address) = permitted.first() else {
+        let nowhere = || unavailable(format!("`{host}` stands for no address"));
+        return if symptoms.is_empty() { Err(nowhere()) } else { Ok(symptoms) };
+    };
+    let connected = timeout(CONNECT_MAX, TcpStream::connect((address, port))).await;
+    let connected = connected.map_err(|_elapsed| unavailable("nobody answers there".to_owned()))?;
+    connected.map_err(|error| unavailable(error.to_string()))?;
+    Ok(symptoms)
+}
+
+/// Goes where it is told and nowhere else: no redirects, no proxy whatever the environment says, no
+/// second attempt, and names by our resolver alone.
+fn client(system: &HttpSystem) -> Result<Client, reqwest::Error> {
+    let HttpSystem { origin, networks, concurrency, names, .. } = system;
+    let idle = usize::try_from(*concurrency).unwrap_or(1).max(1);
+    let client = Client::builder()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(CONNECT_MAX)
+        .pool_idle_timeout(IDLE_MAX)
+        .pool_max_idle_per_host(idle)
+        .dns_resolver(Arc::new(Permitted::new(networks.clone(), Arc::clone(names))));
+    match origin.is_encrypted() {
+        true => client.https_only(true).build(),
+        // Trusts no certificate, so it needs none on this machine.
+        false => client.tls_certs_only([]).build(),
+    }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn failed(detail: String) -> SystemFault {
+    fault(SystemFaultKind::Failed, detail)
+}
