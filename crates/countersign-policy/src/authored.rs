@@ -1,6 +1,7 @@
 //! Policies that people write: `policies/*.cedar`, read and judged before they stand beside the
 //! generated ones. They only ever narrow what the posture grants.
 
+mod assume;
 mod depth;
 mod outcome;
 mod trial;
@@ -69,6 +70,8 @@ pub enum MistakeKind {
     Type,
     /// It can never match, or a comparison in it can only come out one way.
     Never,
+    /// It forbids every call of its tools: a warning, and the policy is in force.
+    Always,
     /// It errs whenever it is evaluated.
     Errs,
     /// More policies bear on a tool than may.
@@ -119,6 +122,16 @@ impl Rule {
         let start = self.start.saturating_add(at);
         let span = start..start.saturating_add(length);
         Mistake { file: self.file, span, kind, message, help: None, meant: None }
+    }
+
+    /// A mistake in all that is said after the scope.
+    pub(crate) fn of_conditions(&self, kind: MistakeKind, message: &str) -> Mistake {
+        let mistake = self.mistake("", kind, message.to_owned());
+        let first = ["when", "unless"].iter().filter_map(|word| depth::word_at(&self.text, word));
+        let Some(first) = first.min() else { return mistake };
+        let end = self.text.trim_end_matches(|c: char| c == ';' || c.is_whitespace()).len();
+        let at = |place: usize| self.start.saturating_add(place);
+        Mistake { span: at(first)..at(end.max(first)), ..mistake }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Slices, because Cedar evaluates every policy it is given and validates whole schemas in
 //! quadratic time: what does not concern a tool is not there when it is called.
 
-use crate::authored::{self, Mistake, PolicyFile, Rule, Trial};
+use crate::authored::{self, Mistake, MistakeKind, PolicyFile, Rule, Trial};
 use crate::input::{self, Record};
 use crate::text::{self, CALLER, CALLER_TEXTS, TOOL, quote};
 use cedar_policy::{
@@ -85,6 +85,7 @@ pub struct Bundle {
     slices: BTreeMap<ToolName, Slice>,
     /// Where each hand-written policy stands, by its id: file and place.
     written: BTreeMap<String, (String, Range<usize>)>,
+    warnings: Vec<Mistake>,
 }
 
 impl Bundle {
@@ -116,7 +117,13 @@ impl Bundle {
                 Err(found) => errors.extend(found),
             }
         }
-        errors.extend(trial.mistakes().into_iter().map(Box::new).map(CompileError::Authored));
+        let mistakes = trial.mistakes();
+        let warnings = if mistakes.iter().all(|mistake| mistake.kind == MistakeKind::Always) {
+            mistakes
+        } else {
+            errors.extend(mistakes.into_iter().map(Box::new).map(CompileError::Authored));
+            Vec::new()
+        };
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -126,7 +133,13 @@ impl Bundle {
             Some((rule.id, (file, span)))
         });
         let written = written.collect();
-        Ok(Self { slices, written })
+        Ok(Self { slices, written, warnings })
+    }
+
+    /// What is odd about the hand-written policies, and keeps none of them from being in force.
+    #[must_use]
+    pub fn warnings(&self) -> &[Mistake] {
+        &self.warnings
     }
 
     /// The Cedar policies of a tool, as evaluated; `None` for a tool that no agent was granted.

@@ -231,12 +231,17 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     ),
     (Code::BadValue, "1e15", "A number of a size that doubles do not keep apart."),
     (Code::WrongType, "not a decimal number", "A whole number written with a fraction, as `2.0`."),
-    (Code::SchemaConflict, "nothing would fit", "A minimum above its maximum."),
+    (
+        Code::SchemaConflict,
+        "nothing would fit",
+        "A minimum above its maximum, a listed value or a pattern that other keywords rule out.",
+    ),
     (
         Code::UnboundedInput,
         "takes text",
         "A pattern without an end of its own, and no `maxLength`.",
     ),
+    (Code::UnboundedInput, "a full call", "Lists that together hold more than a call may."),
     (Code::FileName, "", ""),
     (Code::InlineSecret, "", ""),
     (Code::Duplicate, "", ""),

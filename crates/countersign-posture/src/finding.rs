@@ -257,6 +257,8 @@ codes! {
     PolicyType Error "policy-type",
     /// A policy that can never match, or compares with what a thing never is.
     PolicyNever Error "policy-never",
+    /// A policy that forbids every call of the tools it bears on.
+    PolicyAlways Warning "policy-always",
     /// A policy that errs whenever it is evaluated.
     PolicyErrs Error "policy-errs",
     // The deployment.

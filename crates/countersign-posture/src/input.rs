@@ -5,13 +5,17 @@
 //! required unless `optional: true` says otherwise. What would let an agent send something without
 //! bound, or name anything at all, is an error here, not a surprise later.
 
+mod fit;
+
 use crate::bound::{LINE_BYTES_MAX, PATTERN_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::Code;
 use crate::lint;
 use crate::node::{Entry, Kind, Span};
 use crate::schema;
-use countersign_core::bound::{SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX};
+use countersign_core::bound::{
+    BODY_BYTES_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX,
+};
 use regex_syntax::hir::Look;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -68,7 +72,14 @@ pub(crate) fn object(arguments: &Arguments) -> Option<Map<String, Value>> {
 pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Input {
     let mut reader = Reader { decoder, path: String::new(), identifiers: Vec::new() };
     let arguments = reader.properties(item);
-    Input { arguments, identifiers: reader.identifiers }
+    let identifiers = reader.identifiers;
+    let values = object(&arguments).map_or(0, |schema| fit::values_max(&schema));
+    if usize::try_from(values).map_or(true, |values| values > JSON_VALUES_MAX) {
+        let message = format!("a full call holds more than the {JSON_VALUES_MAX} values of any");
+        decoder.report(Code::UnboundedInput, item.span(), message);
+        decoder.help("lower `maxItems`: every list, object and member counts");
+    }
+    Input { arguments, identifiers }
 }
 
 /// Goes down into an input and gathers the identifiers in it.
@@ -195,7 +206,7 @@ impl Reader<'_> {
         let kind = kind?;
         check_keywords(decoder, &found, kind);
         let name = self.path.rsplit('.').next().unwrap_or_default();
-        if lint::is_money(name) && !counts(kind, &found) {
+        if lint::is_money(name, kind == Type::Number) && !counts(kind, &found) {
             let message = format!("`{name}` is money, and money is counted in whole units");
             decoder.report(Code::MoneyType, at.span(), message);
             decoder.help("make it an integer, in the smallest unit: `amount_cents`");
@@ -209,6 +220,11 @@ impl Reader<'_> {
         }?;
         constants(self.decoder, &found, kind, &mut schema)?;
         schema.insert("type".to_owned(), Value::from(kind.as_str()));
+        if let Some(why) = fit::nothing_fits(&schema, kind) {
+            let message = format!("{why}: nothing would fit");
+            self.decoder.report(Code::SchemaConflict, at.span(), message);
+            return None;
+        }
         if let Some(description) = description {
             schema.insert("description".to_owned(), Value::from(description));
         }
@@ -243,7 +259,7 @@ impl Reader<'_> {
             unbounded(decoder, at, "text", "`maxLength`");
         }
         let mut schema = Map::new();
-        sizes(decoder, found, ("minLength", "maxLength"), &mut schema)?;
+        sizes(decoder, found, (["minLength", "maxLength"], BODY_BYTES_MAX), &mut schema)?;
         if let Some(&item) = found.get("pattern") {
             let pattern = decoder.text(item, PATTERN_BYTES_MAX)?;
             let ends = check_pattern(decoder, pattern, item.span())?;
@@ -260,7 +276,8 @@ impl Reader<'_> {
             unbounded(self.decoder, at, "a list", "`items` and `maxItems`");
         }
         let mut schema = Map::new();
-        let sizes = sizes(self.decoder, found, ("minItems", "maxItems"), &mut schema);
+        let bounds = (["minItems", "maxItems"], JSON_VALUES_MAX);
+        let sizes = sizes(self.decoder, found, bounds, &mut schema);
         let unique = found.get("uniqueItems").and_then(|&item| self.decoder.boolean(item));
         if let Some(unique) = unique {
             schema.insert("uniqueItems".to_owned(), Value::Bool(unique));
@@ -365,17 +382,17 @@ fn number(
     Some(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
 }
 
-/// A pair of sizes, the smaller first.
+/// A pair of sizes, the smaller first, and what neither exceeds because no call could hold more.
 fn sizes(
     decoder: &mut Decoder,
     found: &Found<'_>,
-    (min, max): (&'static str, &'static str),
+    ([min, max], ceiling): ([&'static str; 2], usize),
     schema: &mut Map<String, Value>,
 ) -> Option<()> {
     let mut sizes = Vec::new();
     for keyword in [min, max] {
         if let Some(&item) = found.get(keyword) {
-            let size = decoder.integer(item, 0, i64::from(u32::MAX))?;
+            let size = decoder.integer(item, 0, i64::try_from(ceiling).unwrap_or(i64::MAX))?;
             schema.insert(keyword.to_owned(), Value::from(size));
             sizes.push((size, item.span()));
         }

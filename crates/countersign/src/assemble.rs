@@ -77,7 +77,10 @@ fn compile(folder: &Path) -> Found<(Loaded, Option<Bundle>)> {
         return Ok((None, findings));
     };
     let bundle = match policies::compile(&mut loaded)? {
-        Ok(bundle) => Some(bundle),
+        Ok(bundle) => {
+            findings.extend(policies::warnings(&bundle, &loaded.policies));
+            Some(bundle)
+        }
         Err(of_policies) => {
             findings.extend(of_policies);
             None

@@ -51,6 +51,12 @@ pub(crate) fn mistakes(sources: &[Arc<Source>]) -> Vec<Finding> {
     mistakes.into_iter().filter_map(|mistake| finding(mistake, sources)).collect()
 }
 
+/// What is odd about policies that are in force.
+pub(crate) fn warnings(bundle: &Bundle, sources: &[Arc<Source>]) -> Vec<Finding> {
+    let warnings = bundle.warnings().iter().cloned();
+    warnings.filter_map(|mistake| finding(mistake, sources)).collect()
+}
+
 /// What the posture knows of a caller besides what every token says.
 pub(crate) fn attributes(loaded: &Loaded) -> Vec<&str> {
     loaded.claims.attributes.keys().map(String::as_str).collect()
@@ -75,6 +81,7 @@ fn finding(mistake: Mistake, sources: &[Arc<Source>]) -> Option<Finding> {
         MistakeKind::Lookalike => Code::HiddenCharacter,
         MistakeKind::Type => Code::PolicyType,
         MistakeKind::Never => Code::PolicyNever,
+        MistakeKind::Always => Code::PolicyAlways,
         MistakeKind::Errs => Code::PolicyErrs,
         MistakeKind::TooMany => Code::TooLarge,
     };

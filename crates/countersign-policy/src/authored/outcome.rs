@@ -2,18 +2,25 @@
 //! knows more. A rule that is accepted and never matches is worse than none.
 
 use cedar_policy::{AuthorizationError, Authorizer, Context, Entities, Policy, PolicySet, Request};
-use countersign_core::{id::AgentId, tool::Tool};
+use countersign_core::principal::CallerRef;
+use countersign_core::scope::ScopeRule;
+use countersign_core::{
+    id::AgentId,
+    tool::{Effect, Tool},
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// All that something can be.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Domain {
     /// It is not there.
     Absent,
     /// Anything, for all that is known.
     Any,
     Texts(BTreeSet<String>),
+    /// Any text but these.
+    Except(BTreeSet<String>),
     /// From, to.
     Range(i64, i64),
 }
@@ -26,13 +33,37 @@ pub(crate) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// What is put in from the token goes by the caller's own name.
+    pub(crate) fn canonical<'p>(&self, path: Vec<&'p str>) -> Vec<&'p str> {
+        let &[first, second, argument] = path.as_slice() else { return path };
+        let bound = |rule: &ScopeRule| match rule {
+            ScopeRule::Bind { name, caller } if name == argument => match caller {
+                CallerRef::Tenant => Some("tenant"),
+                CallerRef::Subject => Some("subject"),
+                CallerRef::Actor => Some("actor"),
+                CallerRef::Attribute(_) => None,
+            },
+            ScopeRule::Bind { .. } | ScopeRule::Equals { .. } | ScopeRule::In { .. } => None,
+        };
+        let input = (first, second) == ("context", "input");
+        match self.tool.scope.iter().filter(|_| input).find_map(bound) {
+            Some(name) => vec!["principal", name],
+            None => path,
+        }
+    }
+
     /// What `path` can be.
     pub(crate) fn domain(&self, path: &[&str]) -> Domain {
-        match path {
+        match self.canonical(path.to_vec()).as_slice() {
             ["principal", "agent"] => {
                 let agents = self.agents.iter().map(|agent| agent.as_str().to_owned());
                 Domain::Texts(agents.collect())
             }
+            ["principal", "tenant" | "subject" | "actor"] => {
+                Domain::Except(BTreeSet::from([String::new()]))
+            }
+            ["context", "now"] => Domain::Range(0, i64::MAX),
+            ["context", "clearance"] if self.tool.effect == Effect::Read => Domain::Range(1, 1),
             ["context", "hour"] => Domain::Range(0, 23),
             ["context", "minute"] => Domain::Range(0, 59),
             ["context", "weekday"] => Domain::Range(1, 7),
@@ -55,6 +86,12 @@ fn declared<'a>(input: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Val
 fn declared_domain(schema: &Value) -> Domain {
     let only = schema.get("const").map(std::slice::from_ref);
     if let Some(values) = only.or_else(|| schema.get("enum")?.as_array().map(Vec::as_slice)) {
+        let numbers: Option<Vec<i64>> = values.iter().map(Value::as_i64).collect();
+        if let Some((least, most)) =
+            numbers.and_then(|n| n.iter().min().copied().zip(n.iter().max().copied()))
+        {
+            return Domain::Range(least, most);
+        }
         let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
         return texts.collect::<Option<_>>().map_or(Domain::Any, Domain::Texts);
     }
@@ -78,6 +115,7 @@ impl Comparison<'_> {
     pub(crate) fn outcome(&self, domain: &Domain) -> Option<bool> {
         let equals = match (domain, self.literal) {
             (Domain::Texts(texts), Value::String(text)) => texts.contains(text),
+            (Domain::Except(texts), Value::String(text)) => !texts.contains(text),
             (Domain::Range(from, to), Value::Number(number)) => {
                 let number = number.as_i64()?;
                 let (below, above) = (*to < number, *from > number);
@@ -109,7 +147,7 @@ impl Comparison<'_> {
 }
 
 /// `principal.agent` → `["principal", "agent"]`.
-fn path(expression: &Value) -> Option<Vec<&str>> {
+pub(crate) fn path(expression: &Value) -> Option<Vec<&str>> {
     if let Some(root) = expression.get("Var") {
         return root.as_str().map(|root| vec![root]);
     }
@@ -178,44 +216,14 @@ fn each<'a>(value: &'a Value, visit: &mut impl FnMut(&'a Value) -> bool) {
     }
 }
 
-/// Whether a policy's conditions can never all hold at a call of this tool.
-pub(crate) fn never(policy: &Value, known: Known<'_>) -> bool {
-    let conditions = policy.get("conditions").and_then(Value::as_array).into_iter().flatten();
-    conditions.into_iter().any(|condition| {
-        let in_the_way = condition.get("kind").and_then(Value::as_str) == Some("unless");
-        condition.get("body").and_then(|body| truth(body, known)) == Some(in_the_way)
-    })
-}
-
-/// What a condition comes out as at every call; `None` if that depends.
-fn truth(expression: &Value, known: Known<'_>) -> Option<bool> {
-    if let Some(value) = expression.get("Value") {
-        return value.as_bool();
-    }
-    let side = |operator: &str, name: &str| {
-        expression.get(operator)?.get(name).map(|side| truth(side, known))
-    };
-    if let Some(inner) = side("!", "arg") {
-        return inner.map(|inner| !inner);
-    }
-    for (operator, decides) in [("&&", false), ("||", true)] {
-        if let (Some(left), Some(right)) = (side(operator, "left"), side(operator, "right")) {
-            return match (left, right) {
-                _ if left == Some(decides) || right == Some(decides) => Some(decides),
-                (Some(_), Some(_)) => Some(!decides),
-                _ => None,
-            };
-        }
-    }
-    let outcomes = compared(expression)
-        .into_iter()
-        .map(|comparison| comparison.outcome(&known.domain(&comparison.path)));
-    // A list that holds nothing of it does not contain it. Otherwise there is one comparison.
-    let outcomes: Vec<_> = outcomes.collect();
-    match outcomes.as_slice() {
-        [one] => *one,
-        [_, ..] if outcomes.iter().all(|outcome| *outcome == Some(false)) => Some(false),
-        _ => None,
+/// A value that the policy writes out, as all that it can be.
+pub(crate) fn literal(expression: &Value) -> Option<Domain> {
+    match expression.get("Value")? {
+        Value::Bool(value) => Some(Domain::Range(i64::from(*value), i64::from(*value))),
+        Value::Number(number) => number.as_i64().map(|number| Domain::Range(number, number)),
+        Value::String(text) => Some(Domain::Texts(BTreeSet::from([text.clone()]))),
+        // The name of an entity.
+        Value::Null | Value::Array(_) | Value::Object(_) => Some(Domain::Any),
     }
 }
 

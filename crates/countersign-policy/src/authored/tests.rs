@@ -230,7 +230,7 @@ fn of_outcomes() -> Vec<Row> {
         (
             Never,
             on_usage("context.input.days > 365"),
-            "@id(\"p\") forbid (principal, action == Action::\"usage\", resource) when { context.input.days > 365 };",
+            "when { context.input.days > 365 }",
             on_usage("context.input.days > 364"),
         ),
         (
@@ -250,6 +250,21 @@ fn of_outcomes() -> Vec<Row> {
             on_usage("context.input.days > 9223372036854775807 + 1"),
             "@id(\"p\") forbid (principal, action == Action::\"usage\", resource) when { context.input.days > 9223372036854775807 + 1 };",
             on_usage("context.input.days > 29 + 1"),
+        ),
+        (
+            Errs,
+            on_usage("context.input.days + 9223372036854775807 > 0"),
+            "when { context.input.days + 9223372036854775807 > 0 }",
+            on_usage("context.input.days + 9223372036854775806 > 0 && context.hour == 3"),
+        ),
+        (
+            Never,
+            policy(
+                "action == Action::\"note\"",
+                "when { context.hour < 9 } unless { context.input.tenant == principal.tenant }",
+            ),
+            "when { context.hour < 9 } unless { context.input.tenant == principal.tenant }",
+            policy("action", "when { context.hour < 9 } unless { principal.tenant == \"t\" }"),
         ),
     ]
 }
@@ -441,8 +456,10 @@ fn the_time_is_told_in_utc_with_monday_as_the_first_day() {
         (1_795_435_200, 1, 12, 0),  // 2026-11-23T12:00:00Z
         (4_102_444_799, 4, 23, 59), // 2099-12-31T23:59:59Z
     ] {
+        // No call is made before 1970, and a policy that waits for one is not taken.
+        let now = if seconds < 0 { "" } else { &*format!("context.now == {seconds} && ") };
         let condition = format!(
-            "context.now == {seconds} && context.weekday == {weekday} && context.hour == {hour} && context.minute == {minute}"
+            "{now}context.weekday == {weekday} && context.hour == {hour} && context.minute == {minute}"
         );
         assert_eq!(at(&sound(&on_usage(&condition)), seconds, 7), forbidden(&["p"], None));
     }
@@ -484,7 +501,38 @@ fn conditions_that_the_posture_rules_out_are_told_from_those_it_does_not() {
         ("context.minute > 59", false),
         ("context.clearance > 4", false),
         ("context.input has state && !(context.input.state == \"open\")", true),
-        ("1 > 2", true), // Nothing of the posture's: left to the reader.
+        ("1 > 2", false),
+        ("context.hour >= 18 && context.hour < 7", false),
+        ("context.hour >= 18 || context.hour < 7", true),
+        ("context.input.days == 3 && context.input.days == 4", false),
+        ("context.input.days > 49 && context.input.days < 50", false),
+        ("context.input.days > 49 && context.input.days <= 50", true),
+        ("context.input.days > 10 && !(context.input.days > 10)", false),
+        ("context.input.days * 2 > 730", false),
+        ("context.input.days * 2 > 729", true),
+        ("context.input.days + 1 > 366", false),
+        ("context.input.days - context.hour > 364", true),
+        ("-context.input.days > -1", false),
+        ("context.input.days + 9223372036854775800 > 0", true),
+        ("context.input has state && context.input.state like \"OP*\"", false),
+        ("context.input has state && context.input.state like \"*p*n\"", true),
+        ("context.input has to && context.input.to like \"OP*\"", true),
+        ("principal.agent like \"shop*\"", false),
+        ("principal.agent != \"ops\" && principal.agent != \"copilot\"", false),
+        ("principal.agent != \"ops\"", true),
+        ("context.now < 0", false),
+        ("principal.tenant == \"\"", false),
+        ("principal.subject == \"x\" && principal.subject == \"y\"", false),
+        ("principal.subject == \"x\" && principal.actor == \"y\"", true),
+        ("principal.subject != \"x\" && principal.subject == \"x\"", false),
+        ("context.clearance >= 2", false),
+        ("principal.groups.contains(\"a\") && !principal.groups.contains(\"a\")", false),
+        ("principal.groups.contains(\"a\") && !principal.groups.contains(\"b\")", true),
+        ("[3, 4].contains(context.hour) && context.hour > 4", false),
+        ("[\"x\", \"y\"].contains(principal.actor) && principal.actor == \"z\"", false),
+        ("if context.hour > 3 then context.hour < 3 else context.hour > 4", false),
+        ("(context.hour == 1 || context.hour == 2) && context.hour > 1", true),
+        ("(context.hour == 1 || context.hour == 2) && context.hour > 2", false),
     ] {
         let never = found(&on_usage(condition)).iter().any(|(kind, _)| *kind == MistakeKind::Never);
         assert_eq!(!never, can_match, "when {condition}");
@@ -498,6 +546,31 @@ fn conditions_that_the_posture_rules_out_are_told_from_those_it_does_not() {
     let limit = "when { context.input has limit && context.input.limit > 9 }";
     assert_eq!(found(&policy(both, days)), []);
     assert_eq!(found(&policy(both, limit)).len(), 1);
+}
+
+#[test]
+fn what_forbids_every_call_is_in_force_and_a_warning() {
+    for (scope, rest, warned) in [
+        ("action", "", true),
+        ("action", "when { true }", true),
+        ("action == Action::\"usage\"", "unless { context.input.days > 365 }", true),
+        ("action == Action::\"usage\"", "when { context.input.days * 2 > 1 }", true),
+        ("action == Action::\"refund\"", "when { principal.agent == \"ops\" }", true),
+        ("action == Action::\"usage\"", "when { principal.agent == \"ops\" }", false),
+        ("action", "when { context.clearance == 1 }", false),
+        ("action == Action::\"usage\"", "when { context.input has state }", false),
+        ("action == Action::\"usage\"", "when { true } unless { context.hour > 22 }", false),
+    ] {
+        let bundle = sound(&policy(scope, rest));
+        let warnings: Vec<_> = bundle.warnings().iter().map(|mistake| mistake.kind).collect();
+        let expected = if warned { vec![MistakeKind::Always] } else { Vec::new() };
+        assert_eq!(warnings, expected, "{scope} {rest}");
+    }
+    // Beside a mistake it is told like one.
+    let both =
+        policy("action", "") + "@id(\"q\") forbid (principal, action, resource) when { false };";
+    let kinds: Vec<_> = found(&both).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [MistakeKind::Always, MistakeKind::Never]);
 }
 
 #[test]
@@ -598,6 +671,98 @@ const PIECES: [&str; 40] = [
     "if true then",
     "else é",
 ];
+
+/// A comparison of which the test knows what it comes out as at `days` and `hour`, at 1970-01-01.
+fn comparison(days: i64, hour: i64) -> impl Strategy<Value = (String, bool)> {
+    let things = vec![
+        ("context.input.days", days),
+        ("context.hour", hour),
+        ("context.input.days + context.hour", days + hour),
+        ("context.input.days * 3", days * 3),
+        ("context.hour - context.input.days", hour - days),
+        ("-context.hour", -hour),
+        ("context.weekday", 4),
+        ("7", 7),
+    ];
+    let thing = || proptest::sample::select(things.clone());
+    let operators = vec!["<", "<=", ">", ">=", "==", "!="];
+    let numbers = (thing(), proptest::sample::select(operators), thing(), -2i64..3, any::<bool>());
+    let numbers = numbers.prop_map(|((one, a), operator, (other, b), near, literal)| {
+        let (other, b) = match literal {
+            true => ((a + near).to_string(), a + near),
+            false => (other.to_owned(), b),
+        };
+        let holds = match operator {
+            "<" => a < b,
+            "<=" => a <= b,
+            ">" => a > b,
+            ">=" => a >= b,
+            "==" => a == b,
+            _ => a != b,
+        };
+        (format!("{one} {operator} {other}"), holds)
+    });
+    let texts = proptest::sample::select(vec![
+        ("principal.agent == \"copilot\"", true),
+        ("principal.agent like \"c*p*t\"", true),
+        ("[\"ops\"].contains(principal.agent)", false),
+        ("principal.subject == \"user\"", true),
+        ("principal.subject != \"x\"", true),
+        ("[\"x\", \"user\"].contains(principal.subject)", true),
+        ("principal.tenant == principal.subject", false),
+        ("principal.depots.contains(\"d1\")", true),
+        ("context.clearance == 1", true),
+        ("context.input has state", false),
+    ]);
+    prop_oneof![3 => numbers, 1 => texts.prop_map(|(text, holds)| (text.to_owned(), holds))]
+}
+
+/// A condition, and whether it holds.
+fn condition(days: i64, hour: i64) -> impl Strategy<Value = (String, bool)> {
+    comparison(days, hour).prop_recursive(3, 8, 2, |inner| {
+        (inner.clone(), inner.clone(), inner, 0..4).prop_map(|((a, x), (b, y), (c, z), how)| {
+            match how {
+                0 => (format!("(({a}) && ({b}))"), x && y),
+                1 => (format!("(({a}) || ({b}))"), x || y),
+                2 => (format!("!({a})"), !x),
+                _ => (format!("(if {a} then {b} else {c})"), if x { y } else { z }),
+            }
+        })
+    })
+}
+
+fn world() -> impl Strategy<Value = (i64, i64, Vec<(String, bool)>)> {
+    (1i64..366, 0i64..24).prop_flat_map(|(days, hour)| {
+        let conditions = prop::collection::vec(condition(days, hour), 1..5);
+        (Just(days), Just(hour), conditions)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_holds_somewhere_is_never_called_never_nor_always_what_fails_somewhere(
+        (days, hour, conditions) in world(),
+    ) {
+        let all: Vec<String> = conditions.iter().map(|(text, holds)| match holds {
+            true => format!("({text})"),
+            false => format!("!({text})"),
+        }).collect();
+        for (sign, forbids) in [("", true), ("!", false)] {
+            let text = on_usage(&format!("{sign}({})", all.join(" && ")));
+            let Ok(bundle) = compile(&[PolicyFile { name: "a", text: &text }]) else {
+                let kinds: Vec<_> = found(&text).into_iter().map(|(kind, _)| kind).collect();
+                let never = [MistakeKind::Never, MistakeKind::Errs];
+                prop_assert!(!forbids || !kinds.iter().any(|kind| never.contains(kind)), "{text}");
+                continue;
+            };
+            let expected = if forbids { forbidden(&["p"], None) } else { permitted() };
+            prop_assert_eq!(at(&bundle, hour * 3600, days), expected, "{}", text);
+            prop_assert!(forbids || bundle.warnings().is_empty(), "{text}");
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]

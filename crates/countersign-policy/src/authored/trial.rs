@@ -1,6 +1,7 @@
 //! Hand-written policies against the posture they are to narrow: which tools each bears on, what
 //! Cedar finds there, and whether it can ever match.
 
+use super::assume::{self, Verdict};
 use super::outcome::{self, Comparison, Domain, Known};
 use super::{Mistake, MistakeKind, POLICIES_PER_TOOL_MAX, Rule, labelled};
 use crate::bundle::Granted;
@@ -167,12 +168,27 @@ impl Heard<'_> {
         if let Some(error) = outcome::erring(&json) {
             return vec![head(MistakeKind::Errs, &format!("the policy always errs: {error}"))];
         }
-        let never = |known: &Known<'_>| {
-            impossible.contains(&known.tool.name) || outcome::never(&json, *known)
+        let verdict = |known: &Known<'_>| match assume::judge(&json, *known) {
+            Verdict::Open if impossible.contains(&known.tool.name) => Verdict::Never,
+            verdict => verdict,
         };
-        if tools.iter().all(never) {
+        let verdicts: BTreeSet<Verdict> = tools.iter().map(verdict).collect();
+        if verdicts.contains(&Verdict::Open) {
+            return Vec::new();
+        }
+        if verdicts == BTreeSet::from([Verdict::Always]) {
+            let message = "the policy forbids every call of the tools that it bears on";
+            return vec![rule.of_conditions(MistakeKind::Always, message).help(
+                "if nobody is to call them, take the grants away; else say `when` or `unless`",
+            )];
+        }
+        if verdicts == BTreeSet::from([Verdict::Errs]) {
+            let message = "the policy always errs: a number in it is beyond what Cedar can count";
+            return vec![rule.of_conditions(MistakeKind::Errs, message)];
+        }
+        if !verdicts.contains(&Verdict::Always) {
             let message = "the policy can never match: its conditions are never all met";
-            let mistake = head(MistakeKind::Never, message);
+            let mistake = rule.of_conditions(MistakeKind::Never, message);
             return vec![match settled(&json, &tools) {
                 Some(help) => mistake.help(help),
                 None => mistake,
@@ -225,6 +241,7 @@ fn settled(json: &Value, tools: &[Known<'_>]) -> Option<String> {
 fn listed(domains: &[Domain]) -> String {
     let ranges = domains.iter().filter_map(|domain| match domain {
         Domain::Range(from, to) => Some(format!("from {from} to {to}")),
+        Domain::Except(_) => Some("not empty".to_owned()),
         Domain::Absent | Domain::Any | Domain::Texts(_) => None,
     });
     let texts = texts(domains);
@@ -257,7 +274,7 @@ fn never_equal(rule: &Rule, comparison: &Comparison<'_>, domains: &[Domain]) -> 
 fn texts(domains: &[Domain]) -> BTreeSet<String> {
     let texts = domains.iter().filter_map(|domain| match domain {
         Domain::Texts(texts) => Some(texts.iter().cloned()),
-        Domain::Absent | Domain::Any | Domain::Range(..) => None,
+        Domain::Absent | Domain::Any | Domain::Except(_) | Domain::Range(..) => None,
     });
     texts.flatten().collect()
 }

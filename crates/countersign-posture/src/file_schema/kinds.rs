@@ -13,7 +13,9 @@ use crate::posture::{LIMITS, RESERVED};
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
-use countersign_core::bound::{ID_BYTES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX};
+use countersign_core::bound::{
+    BODY_BYTES_MAX, ID_BYTES_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX,
+};
 use serde_json::{Value, json};
 
 /// A kind of file.
@@ -641,7 +643,7 @@ fn constants(value: fn() -> Shape) -> Vec<Key> {
 }
 
 fn lengths(max: Key) -> [Key; 2] {
-    [optional("minLength", "Fewest characters.", size(0)), max]
+    [optional("minLength", "Fewest characters.", size(0, BODY_BYTES_MAX)), max]
 }
 
 fn is_text(text: bool) -> Shape {
@@ -650,7 +652,7 @@ fn is_text(text: bool) -> Shape {
 
 fn listed() -> Vec<Key> {
     let mut keys = constants(|| text(LINE_BYTES_MAX, "open"));
-    keys.extend(lengths(optional("maxLength", "Most characters.", size(20))));
+    keys.extend(lengths(optional("maxLength", "Most characters.", size(20, BODY_BYTES_MAX))));
     keys.push(optional("pattern", "", expression()));
     keys.push(optional("text", "", is_text(false)));
     keys
@@ -665,7 +667,7 @@ fn identifier() -> Vec<Key> {
     keys.extend(lengths(optional(
         "maxLength",
         "Most characters; required if the pattern has no end of its own.",
-        size(20),
+        size(20, BODY_BYTES_MAX),
     )));
     let why =
         "Why everybody may name any of them, in a sentence; otherwise `scope` must have a rule.";
@@ -677,7 +679,7 @@ fn identifier() -> Vec<Key> {
 fn free_text() -> Vec<Key> {
     let says = "Says that anything may be sent.";
     let mut keys = vec![required("text", says, is_text(true))];
-    keys.extend(lengths(required("maxLength", "Most characters.", size(200))));
+    keys.extend(lengths(required("maxLength", "Most characters.", size(200, BODY_BYTES_MAX))));
     keys.push(optional(
         "pattern",
         "A regular expression that the whole text must match.",
@@ -693,8 +695,8 @@ fn array() -> Vec<Key> {
             "What each element is: as an argument, without `optional`.",
             Shape::Defined(Defined::Element),
         ),
-        required("maxItems", "Most elements.", size(20)),
-        optional("minItems", "Fewest elements.", size(1)),
+        required("maxItems", "Most elements.", size(20, JSON_VALUES_MAX)),
+        optional("minItems", "Fewest elements.", size(1, JSON_VALUES_MAX)),
         optional("uniqueItems", "Whether no two may be alike.", boolean()),
     ]
 }
@@ -770,8 +772,9 @@ fn count(max: u32, example: i64) -> Shape {
     between(1, i64::from(max), example)
 }
 
-fn size(example: i64) -> Shape {
-    let schema = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+/// How long or how many, up to what one call could hold.
+fn size(example: i64, max: usize) -> Shape {
+    let schema = json!({ "type": "integer", "minimum": 0, "maximum": max });
     leaf("a whole number", schema, example)
 }
 
