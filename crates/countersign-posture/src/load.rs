@@ -651,9 +651,12 @@ fn compile_grant(
     let Compiled { tool, text, system_texts } = tools.get(&tool.value)?;
     let grant_text = agent_text.get(span.start..span.end)?;
     let parts = [*text].into_iter().chain(system_texts.iter().copied());
-    let parts: Vec<_> = parts.chain([grant_text, posture_text]).map(str::as_bytes).collect();
-    let decision_digest = Digest::of("countersign/decision/1", &parts);
+    // What the agent says for all its grants is part of each.
     let require_scope = require_scope.as_ref().or(scope).cloned();
+    let scope_text = require_scope.as_deref().unwrap_or_default();
+    let parts = parts.chain([grant_text, posture_text, scope_text]);
+    let parts: Vec<_> = parts.map(str::as_bytes).collect();
+    let decision_digest = Digest::of("countersign/decision/1", &parts);
     let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits, require_scope };
     Some((tool.name.clone(), grant))
 }

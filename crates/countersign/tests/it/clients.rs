@@ -50,8 +50,10 @@ fn judge(said: &Value) {
         [
             "find_shipments",
             "get_account_usage",
+            "get_contact",
             "get_shipment",
             "get_temperature_log",
+            "list_contacts",
             "list_invoices",
             "read_ticket",
             "refund_invoice",
