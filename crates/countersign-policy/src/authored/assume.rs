@@ -116,7 +116,9 @@ impl Reader<'_> {
                         let fits = |text: &&String| matches(&sides["pattern"], text) == wanted;
                         Domain::Texts(texts.iter().filter(fits).cloned().collect())
                     }
-                    _ => Domain::Any,
+                    Domain::Absent | Domain::Any | Domain::Except(_) | Domain::Range(..) => {
+                        Domain::Any
+                    }
                 };
                 narrow(state, &term, domain)
             }
@@ -171,7 +173,7 @@ impl Reader<'_> {
     fn listed(&self, state: State, (set, thing): (&Value, &Value), wanted: bool) -> Option<State> {
         let term = self.term(&state, thing)?;
         let members = set.get("Set").and_then(Value::as_array);
-        let members = members.map(|members| members.iter().map(|member| literal(member)));
+        let members = members.map(|members| members.iter().map(literal));
         let Some(members) = members.and_then(|members| members.collect::<Option<Vec<Domain>>>())
         else {
             return self.term(&state, set).map(|_| state);
@@ -273,7 +275,7 @@ impl Domain {
             (Self::Range(a, b), Self::Range(c, d)) => Self::Range(*a.max(c), *b.min(d)),
             (Self::Texts(one), Self::Texts(two)) => Self::Texts(one & two),
             (Self::Texts(texts), Self::Except(not)) | (Self::Except(not), Self::Texts(texts)) => {
-                Self::Texts(texts - not)
+                Self::Texts(texts.difference(not).cloned().collect())
             }
             (Self::Except(one), Self::Except(two)) => Self::Except(one | two),
             (Self::Any | Self::Absent, other) => other.clone(),
@@ -284,7 +286,9 @@ impl Domain {
     /// What is left without the one thing that `other` can be, if it can be but one.
     fn without(&self, other: &Self) -> Self {
         match (self, other) {
-            (Self::Texts(texts), Self::Texts(one)) if one.len() == 1 => Self::Texts(texts - one),
+            (Self::Texts(texts), Self::Texts(one)) if one.len() == 1 => {
+                Self::Texts(texts.difference(one).cloned().collect())
+            }
             (Self::Except(not), Self::Texts(one)) if one.len() == 1 => Self::Except(not | one),
             (Self::Any, Self::Texts(one)) if one.len() == 1 => Self::Except(one.clone()),
             (Self::Range(from, to), Self::Range(one, same)) if one == same => {

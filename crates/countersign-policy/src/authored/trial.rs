@@ -15,6 +15,9 @@ use std::ops::Range;
 
 /// How Cedar begins to say that an argument may be left out.
 const OPTIONAL: &str = "unable to guarantee safety of access to optional attribute ";
+/// How a caller comes by attributes.
+const ATTRIBUTES: &str =
+    "what a claim says has its name under `identity.attributes` in `posture.yaml`";
 /// Most names that a message lists.
 const NAMES_SHOWN_MAX: usize = 10;
 
@@ -127,7 +130,14 @@ impl<'a> Trial<'a> {
                 Some(what) => format!("{what} may be missing"),
                 None => message,
             };
+            let message = message.replace("Set<__cedar::internal::Any>", "a set");
+            let attribute = message.contains("on entity type `Caller`");
             let help = said.help().map(|help| plain(help.to_string()));
+            let help = match help {
+                Some(help) if attribute => Some(format!("{help} {ATTRIBUTES}")),
+                None if attribute => Some(ATTRIBUTES.to_owned()),
+                help => help,
+            };
             let file = heard.rule.file;
             (Mistake { file, span: start..end, kind, message, help, meant: None }, 0)
         });
@@ -168,9 +178,10 @@ impl Heard<'_> {
         if let Some(error) = outcome::erring(&json) {
             return vec![head(MistakeKind::Errs, &format!("the policy always errs: {error}"))];
         }
-        let verdict = |known: &Known<'_>| match assume::judge(&json, *known) {
-            Verdict::Open if impossible.contains(&known.tool.name) => Verdict::Never,
-            verdict => verdict,
+        let verdict = |known: &Known<'_>| {
+            let verdict = assume::judge(&json, *known);
+            let never = verdict == Verdict::Open && impossible.contains(&known.tool.name);
+            if never { Verdict::Never } else { verdict }
         };
         let verdicts: BTreeSet<Verdict> = tools.iter().map(verdict).collect();
         if verdicts.contains(&Verdict::Open) {
