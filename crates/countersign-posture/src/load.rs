@@ -246,6 +246,8 @@ impl Folder {
             }
             if !name.starts_with('.') && name != "README.md" {
                 self.entry(prefix, &name);
+            } else {
+                self.beside(&format!("{prefix}{name}"));
             }
         }
     }
@@ -289,6 +291,17 @@ impl Folder {
         match read_text(&full, FILE_BYTES_MAX) {
             Ok(text) => self.keep(path, text),
             Err(ReadError { code, message }) => self.report(&path, code, message),
+        }
+    }
+
+    /// A file that is no part of the posture and lies with it, so that whoever reads the posture reads
+    /// it too: it must hold no secret.
+    fn beside(&mut self, path: &str) {
+        let full = self.root.join(path);
+        if full.canonicalize().is_ok_and(|target| target.starts_with(&self.root))
+            && let Ok(text) = read_text(&full, FILE_BYTES_MAX)
+        {
+            self.findings.extend(secret::blotted(Source::new(&self.named, path, text)).1);
         }
     }
 

@@ -809,6 +809,16 @@ pub(crate) const CHANGES: &[Change] = &[
     ),
     (
         Code::InlineSecret,
+        |company| company.write("posture/README.md", "password=hunter2"),
+        |company| company.write("posture/README.md", "password=$PASSWORD"),
+    ),
+    (
+        Code::InlineSecret,
+        |company| company.write("posture/tools/.notes", "postgres://ann:hunter2@db"),
+        |company| company.write("posture/tools/.notes", "postgres://ann@db"),
+    ),
+    (
+        Code::InlineSecret,
         |company| company.write("posture/policies/a.cedar", "// AKIAIOSFODNN7EXAMPLE"),
         |company| company.write("posture/policies/a.cedar", "// an AWS access key"),
     ),
