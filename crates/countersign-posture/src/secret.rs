@@ -93,7 +93,10 @@ fn random(secret: &str) -> bool {
         && count(char::is_ascii_lowercase) > 4
 }
 
-static KNOWN: LazyLock<Vec<(&str, Regex, fn(&str) -> bool)>> = LazyLock::new(|| {
+/// What it is, its form, and whether a text of that form is one.
+type Known = (&'static str, Regex, fn(&str) -> bool);
+
+static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the forms are constants, and tests compile them")]
     let known = FORMS.map(|(what, form, is)| (what, Regex::new(form).expect("a form"), is));
     known.into()
@@ -170,6 +173,17 @@ fn find(text: &str) -> Vec<(&'static str, Range<usize>)> {
     found
 }
 
+/// How far after `basic:` its `password:` may stand, in bytes.
+const BASIC_BYTES_MAX: usize = 200;
+
+/// Whether a text is the name of a reference: below a system's `basic:` stand nothing but names.
+fn is_reference(text: &str, range: Range<usize>) -> bool {
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let basic = text.get(..range.start).and_then(|before| before.rfind("basic:"));
+    basic.is_some_and(|at| range.start.saturating_sub(at) < BASIC_BYTES_MAX)
+        && text.get(range).is_some_and(|found| found.chars().all(name))
+}
+
 fn forms(
     text: &str,
     found: &mut Vec<(&'static str, Range<usize>)>,
@@ -178,7 +192,8 @@ fn forms(
     for (what, form, is) in KNOWN.iter() {
         for captures in form.captures_iter(text) {
             let part = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0));
-            if let Some(secret) = part.filter(|secret| is(secret.as_str())) {
+            let secret = part.filter(|secret| is(secret.as_str()));
+            if let Some(secret) = secret.filter(|secret| !is_reference(text, secret.range())) {
                 add(found, (*what, place(secret.range())));
             }
         }
@@ -315,6 +330,8 @@ mod tests {
             "sk-warehouse-and-other-stores-of-ours",
             "password=$PASSWORD&pwd=<yours>",
             "password: ${PASSWORD}",
+            "auth: { basic: { user: crm-user, password: crm-password } }",
+            "  basic:\n    user: crm-user\n    password: crm-password\n",
             "password: { type: string, maxLength: 9 }",
             "the token: a word of yours",
             "where u.token = t.token_id and secret = :secret",
