@@ -73,14 +73,12 @@ impl Decoder {
         self.source.text().get(span.start..span.end).unwrap_or_default()
     }
 
-    /// A stretch of a text in the file; all of it where the file writes it otherwise (quoted,
-    /// folded).
+    /// A stretch of a text in the file; all of it where the file writes it in a way that is not
+    /// followed (escapes other than those of marks and line ends).
     pub(crate) fn within(&self, whole: Span, text: &str, range: &Range<usize>) -> Span {
-        if self.written(whole) != text {
-            return whole;
-        }
         let at = |offset: usize| whole.start.saturating_add(offset);
-        Span { start: at(range.start), end: at(range.end) }
+        aligned(self.written(whole), text, range)
+            .map_or(whole, |Range { start, end }| Span { start: at(start), end: at(end) })
     }
 
     fn wrong_type(&mut self, item: Item<'_>, expected: &str) {
@@ -324,6 +322,48 @@ impl Decoder {
     }
 }
 
+/// Where a stretch of a scalar's text stands in what was written: margins and line ends are not in
+/// the text as they are in the file, nor are the marks of a quoted one.
+fn aligned(written: &str, text: &str, range: &Range<usize>) -> Option<Range<usize>> {
+    let quote = written.chars().next().filter(|c| matches!(c, '\'' | '"'));
+    let quote = quote.filter(|_| written != text);
+    let mut rest = quote.map_or(written, |quote| written.strip_prefix(quote).unwrap_or(written));
+    let mut found = None;
+    let mut end = 0;
+    for (offset, c) in text.char_indices() {
+        if offset >= range.end {
+            break;
+        }
+        let escape = match (quote, c) {
+            (Some('"'), '\n') => "\\n",
+            (Some('"'), '\t') => "\\t",
+            (Some('"'), '"') => "\\\"",
+            (Some('"'), '\\') => "\\\\",
+            (Some('\''), '\'') => "''",
+            _ => "",
+        };
+        if !c.is_whitespace() {
+            rest = rest.trim_start();
+        }
+        let after = rest.strip_prefix(escape).filter(|_| !escape.is_empty());
+        let blank = |rest: &str| rest.starts_with(char::is_whitespace);
+        let length = match rest.chars().next() {
+            _ if after.is_some() => escape.len(),
+            Some(next) if next == c || (c.is_whitespace() && blank(rest)) => next.len_utf8(),
+            // Folding and chomping leave more in the text than in the file.
+            _ if c.is_whitespace() => 0,
+            _ => return None,
+        };
+        let start = written.len().saturating_sub(rest.len());
+        if offset >= range.start && found.is_none() {
+            found = Some(start);
+        }
+        rest = rest.get(length..)?;
+        end = start.saturating_add(length);
+    }
+    found.map(|start| start..end.max(start))
+}
+
 /// A cursor over a mapping with known keys. What is not taken by [`Fields::finish`] is unknown.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
@@ -371,5 +411,35 @@ impl<'a> Fields<'a> {
                 ));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_of_a_text_is_found_however_the_file_writes_it() {
+        for yaml in [
+            "a: select é, x from t where b = :nosuch and c\n",
+            "a: |\n  select é,\n    x\n\n  from t\n  where b = :nosuch and c\n",
+            "a: |-\r\n    select é,\r\n    where b = :nosuch\r\n",
+            "a: >\n  select é,\n  x\n\n  where b = :nosuch\n  and c\n",
+            "a: select 'é',\n  x where\n  b = :nosuch and c\n",
+            "a: 'select ''é'', x where b = :nosuch'\n",
+            "a: \"select \\\"é\\\",\\n x\n  where b = :nosuch\"\n",
+        ] {
+            let mut decoder = Decoder::new(Arc::new(Source::new("", "f", yaml)));
+            let node = decoder.read().unwrap();
+            let Kind::Map(entries) = &node.kind else { panic!("{yaml}") };
+            let value = &entries[0].value;
+            let Kind::Text(text) = &value.kind else { panic!("{yaml}") };
+            let at = text.find(":nosuch").unwrap();
+            let span = decoder.within(value.span, text, &(at..at + 7));
+            assert_eq!(decoder.written(span), ":nosuch", "{yaml}");
+        }
+        let decoder = Decoder::new(Arc::new(Source::new("", "f", "\"\\x41b\"")));
+        let whole = Span { start: 0, end: 7 };
+        assert_eq!(decoder.within(whole, "Ab", &(1..2)), whole);
     }
 }

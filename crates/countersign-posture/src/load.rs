@@ -7,7 +7,7 @@ use crate::deployment::{Deployment, Environment};
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
 use crate::gate::Gate;
 use crate::lint;
-use crate::node::{HIDDEN, Span, invisible};
+use crate::node::{Span, hidden};
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
@@ -334,16 +334,7 @@ impl Folder {
 
     /// A policy, like any other file, must be what it looks like.
     fn check_policies(&mut self) {
-        let hidden = self.policies().filter_map(|source| {
-            let Span { start, end } = invisible(source.text())?;
-            Some(Finding {
-                code: Code::HiddenCharacter,
-                place: Place { source: Arc::clone(source), span: start..end },
-                message: HIDDEN.to_owned(),
-                help: None,
-            })
-        });
-        let hidden: Vec<_> = hidden.collect();
+        let hidden: Vec<_> = self.policies().flat_map(hidden).collect();
         self.findings.extend(hidden);
     }
 

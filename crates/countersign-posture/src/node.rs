@@ -4,9 +4,13 @@
 //! readers disagree on is refused rather than interpreted, because the reviewer who reads the file
 //! and the gateway that runs it must see the same thing.
 
+mod hidden;
+mod mistake;
+
 use crate::bound::YAML_DEPTH_MAX;
 use crate::finding::{Code, Finding, Place, Source};
 use countersign_core::screen;
+pub(crate) use hidden::hidden;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -113,8 +117,12 @@ struct Key {
 impl Reader<'_> {
     fn run(mut self) -> Option<Node> {
         let source = Arc::clone(self.source);
-        if let Some(at) = invisible(source.text()) {
-            self.report(Code::HiddenCharacter, at, HIDDEN);
+        let hidden = hidden(&source);
+        let misread = !hidden.is_empty();
+        // The scanner takes each of them for the end of a line.
+        let ends = hidden.iter().any(|finding| finding.place.text().contains(['\r', '\0']));
+        self.findings.extend(hidden);
+        if ends {
             return None;
         }
         let mut parser = Parser::new_from_str(source.text());
@@ -123,7 +131,11 @@ impl Reader<'_> {
                 Ok((event, span)) => (event, self.span(span)),
                 Err(error) => {
                     let at = self.offsets.byte(error.marker().index());
-                    self.report(Code::YamlSyntax, Span { start: at, end: at }, error.info());
+                    let mistake = mistake::told(source.text(), at, error.info());
+                    if !misread {
+                        self.report(mistake.code, mistake.span, &mistake.message);
+                        self.help(mistake.help);
+                    }
                     return None;
                 }
             };
@@ -224,12 +236,12 @@ impl Reader<'_> {
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span, unadorned: bool) {
         let span = self.trimmed(span);
         let hidden = screen::strip_hidden(&mut serde_json::Value::from(text)) > 0;
-        if hidden {
-            self.report(
-                Code::HiddenCharacter,
-                span,
-                "the text holds characters that people cannot see",
-            );
+        let written = self.source.text().get(span.start..span.end).unwrap_or_default();
+        // Those that are written as they are have been reported.
+        if hidden && !hidden::any(written) {
+            let message = "the text holds characters that people cannot see";
+            self.report(Code::HiddenCharacter, span, message);
+            self.help("take the escapes out");
         }
         let plain = style == ScalarStyle::Plain;
         if let Some(Frame::Map { seen, key: key @ None, .. }) = self.frames.last_mut() {
@@ -272,9 +284,7 @@ impl Reader<'_> {
         };
         let message = format!("YAML readers read `{text}` differently");
         self.report(Code::AmbiguousScalar, span, &message);
-        if let Some(finding) = self.findings.last_mut() {
-            finding.help = Some(help.to_owned());
-        }
+        self.help(help);
         Kind::Refused
     }
 
@@ -311,6 +321,12 @@ impl Reader<'_> {
         self.report(Code::YamlFeature, span, message);
     }
 
+    fn help(&mut self, help: &str) {
+        if let Some(finding) = self.findings.last_mut() {
+            finding.help = Some(help.to_owned());
+        }
+    }
+
     fn report(&mut self, code: Code, span: Span, message: &str) {
         self.findings.push(Finding {
             code,
@@ -319,21 +335,6 @@ impl Reader<'_> {
             help: None,
         });
     }
-}
-
-/// What is said of a character that [`invisible`] finds.
-pub(crate) const HIDDEN: &str = "the file holds a character that people cannot see";
-
-/// The first character that a reader of the file does not see, comments included: it could make the
-/// file look other than it is. A carriage return is one unless it ends a line.
-pub(crate) fn invisible(text: &str) -> Option<Span> {
-    let hides = |text: &str| screen::strip_hidden(&mut serde_json::Value::from(text)) > 0;
-    let mut hidden = text.char_indices().filter(|&(at, c)| {
-        let after = || text.get(at.saturating_add(1)..).unwrap_or_default();
-        (c == '\r' && !after().starts_with('\n'))
-            || (!matches!(c, ' '..='~' | '\n' | '\t' | '\r') && hides(c.encode_utf8(&mut [0; 4])))
-    });
-    hidden.next().map(|(at, c)| Span { start: at, end: at.saturating_add(c.len_utf8()) })
 }
 
 /// Where each character begins, since the scanner counts characters. `None` while that is the same.
@@ -478,7 +479,7 @@ mod tests {
             ("a: 1\na: 2\n", Code::DuplicateKey),
             ("a: 1\n\"a\": 2\n", Code::DuplicateKey),
             ("a: [1\n", Code::YamlSyntax),
-            ("a: *x\n", Code::YamlSyntax),
+            ("a: *x\n", Code::YamlFeature),
             ("a: 1\n b: 2\n", Code::YamlSyntax),
             ("%YAML 1.1\n---\na: 1\n", Code::YamlFeature),
             ("a: \"\\u200b\"\n", Code::HiddenCharacter),
@@ -494,6 +495,58 @@ mod tests {
         }
         let (_, codes) = tree("a: &x 1\nb: *x\n");
         assert_eq!(codes, [Code::YamlFeature, Code::YamlFeature]);
+    }
+
+    #[test]
+    fn a_mistake_of_form_is_told_where_it_is_and_how_to_mend_it() {
+        for (text, code, under, message) in [
+            ("a: 1\n\tb: 2\n", Code::YamlSyntax, "\t", "a tab indents"),
+            ("a:\n\tb: 2\n", Code::YamlSyntax, "\t", "a tab indents"),
+            ("a: 1\nb 2\n", Code::YamlSyntax, "b 2", "no colon"),
+            ("a: 1\nb:2\nc: 3\n", Code::YamlSyntax, "b:2", "no space follows"),
+            ("b:2\n# note\n\nc: 3\n", Code::YamlSyntax, "b:2", "no space follows"),
+            ("a: 1\nb\u{ff1a} 2\n", Code::YamlSyntax, "b\u{ff1a} 2", "full-width"),
+            ("a: 1\nb:\u{a0}2\n", Code::YamlSyntax, "b:\u{a0}2", "no-break"),
+            ("a: 1\nb:\t2\n", Code::YamlSyntax, "b:\t2", "a tab follows"),
+            ("a: 1\nb: \"2\n", Code::YamlSyntax, "", "not closed"),
+            ("a: 1\nb: '2\nc: 3\n", Code::YamlSyntax, "", "not closed"),
+            ("a: [1\nb: 2\n", Code::YamlSyntax, "", "a list in brackets is not closed"),
+            ("a: {b: 1\n", Code::YamlSyntax, "", "a mapping in braces is not closed"),
+            ("a: 1\n b: 2\n", Code::YamlSyntax, "b: 2", "not in the column"),
+            ("a: b: 2\n", Code::YamlSyntax, "a: b: 2", "a second key"),
+            ("a: 1\n- b\n", Code::YamlSyntax, "- b", "a list item"),
+            ("a: }\n", Code::YamlSyntax, "", "none opens"),
+            ("a: @b\n", Code::YamlSyntax, "", "unquoted"),
+            ("a: \"\\q\"\n", Code::YamlSyntax, "", "escape"),
+            ("a: *b\n", Code::YamlFeature, "*b", "an alias"),
+        ] {
+            let mut findings = Vec::new();
+            read(&Arc::new(Source::new("", "f", text)), &mut findings);
+            let [Finding { code: found, place, message: said, help }] = &findings[..] else {
+                panic!("{text:?}: {findings:?}")
+            };
+            assert_eq!((*found, place.text()), (code, under), "{text:?}: {said}");
+            assert!(said.contains(message), "{text:?}: {said}");
+            assert!(help.is_some() || code == Code::YamlFeature, "{text:?}");
+        }
+        assert_eq!(tree(&format!("a: {}", "[".repeat(5_000))).1, [Code::YamlDepth]);
+    }
+
+    #[test]
+    fn every_hidden_character_is_named_and_hides_no_other_mistake() {
+        let mut findings = Vec::new();
+        let text = "\u{feff}a: 1 # x\u{200b}\nb: c\u{202e}\u{202e}d\ne: 012\n";
+        let node = read(&Arc::new(Source::new("", "f", text)), &mut findings);
+        assert!(node.is_some());
+        let said: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(findings.len(), 4, "{said:?}");
+        for (said, part) in said.iter().zip(["byte order mark", "U+200B, a zero", "U+202E", "012"])
+        {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(findings.iter().all(|finding| finding.help.is_some()));
+        let many = "# \u{200b}\n".repeat(100_000);
+        assert!(tree(&many).1.len() < 30);
     }
 
     #[test]
