@@ -731,8 +731,10 @@ fn condition(days: i64, hour: i64) -> impl Strategy<Value = (String, bool)> {
     })
 }
 
+/// Away from the ends of what the two can be: that a comparison is with what a thing never is, as
+/// `context.hour == -1`, is told whatever stands around it.
 fn world() -> impl Strategy<Value = (i64, i64, Vec<(String, bool)>)> {
-    (1i64..366, 0i64..24).prop_flat_map(|(days, hour)| {
+    (4i64..360, 3i64..21).prop_flat_map(|(days, hour)| {
         let conditions = prop::collection::vec(condition(days, hour), 1..5);
         (Just(days), Just(hour), conditions)
     })
