@@ -182,6 +182,10 @@ impl<'a> Scanner<'a> {
             ',' if self.open.last() == Some(&Open::Elements) => self.previous = Previous::Begin,
             ':' => self.colon(start),
             '{' if self.rest().starts_with('{') => self.template(start, "}}"),
+            '{' if braced(self.rest()).is_some() => self.template(start, "}"),
+            '#' if self.rest().starts_with('{') => self.template(start, "}"),
+            '<' if self.rest().starts_with("%=") => self.template(start, "%>"),
+            '%' if named_format(self.rest()).is_some() => self.template(start, "s"),
             '$' if self.rest().starts_with('{') => self.template(start, "}"),
             '%' if formats(self.rest()) && !before(self.sql, start, word_character) => {
                 self.at = self.at.saturating_add(1);
@@ -366,8 +370,21 @@ impl<'a> Scanner<'a> {
                     Some(name) if !name.is_empty() => (name.len(), Some(name.to_owned())),
                     _ => continue,
                 },
+                // Also an array to PostgreSQL: it counts only with the name of an argument in it.
+                '{' if braced(after).is_some() && !before(text, offset, opens) => {
+                    match braced(after) {
+                        Some(name) => (name.len().saturating_add(1), Some(name.to_owned())),
+                        None => continue,
+                    }
+                }
+                '<' if after.starts_with('%') && after.contains("%>") => {
+                    (after.find("%>").map_or(0, |at| at.saturating_add(2)), None)
+                }
+                '%' if named_format(after).is_some() && !formats_itself => {
+                    (named_format(after).unwrap_or_default(), None)
+                }
                 '{' if self.dialect == Dialect::Postgres && !hole(after) => continue,
-                '{' | '$' if after.starts_with('{') => (1, None),
+                '#' | '{' | '$' if after.starts_with('{') => (1, None),
                 '%' if formats(after) && !formats_itself => (1, None),
                 _ => continue,
             };
@@ -452,6 +469,25 @@ fn hole(after: &str) -> bool {
         .strip_prefix('{')
         .and_then(|rest| rest.split_once("}}"))
         .is_some_and(|(in_it, _)| name(in_it))
+}
+
+/// Whether a brace after it is part of a hole that is told by another.
+const fn opens(c: char) -> bool {
+    matches!(c, '#' | '$' | '{')
+}
+
+/// The name in `{name}`, of which the opening brace is gone.
+fn braced(after: &str) -> Option<&str> {
+    let (name, _) = after.split_once('}')?;
+    let begins = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    (begins && name.chars().all(word_character)).then_some(name)
+}
+
+/// How long the rest of Python's `%(name)s` is.
+fn named_format(after: &str) -> Option<usize> {
+    let (name, rest) = after.strip_prefix('(')?.split_once(')')?;
+    let is = !name.is_empty() && name.chars().all(word_character) && formats(rest);
+    is.then(|| name.len().saturating_add(3))
 }
 
 /// Whether what follows a `%` makes it C's `%s`.

@@ -144,7 +144,10 @@ impl Owners {
             let grants = loaded.posture.agents.get(&entry.client).map(|agent| &agent.grants);
             for grant in grants.into_iter().flat_map(BTreeMap::values) {
                 owns(format!("tools/{}.yaml", grant.tool.name));
-                owns(format!("systems/{}.yaml", grant.tool.system));
+                let asked = grant.tool.look_ups.iter().map(|rule| &rule.system);
+                for system in asked.chain([&grant.tool.system]) {
+                    owns(format!("systems/{system}.yaml"));
+                }
                 for file in bundle.files(&grant.tool.name) {
                     owns(file.to_owned());
                 }
