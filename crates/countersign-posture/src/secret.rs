@@ -93,7 +93,10 @@ fn random(secret: &str) -> bool {
         && count(char::is_ascii_lowercase) > 4
 }
 
-static KNOWN: LazyLock<Vec<(&str, Regex, fn(&str) -> bool)>> = LazyLock::new(|| {
+/// A form that is compiled.
+type Known = (&'static str, Regex, fn(&str) -> bool);
+
+static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the forms are constants, and tests compile them")]
     let known = FORMS.map(|(what, form, is)| (what, Regex::new(form).expect("a form"), is));
     known.into()

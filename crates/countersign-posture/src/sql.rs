@@ -169,6 +169,11 @@ impl<'a> Scanner<'a> {
         }
         self.at = start.saturating_add(next.len_utf8());
         let previous = std::mem::replace(&mut self.previous, Previous::Other);
+        if let Some(end) = hole_end(next, self.rest()) {
+            self.begun = true;
+            self.template(start, end);
+            return;
+        }
         match next {
             ';' => {
                 self.end_statement();
@@ -181,12 +186,6 @@ impl<'a> Scanner<'a> {
             ']' if postgres => self.close(&[Open::Elements, Open::Subscript]),
             ',' if self.open.last() == Some(&Open::Elements) => self.previous = Previous::Begin,
             ':' => self.colon(start),
-            '{' if self.rest().starts_with('{') => self.template(start, "}}"),
-            '{' if braced(self.rest()).is_some() => self.template(start, "}"),
-            '#' if self.rest().starts_with('{') => self.template(start, "}"),
-            '<' if self.rest().starts_with("%=") => self.template(start, "%>"),
-            '%' if named_format(self.rest()).is_some() => self.template(start, "s"),
-            '$' if self.rest().starts_with('{') => self.template(start, "}"),
             '%' if formats(self.rest()) && !before(self.sql, start, word_character) => {
                 self.at = self.at.saturating_add(1);
                 self.scan.interpolations.push((start..self.at, None));
@@ -469,6 +468,18 @@ fn hole(after: &str) -> bool {
         .strip_prefix('{')
         .and_then(|rest| rest.split_once("}}"))
         .is_some_and(|(in_it, _)| name(in_it))
+}
+
+/// How a template's hole outside quotes ends that begins with `first`, if one does.
+fn hole_end(first: char, rest: &str) -> Option<&'static str> {
+    match first {
+        '{' if rest.starts_with('{') => Some("}}"),
+        '{' if braced(rest).is_some() => Some("}"),
+        '#' | '$' if rest.starts_with('{') => Some("}"),
+        '<' if rest.starts_with("%=") => Some("%>"),
+        '%' if named_format(rest).is_some() => Some(")s"),
+        _ => None,
+    }
 }
 
 /// Whether a brace after it is part of a hole that is told by another.

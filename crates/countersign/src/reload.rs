@@ -262,6 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_system_that_only_a_look_up_asks_has_owners() {
+        let acme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme/posture");
+        let mut loaded = countersign_posture::load_posture(&acme).0.unwrap();
+        let bundle = crate::policies::compile(&mut loaded).unwrap().unwrap();
+        for agent in loaded.posture.agents.values_mut() {
+            let grants = &mut Arc::get_mut(agent).unwrap().grants;
+            grants.retain(|tool, grant| {
+                tool.as_str() == "get_temperature_log" && grant.tool.system.as_str() != "freight-db"
+            });
+        }
+        let Owners(owners) = Owners::of(&loaded, &bundle);
+        assert!(owners.contains_key("tools/get_temperature_log.yaml"));
+        assert!(owners.contains_key("systems/freight-db.yaml"), "{:?}", owners.keys());
+    }
+
+    #[test]
     fn a_swapped_link_is_noticed_once_two_looks_agree_and_until_it_was_tried() {
         for environment in [Environment::Production, Environment::Development] {
             let dir = postures();

@@ -149,11 +149,8 @@ pub(crate) fn sarif(findings: &[Finding], failure: Option<&str>) -> Value {
             } }],
         })
     });
-    let mut invocation = json!({ "executionSuccessful": failure.is_none() });
-    if let Some(failure) = failure {
-        let notice = json!({ "level": "error", "message": { "text": failure } });
-        invocation["toolExecutionNotifications"] = json!([notice]);
-    }
+    let notices = failure.map(|text| json!({ "level": "error", "message": { "text": text } }));
+    let notices: Vec<_> = notices.into_iter().collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -163,7 +160,10 @@ pub(crate) fn sarif(findings: &[Finding], failure: Option<&str>) -> Value {
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": rules.collect::<Vec<_>>(),
             } },
-            "invocations": [invocation],
+            "invocations": [{
+                "executionSuccessful": failure.is_none(),
+                "toolExecutionNotifications": notices,
+            }],
             "columnKind": "unicodeCodePoints",
             "results": results.collect::<Vec<_>>(),
         }],

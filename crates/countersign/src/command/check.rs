@@ -41,7 +41,7 @@ impl Check {
         }
         let others = report::bound(&mut findings);
         if others > 0 {
-            summary["not_shown"] = json!(others);
+            summary.as_object_mut().map(|told| told.insert("not_shown".to_owned(), json!(others)));
             line.push_str(&format!("; {others} more are not shown"));
         }
         match self.format {
