@@ -25,6 +25,8 @@ pub struct Deployment {
     pub base: PathBuf,
     /// The posture's folder.
     pub posture: PathBuf,
+    /// Where that is written.
+    pub posture_place: Place,
     /// What is at stake here.
     pub environment: Environment,
     /// Where the doors listen.
@@ -169,7 +171,9 @@ pub fn posture_folder(file: &Path) -> Option<PathBuf> {
 fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "the deployment", node: &node })?;
-    let posture = fields.required(decoder, "posture").and_then(|item| path(decoder, item));
+    let posture = fields.required(decoder, "posture");
+    let posture_place = posture.map(|item| decoder.place(item.span()));
+    let posture = posture.and_then(|item| path(decoder, item));
     let environment = fields
         .required(decoder, "environment")
         .and_then(|item| decoder.choice(item, &ENVIRONMENTS));
@@ -208,6 +212,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     Some(Deployment {
         base,
         posture: posture?,
+        posture_place: posture_place?,
         environment: environment?,
         listen: listen?.value,
         public_url: public_url?,

@@ -169,6 +169,11 @@ impl<'a> Scanner<'a> {
         }
         self.at = start.saturating_add(next.len_utf8());
         let previous = std::mem::replace(&mut self.previous, Previous::Other);
+        if let Some(end) = hole_end(next, self.rest()) {
+            self.begun = true;
+            self.template(start, end);
+            return;
+        }
         match next {
             ';' => {
                 self.end_statement();
@@ -181,8 +186,6 @@ impl<'a> Scanner<'a> {
             ']' if postgres => self.close(&[Open::Elements, Open::Subscript]),
             ',' if self.open.last() == Some(&Open::Elements) => self.previous = Previous::Begin,
             ':' => self.colon(start),
-            '{' if self.rest().starts_with('{') => self.template(start, "}}"),
-            '$' if self.rest().starts_with('{') => self.template(start, "}"),
             '%' if formats(self.rest()) && !before(self.sql, start, word_character) => {
                 self.at = self.at.saturating_add(1);
                 self.scan.interpolations.push((start..self.at, None));
@@ -366,8 +369,21 @@ impl<'a> Scanner<'a> {
                     Some(name) if !name.is_empty() => (name.len(), Some(name.to_owned())),
                     _ => continue,
                 },
+                // Also an array to PostgreSQL: it counts only with the name of an argument in it.
+                '{' if braced(after).is_some() && !before(text, offset, opens) => {
+                    match braced(after) {
+                        Some(name) => (name.len().saturating_add(1), Some(name.to_owned())),
+                        None => continue,
+                    }
+                }
+                '<' if after.starts_with('%') && after.contains("%>") => {
+                    (after.find("%>").map_or(0, |at| at.saturating_add(2)), None)
+                }
+                '%' if named_format(after).is_some() && !formats_itself => {
+                    (named_format(after).unwrap_or_default(), None)
+                }
                 '{' if self.dialect == Dialect::Postgres && !hole(after) => continue,
-                '{' | '$' if after.starts_with('{') => (1, None),
+                '#' | '{' | '$' if after.starts_with('{') => (1, None),
                 '%' if formats(after) && !formats_itself => (1, None),
                 _ => continue,
             };
@@ -452,6 +468,37 @@ fn hole(after: &str) -> bool {
         .strip_prefix('{')
         .and_then(|rest| rest.split_once("}}"))
         .is_some_and(|(in_it, _)| name(in_it))
+}
+
+/// How a template's hole outside quotes ends that begins with `first`, if one does.
+fn hole_end(first: char, rest: &str) -> Option<&'static str> {
+    match first {
+        '{' if rest.starts_with('{') => Some("}}"),
+        '{' if braced(rest).is_some() => Some("}"),
+        '#' | '$' if rest.starts_with('{') => Some("}"),
+        '<' if rest.starts_with("%=") => Some("%>"),
+        '%' if named_format(rest).is_some() => Some(")s"),
+        _ => None,
+    }
+}
+
+/// Whether a brace after it is part of a hole that is told by another.
+const fn opens(c: char) -> bool {
+    matches!(c, '#' | '$' | '{')
+}
+
+/// The name in `{name}`, of which the opening brace is gone.
+fn braced(after: &str) -> Option<&str> {
+    let (name, _) = after.split_once('}')?;
+    let begins = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    (begins && name.chars().all(word_character)).then_some(name)
+}
+
+/// How long the rest of Python's `%(name)s` is.
+fn named_format(after: &str) -> Option<usize> {
+    let (name, rest) = after.strip_prefix('(')?.split_once(')')?;
+    let is = !name.is_empty() && name.chars().all(word_character) && formats(rest);
+    is.then(|| name.len().saturating_add(3))
 }
 
 /// Whether what follows a `%` makes it C's `%s`.

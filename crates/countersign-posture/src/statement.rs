@@ -61,7 +61,15 @@ pub(crate) fn check_names(
             Some(name) if !known.contains(name.as_str()) => continue,
             Some(name) => {
                 quoted.insert(name.clone());
-                format!("`:{name}` stands in quotes: there it is text, and nothing is bound to it")
+                let written = statement.value.get(range.clone()).unwrap_or_default();
+                let written = if written.starts_with('{') {
+                    format!("{{{name}}}")
+                } else {
+                    format!(":{name}")
+                };
+                format!(
+                    "`{written}` stands in quotes: there it is text, and nothing is bound to it"
+                )
             }
             None => "text is put into the statement: what stands in it then is SQL".to_owned(),
         };

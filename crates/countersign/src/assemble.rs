@@ -21,7 +21,7 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    Auth, Backend, ClaimMap, Deployment, Finding, Issuer, Loaded, SystemSpec, link,
+    Auth, Backend, ClaimMap, Code, Deployment, Finding, Issuer, Loaded, SystemSpec, link,
     load_deployment, load_policies, load_posture, posture_folder,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
@@ -60,13 +60,26 @@ pub(crate) fn read(config: &Path) -> Found<Read> {
 
 /// The same for the posture alone.
 pub(crate) fn read_posture(deployment: &Deployment) -> Found<(Loaded, Bundle)> {
-    let (compiled, mut findings) = compile(&deployment.base.join(&deployment.posture))?;
+    let folder = deployment.base.join(&deployment.posture);
+    if !folder.is_dir() {
+        return Ok((None, vec![no_posture(deployment)]));
+    }
+    let (compiled, mut findings) = compile(&folder)?;
     let Some((loaded, bundle)) = compiled else { return Ok((None, findings)) };
     let linked = link(deployment, &loaded);
     let broken = linked.iter().any(|f| f.severity() == countersign_posture::Severity::Error);
     findings.extend(linked);
     let bundle = bundle.filter(|_| !broken);
     Ok((bundle.map(|bundle| (loaded, bundle)), findings))
+}
+
+fn no_posture(deployment: &Deployment) -> Finding {
+    Finding {
+        code: Code::Unreadable,
+        place: deployment.posture_place.clone(),
+        message: format!("there is no folder `{}`", deployment.posture.display()),
+        help: Some("name the posture's folder, relative to this file".to_owned()),
+    }
 }
 
 /// A posture, with its policies if they have no error either.

@@ -25,7 +25,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     machine::start_logging();
-    match cli.command.run() {
+    match cli.command.run().and_then(|end| render::heard().map(|()| end)) {
         Ok(end) => end.into(),
         Err(failure) => {
             render::failure(&failure);

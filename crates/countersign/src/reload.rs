@@ -144,7 +144,10 @@ impl Owners {
             let grants = loaded.posture.agents.get(&entry.client).map(|agent| &agent.grants);
             for grant in grants.into_iter().flat_map(BTreeMap::values) {
                 owns(format!("tools/{}.yaml", grant.tool.name));
-                owns(format!("systems/{}.yaml", grant.tool.system));
+                let asked = grant.tool.look_ups.iter().map(|rule| &rule.system);
+                for system in asked.chain([&grant.tool.system]) {
+                    owns(format!("systems/{system}.yaml"));
+                }
                 for file in bundle.files(&grant.tool.name) {
                     owns(file.to_owned());
                 }
@@ -256,6 +259,22 @@ mod tests {
     fn lead_to(dir: &Path, name: &str) {
         symlink(name, dir.join("new")).unwrap();
         fs::rename(dir.join("new"), dir.join("now")).unwrap();
+    }
+
+    #[test]
+    fn a_system_that_only_a_look_up_asks_has_owners() {
+        let acme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme/posture");
+        let mut loaded = countersign_posture::load_posture(&acme).0.unwrap();
+        let bundle = crate::policies::compile(&mut loaded).unwrap().unwrap();
+        for agent in loaded.posture.agents.values_mut() {
+            let grants = &mut Arc::get_mut(agent).unwrap().grants;
+            grants.retain(|tool, grant| {
+                tool.as_str() == "get_temperature_log" && grant.tool.system.as_str() != "freight-db"
+            });
+        }
+        let Owners(owners) = Owners::of(&loaded, &bundle);
+        assert!(owners.contains_key("tools/get_temperature_log.yaml"));
+        assert!(owners.contains_key("systems/freight-db.yaml"), "{:?}", owners.keys());
     }
 
     #[test]

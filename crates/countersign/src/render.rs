@@ -1,11 +1,15 @@
 //! What people read on a terminal: findings with carets, tables, failures.
 
-use crate::report::{path, visible};
+mod excerpt;
+
+use crate::report::{FINDINGS_SHOWN_MAX, brief, path, visible};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use countersign_posture::{Finding, Severity};
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
+use excerpt::Excerpt;
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic};
 use std::error::Error;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How wide a table is where there is no terminal to ask.
 const WIDTH_WITHOUT_TERMINAL: u16 = 160;
@@ -57,8 +61,29 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Doing<T> for Result<T, E> {
 /// A line on standard output. A reader that has gone away ends the program by SIGPIPE's rules, not
 /// by a panic.
 pub(crate) fn line(text: impl std::fmt::Display) {
+    kept(writeln!(stdout(), "{text}"));
+}
+
+/// Whether a line did not reach standard output, though somebody was there to read it.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+fn kept(written: std::io::Result<()>) {
     // Losing the line is all that can be done when nobody reads.
-    drop(writeln!(stdout(), "{text}"));
+    if written.is_err_and(|error| error.kind() != ErrorKind::BrokenPipe) {
+        LOST.store(true, Relaxed);
+    }
+}
+
+/// Whether all that was said on standard output was written.
+///
+/// # Errors
+/// What a command that was not heard has ended with.
+pub(crate) fn heard() -> Result<(), Failure> {
+    kept(stdout().flush());
+    match LOST.load(Relaxed) {
+        true => Err(Failure::new("standard output cannot be written")),
+        false => Ok(()),
+    }
 }
 
 /// A line on standard error.
@@ -98,35 +123,36 @@ pub(crate) fn findings(found: &[Finding]) {
         GraphicalTheme::unicode_nocolor()
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
-    for finding in found {
+    for finding in found.iter().take(FINDINGS_SHOWN_MAX) {
         let mut text = String::new();
-        let report = miette::Report::new(diagnostic(finding)).with_source_code(NamedSource::new(
-            path(&finding.place.source),
-            finding.place.source.text().to_owned(),
-        ));
+        let excerpt = Excerpt::of(&finding.place, path(&finding.place.source));
+        let report = miette::Report::new(diagnostic(finding, &excerpt)).with_source_code(excerpt);
         if handler.render_report(&mut text, report.as_ref()).is_ok() {
             line(text.trim_end());
             line("");
         }
     }
+    if let Some(more @ 1..) = found.len().checked_sub(FINDINGS_SHOWN_MAX) {
+        line(format_args!("{more} more findings are not shown\n"));
+    }
 }
 
-fn diagnostic(finding: &Finding) -> MietteDiagnostic {
+fn diagnostic(finding: &Finding, excerpt: &Excerpt) -> MietteDiagnostic {
     let (row, column) = finding.position();
     let severity = match finding.severity() {
         Severity::Error => miette::Severity::Error,
         Severity::Warning => miette::Severity::Warning,
     };
     let place = format!("{}:{row}:{column}", path(&finding.place.source));
-    let mut diagnostic = MietteDiagnostic::new(format!("{place}: {}", visible(&finding.message)))
-        .with_code(finding.code.as_str())
-        .with_severity(severity);
+    let mut diagnostic =
+        MietteDiagnostic::new(format!("{place}: {}", visible(&brief(&finding.message))))
+            .with_code(finding.code.as_str())
+            .with_severity(severity);
     if !finding.place.source.text().is_empty() {
-        let span = finding.place.span.clone();
-        diagnostic = diagnostic.with_label(LabeledSpan::at(span, "here"));
+        diagnostic = diagnostic.with_label(LabeledSpan::at(excerpt.span(), "here"));
     }
     match &finding.help {
-        Some(help) => diagnostic.with_help(help),
+        Some(help) => diagnostic.with_help(visible(&brief(help))),
         None => diagnostic,
     }
 }

@@ -1,8 +1,14 @@
 //! Findings for machines: one JSON object, GitHub's workflow commands, SARIF 2.1.0.
 
+use countersign_core::screen;
 use countersign_posture::{Code, Finding, Severity, Source};
 use serde_json::{Value, json};
 use std::path::{Component, Path, PathBuf};
+
+/// Most findings that are told at once; all of them are counted.
+pub(crate) const FINDINGS_SHOWN_MAX: usize = 500;
+/// Most characters of a message or a help.
+const MESSAGE_CHARS_MAX: usize = 1_000;
 
 /// How findings are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,11 +33,39 @@ pub(crate) fn path(source: &Source) -> String {
 
 /// The name of a file or a key can hold line ends and terminal commands; here it holds none.
 pub(crate) fn visible(text: &str) -> String {
-    let escaped = |c: char| match c.is_control() {
+    let escaped = |c: char| match unseen(c) {
         true => c.escape_default().to_string(),
         false => c.to_string(),
     };
     text.chars().map(escaped).collect()
+}
+
+/// Whether a character controls a terminal, or people cannot see it.
+pub(crate) fn unseen(c: char) -> bool {
+    let hidden = |text: &str| screen::strip_hidden(&mut Value::from(text)) > 0;
+    c.is_control() || (!c.is_ascii() && hidden(c.encode_utf8(&mut [0; 4])))
+}
+
+/// A message as long as anybody reads: it may repeat what was written.
+pub(crate) fn brief(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Keeps as many findings as are told, errors before warnings; returns how many others there were.
+pub(crate) fn bound(findings: &mut Vec<Finding>) -> usize {
+    let others = findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
+    if others > 0 {
+        findings.sort_by_key(Finding::severity);
+        findings.truncate(FINDINGS_SHOWN_MAX);
+    }
+    for finding in findings {
+        finding.message = brief(&finding.message);
+        finding.help = finding.help.as_deref().map(brief);
+    }
+    others
 }
 
 const fn word(severity: Severity) -> &'static str {
@@ -87,7 +121,7 @@ fn property(text: &str) -> String {
 
 /// A log with one run. Every code is a rule, found or not, so that what was mended can be told from
 /// what was not looked for.
-pub(crate) fn sarif(findings: &[Finding]) -> Value {
+pub(crate) fn sarif(findings: &[Finding], failure: Option<&str>) -> Value {
     let rules = Code::ALL.iter().map(|code| {
         let page = format!("docs/lints.md#{code}");
         json!({
@@ -115,6 +149,8 @@ pub(crate) fn sarif(findings: &[Finding]) -> Value {
             } }],
         })
     });
+    let notices = failure.map(|text| json!({ "level": "error", "message": { "text": text } }));
+    let notices: Vec<_> = notices.into_iter().collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -124,6 +160,10 @@ pub(crate) fn sarif(findings: &[Finding]) -> Value {
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": rules.collect::<Vec<_>>(),
             } },
+            "invocations": [{
+                "executionSuccessful": failure.is_none(),
+                "toolExecutionNotifications": notices,
+            }],
             "columnKind": "unicodeCodePoints",
             "results": results.collect::<Vec<_>>(),
         }],

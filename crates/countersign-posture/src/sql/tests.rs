@@ -148,3 +148,26 @@ proptest! {
 }
 
 mod postgres;
+
+#[test]
+fn the_holes_of_other_template_languages_are_interpolation() {
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        for (sql, hole, name) in [
+            ("select '{x}'", "{x}", Some("x")),
+            ("select '%(x)s'", "%(x)s", None),
+            ("select '#{x}'", "#{", None),
+            ("select '<%= x %>'", "<%= x %>", None),
+            ("select * from t where a = #{x}", "#{x}", None),
+            ("select * from t where a = {x}", "{x}", None),
+            ("select * from t where a = %(x)s", "%(x)s", None),
+            ("select * from t where a = <%= x %>", "<%= x %>", None),
+        ] {
+            let found = super::scan(sql, dialect).interpolations;
+            let [(range, known)] = &found[..] else { panic!("{sql}: {found:?}") };
+            assert_eq!((sql.get(range.clone()), known.as_deref()), (Some(hole), name), "{sql}");
+        }
+        for sql in ["select '{}', '{1,2}', '<%', '%(', 'a # {x'", "select 5 % (3), a <% b from t"] {
+            assert_eq!(super::scan(sql, dialect).interpolations, [], "{sql}");
+        }
+    }
+}

@@ -19,7 +19,8 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(&self) -> Result<End, Failure> {
-        let (read, findings) = assemble::read(&self.at.file())?;
+        let read = assemble::read(&self.at.file());
+        let (read, mut findings) = read.inspect_err(|failure| self.not_run(failure))?;
         let errors = findings.iter().filter(|f| f.severity() == Severity::Error).count();
         let warnings = findings.len().saturating_sub(errors);
         let mut summary = json!({ "errors": errors, "warnings": warnings });
@@ -38,6 +39,11 @@ impl Check {
                 "systems": systems, "posture": digest,
             });
         }
+        let others = report::bound(&mut findings);
+        if others > 0 {
+            summary.as_object_mut().map(|told| told.insert("not_shown".to_owned(), json!(others)));
+            line.push_str(&format!("; {others} more are not shown"));
+        }
         match self.format {
             Format::Text => {
                 render::findings(&findings);
@@ -48,8 +54,18 @@ impl Check {
                 report::github(&findings).for_each(render::line);
                 render::line(line);
             }
-            Format::Sarif => render::line(report::sarif(&findings)),
+            Format::Sarif => render::line(report::sarif(&findings, None)),
         }
         Ok(if read.is_some() { End::Fine } else { End::Findings })
+    }
+
+    /// Whoever reads standard output as JSON reads there as well that there was nothing to check.
+    fn not_run(&self, failure: &Failure) {
+        let said = failure.to_string();
+        match self.format {
+            Format::Json => render::line(json!({ "findings": [], "summary": null, "error": said })),
+            Format::Sarif => render::line(report::sarif(&[], Some(&said))),
+            Format::Text | Format::Github => {}
+        }
     }
 }

@@ -98,9 +98,16 @@ struct Who {
 impl Explain {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         let call = self.call()?;
-        let (read, findings) = assemble::read(&self.at.file())?;
+        let (read, mut findings) = assemble::read(&self.at.file())?;
         let Some(Read { mut loaded, bundle, deployment }) = read else {
-            render::findings(&findings);
+            let not_shown = report::bound(&mut findings);
+            match self.format {
+                Format::Text => render::findings(&findings),
+                Format::Json => {
+                    let summary = json!({ "decided": null, "not_shown": not_shown });
+                    render::line(report::json(&findings, &summary));
+                }
+            }
             return Err(Failure::new("a posture with errors decides nothing"));
         };
         let clock = Arc::new(Stopped(self.when.unwrap_or_else(|| SystemClock.now())));

@@ -66,7 +66,10 @@ impl Show {
         }
         let granted = loaded.posture.agents.values().flat_map(|agent| agent.grants.keys());
         let granted: BTreeSet<&str> = granted.map(ToolName::as_str).collect();
-        let failure = Failure::new(format!("no agent is granted a tool `{}`", self.tool));
+        let failure = Failure::new(match loaded.places.tool(&self.tool, "tool") {
+            Some(_) => format!("no agent is granted the tool `{}`", self.tool),
+            None => format!("there is no tool `{}`", self.tool),
+        });
         Err(match did_you_mean(&self.tool, granted) {
             Some(near) => failure.help(near),
             None => failure,

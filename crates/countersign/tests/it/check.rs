@@ -148,7 +148,12 @@ fn it_ends_with_0_without_errors_1_with_and_2_if_it_could_not_run() {
         let fine = check(dir.path(), &["gw", "--format", format]);
         assert_eq!(fine.status.code(), Some(0), "{fine:?}");
         let absent = check(dir.path(), &["nowhere", "--format", format]);
-        assert_eq!((absent.status.code(), absent.stdout.len()), (Some(2), 0), "{absent:?}");
+        let told = matches!(format, "json" | "sarif");
+        assert_eq!(
+            (absent.status.code(), absent.stdout.is_empty()),
+            (Some(2), !told),
+            "{absent:?}"
+        );
     }
     let json = check(dir.path(), &["gw", "--format", "json"]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -186,4 +191,103 @@ fn files_are_named_as_the_current_directory_sees_them() {
         assert_eq!(json["findings"][0]["file"], expected, "{config} from {here:?}");
         assert!(here.join(expected).is_file());
     }
+}
+
+fn write(dir: &TempDir, file: &str, text: &str) {
+    fs::write(dir.path().join("gw").join(file), text).unwrap();
+}
+
+const SYSTEM: &str = "posture/systems/shop-db.yaml";
+
+#[test]
+fn what_controls_a_terminal_is_shown_and_not_obeyed() {
+    let dir = fresh();
+    write(&dir, SYSTEM, "system: shop-db # \u{1b}]0;pwned\u{7} \u{202e} x\nnope: 1\n");
+    let text = said(dir.path(), "text");
+    let hidden = |c: char| matches!(c, '\u{1b}' | '\u{7}' | '\u{202e}');
+    assert!(!text.contains(hidden), "{text:?}");
+    assert!(text.contains("␛]0;pwned␇ <U+202E> x"), "{text}");
+    // Under each stands a mark: as many columns from the margin as it.
+    let column = |line: &str, of: char| line.chars().position(|c| c == of);
+    let lines: Vec<_> = text.lines().collect();
+    let marked = |of| {
+        let under = |pair: &&[&str]| {
+            let mark = pair[1].chars().position(|c| matches!(c, '┬' | '─'));
+            mark.is_some() && mark == column(pair[0], of)
+        };
+        lines.windows(2).any(|pair| under(&pair))
+    };
+    assert!(marked('␛') && marked('␇') && marked('<'), "{text}");
+}
+
+#[test]
+fn a_line_without_end_and_mistakes_without_number_make_no_report_without_end() {
+    let dir = fresh();
+    write(&dir, SYSTEM, &format!("system: shop-db # {}\nnope: 1\n", "é".repeat(100_000)));
+    assert!(said(dir.path(), "text").len() < 10_000);
+    write(&dir, SYSTEM, &format!("system: shop-db\n{}: 1\n", "k".repeat(200_000)));
+    for format in ["text", "json", "github", "sarif"] {
+        assert!(said(dir.path(), format).len() < 100_000, "{format}");
+    }
+    let keys: String = (0..20_000).map(|key| format!("k{key}: 1\n")).collect();
+    write(&dir, SYSTEM, &format!("system: shop-db\n{keys}"));
+    for format in ["text", "json", "github", "sarif"] {
+        let told = said(dir.path(), format);
+        assert!(told.len() < 1_000_000, "{format}: {}", told.len());
+    }
+    let json: Value = serde_json::from_str(&said(dir.path(), "json")).unwrap();
+    let told = json["findings"].as_array().unwrap().len();
+    let (errors, warnings) = (&json["summary"]["errors"], &json["summary"]["warnings"]);
+    let all = errors.as_u64().unwrap() + warnings.as_u64().unwrap();
+    assert!(all > 20_000, "all are counted");
+    assert_eq!(json["summary"]["not_shown"], json!(all - u64::try_from(told).unwrap()));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let dir = fresh();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let status = command.args(["check", "gw"]).current_dir(dir.path()).stdout(full).status();
+    assert_eq!(status.unwrap().code(), Some(2));
+}
+
+#[test]
+fn where_there_is_nothing_to_check_the_forms_for_machines_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    for (format, pointer) in [
+        ("json", "/error"),
+        ("sarif", "/runs/0/invocations/0/toolExecutionNotifications/0/message/text"),
+    ] {
+        let output = check(dir.path(), &["gw", "--format", format]);
+        assert_eq!(output.status.code(), Some(2));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told.pointer(pointer).unwrap(), "there is no gw", "{told}");
+    }
+}
+
+#[test]
+fn a_posture_that_is_not_there_is_shown_where_it_is_named() {
+    let dir = fresh();
+    let file = dir.path().join("gw/countersign.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("posture: posture", "posture: nowhere")).unwrap();
+    let json: Value = serde_json::from_str(&said(dir.path(), "json")).unwrap();
+    let found = &json["findings"][0];
+    assert_eq!(found["file"], "gw/countersign.yaml");
+    assert_eq!((&found["line"], &found["column"]), (&json!(4), &json!(10)), "{json}");
+    assert_eq!(json["findings"].as_array().unwrap().len(), 1, "{json}");
+}
+
+#[test]
+fn a_mistake_in_a_statement_is_underlined_where_it_is() {
+    let dir = fresh();
+    let file = dir.path().join("gw/posture/tools/list_orders.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("limit :count", "limit :nosuch")).unwrap();
+    let json: Value = serde_json::from_str(&said(dir.path(), "json")).unwrap();
+    let findings = json["findings"].as_array().unwrap();
+    let found = findings.iter().find(|found| found["code"] == "unknown-placeholder").unwrap();
+    let width = found["end_column"].as_u64().unwrap() - found["column"].as_u64().unwrap();
+    assert_eq!((found["line"].as_u64().unwrap(), width), (21, 7), "{json}");
 }

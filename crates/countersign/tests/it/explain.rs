@@ -162,6 +162,11 @@ fn what_cannot_be_asked_is_neither_allowed_nor_refused() {
     let (said, code) = explained(&company, &["--agent", "a", "--tool", "t"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("did you mean `organisation`?"), "{said}");
+    let call = ["explain", ".", "--agent", "a", "--tenant", "t", "--user", "u", "--tool", "t"];
+    let json = company.run(&[&call[..], &["--format", "json"]].concat());
+    assert_eq!(json.status.code(), Some(2));
+    let told: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(told["findings"][0]["code"], "missing-key", "{told}");
 }
 
 #[test]

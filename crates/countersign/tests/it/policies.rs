@@ -198,6 +198,7 @@ fn the_schema_is_printed_though_the_policies_are_broken_and_a_tools_policies_onc
     let unknown = company.run(&["policy", "show", "refund_invoce", "."]);
     assert_eq!(unknown.status.code(), Some(2));
     let told = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(told.contains("there is no tool `refund_invoce`"), "{told}");
     assert!(told.contains("did you mean `refund_invoice`?"), "{told}");
 }
 
