@@ -12,7 +12,7 @@ const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "bridge", depots: &[] };
 const MADE_UP: &str = "a-made-up-token";
 
-fn command(url: &str, token: &str) -> Command {
+pub(crate) fn command(url: &str, token: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(["mcp", url]).env("COUNTERSIGN_TOKEN", token);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
