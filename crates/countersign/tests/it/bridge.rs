@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 const WHO: Who<'_> =
@@ -346,4 +347,24 @@ fn it_does_not_begin_without_a_gateway_and_a_token_or_in_the_clear() {
     for fine in ["http://127.0.0.1:1/mcp", "http://[::1]:1", "https://gateway.example/"] {
         assert_eq!(run(&[fine], Some(MADE_UP)).0, Some(0), "{fine}");
     }
+}
+
+#[test]
+fn the_documented_configuration_of_a_host_starts_a_bridge() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/clients.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let servers = blocks.map(|block| serde_json::from_str::<Value>(block).unwrap());
+    let servers: Vec<Value> =
+        servers.map(|block| block["mcpServers"]["countersign"].clone()).collect();
+    let server = servers.iter().find(|server| server["command"] == "countersign").unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(server["args"].as_array().unwrap().iter().map(text))
+        .env_clear()
+        .envs(server["env"].as_object().unwrap().iter().map(|(name, value)| (name, text(value))))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
