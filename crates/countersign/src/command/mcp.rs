@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 /// Longest line that is read. What the gateway takes is far less; up to here a message that is too
 /// long is answered by its id.
 const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Messages under way at once; further ones wait in the pipe.
+/// Messages under way at once; further ones, cancellations as well, wait in the pipe.
 const UNDER_WAY_MAX: usize = 64;
 /// Answers that wait to be written.
 const ANSWERS_MAX: usize = 4;
@@ -67,7 +67,7 @@ impl Mcp {
         let url = url.strip_suffix("/mcp").unwrap_or(url);
         let origin = Origin::parse(url, false).map_err(|error| match error {
             OriginError::Plaintext => Failure::new(
-                "the token would go to another machine unencrypted",
+                "the token would go unencrypted to what may be another machine",
             )
             .help("write `https://…`; `http://127.0.0.1:8787` is for a gateway on this machine"),
             OriginError::Form | OriginError::Address => Failure::new(error.to_string()),
@@ -117,6 +117,9 @@ impl Bridge<'_> {
             self.take(line, acquired.doing("the room for messages")?);
         }
         for (_id, task) in self.under_way {
+            if self.answers.is_closed() {
+                break; // Nobody is left to answer.
+            }
             // One that was cancelled has nothing to say.
             drop(self.runtime.block_on(task));
         }

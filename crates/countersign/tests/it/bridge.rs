@@ -168,9 +168,10 @@ async fn what_comes_through_the_bridge_is_byte_for_byte_what_comes_direct() {
 async fn requests_do_not_wait_for_one_another_and_a_cancelled_one_is_not_answered() {
     let company = Company::new();
     let _crm = company.crm();
+    company.edit("posture/systems/crm.yaml", |text| text.replace("timeout: 1s", "timeout: 4s"));
     let gateway = company.serve();
     let token = gateway.token(WHO).await;
-    // The CRM takes longer than it may over those who have left.
+    // The CRM takes longer than that over those who have left.
     let slow = json!({ "name": "list_contacts", "arguments": { "account_id": "acct_alpha", "former": true, "limit": 5 } });
     let mut bridge = Bridge::to(&gateway, &token);
     bridge.send(&new(1, "tools/call", slow.clone()));
@@ -209,8 +210,16 @@ async fn a_gateway_that_is_away_or_does_not_know_the_caller_is_said_to_the_host(
         assert_eq!(answers[0]["error"].is_null(), accepted, "{answers:?}");
     }
 
+    let mut bridge = Bridge::to(&gateway, &token);
+    let mut ask = |says: &str| {
+        bridge.send(&new(1, "ping/none", json!({})));
+        let line = bridge.hear();
+        assert!(line.contains(says), "{line}");
+    };
+    ask("-32601"); // the gateway's own word
     let url = gateway.url.clone();
     gateway.kill();
+    ask("no gateway answers");
     let gone = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string();
     let (answers, stderr) = said(command(&url, &token), &[gone, request]);
     assert_eq!(answers.len(), 1, "a notification has no answer: {answers:?}");
@@ -218,6 +227,14 @@ async fn a_gateway_that_is_away_or_does_not_know_the_caller_is_said_to_the_host(
     assert!(message.starts_with(&format!("no gateway answers at {url} (")), "{message}");
     assert!(message.ends_with("start it, or correct the address in COUNTERSIGN_URL"), "{message}");
     assert!(!stderr.contains(&token), "{stderr}");
+
+    // It is back, with another key: the same bridge finds it.
+    let address = url.strip_prefix("http://").unwrap();
+    company.edit("countersign.yaml", |text| {
+        text.replace("listen: 127.0.0.1:0", &format!("listen: {address}"))
+    });
+    let _gateway = company.serve();
+    ask("does not accept the token");
 }
 
 #[tokio::test]
