@@ -204,8 +204,13 @@ impl Remote {
             while let Some(cause) = why.source() {
                 why = cause;
             }
+            let trust = if at.starts_with("https") {
+                ", or have this machine trust its certificate"
+            } else {
+                ""
+            };
             return Trouble::new(format!(
-                "no gateway answers at {at} ({why}): start it, or correct the address in {URL}"
+                "no gateway answers at {at} ({why}): start it, or correct the address in {URL}{trust}"
             ));
         }
         let what = if error.is_timeout() { "took too long" } else { "broke off" };
