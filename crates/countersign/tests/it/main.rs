@@ -17,6 +17,8 @@ mod doors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod generated;
@@ -25,9 +27,13 @@ mod limits;
 #[cfg(test)]
 mod lints;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod oidc;
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
