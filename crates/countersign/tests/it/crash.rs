@@ -8,7 +8,6 @@ use crate::faults::Disk;
 use crate::gateway::{Company, Gateway, Who};
 use crate::load::{Dice, Load, What, judge, set_by, tally};
 use serde_json::Value;
-use std::process::Stdio;
 use std::time::Duration;
 
 const KILLS: u64 = 30;
@@ -78,10 +77,7 @@ async fn life(company: &Company, disk: &Disk, kill: u64, dice: &mut Dice) -> Vec
     };
     if matches!(moment, Moment::Start) {
         disk.order(&at(16, 8, dice));
-        let mut command = disk.command();
-        command.args(["serve", "."]).current_dir(company.path());
-        let died = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-        assert_eq!(died.code(), None, "killed");
+        company.dies(disk.command());
         return Vec::new();
     }
     disk.order("none");

@@ -175,6 +175,14 @@ impl Company {
         gateway
     }
 
+    /// Starts `serve` by a command that has it killed on its way.
+    pub(crate) fn dies(&self, mut command: Command) {
+        command.args(["serve", "."]).current_dir(self.path());
+        let died = command.output().unwrap();
+        let said = String::from_utf8_lossy(&died.stderr);
+        assert_eq!(died.status.code(), None, "it was not killed: {said}");
+    }
+
     /// The records that `audit query` shows, oldest first. Refusals reach the disk a moment after
     /// their answer, so this is asked until `enough` are there.
     pub(crate) fn records(&self, filter: &[&str], enough: usize) -> Vec<Value> {

@@ -49,6 +49,8 @@ mod server;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
+mod trace;
+#[cfg(test)]
 mod tutorial;
 #[cfg(test)]
 mod walls;

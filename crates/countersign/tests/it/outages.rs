@@ -223,17 +223,27 @@ async fn after_a_failed_sync_no_call_is_taken_and_no_sync_is_tried_again() {
 
 #[tokio::test]
 async fn what_is_recorded_after_a_failed_sync_and_a_restart_outlives_a_power_cut() {
-    for order in ["sync-once 1 journal.db-wal", "sync-once 1 journal.db"] {
+    // The kernel shows what the failed sync has dropped, and will not write it: the next process may
+    // be cut off in the middle of its start, or serve.
+    for (order, cut_off) in [
+        ("sync-once 1 journal.db-wal", true),
+        ("sync-once 1 journal.db-wal", false),
+        ("sync-once 1 journal.db", false),
+    ] {
         let company = company();
         let disk = Disk::under(&company.path().join("state"));
         let mut answers = lost(&company, &disk, order).await;
-        // The kernel shows what the failed sync has dropped, and will not write it.
-        let gateway = company.serve_by(disk.command_that_goes_on());
-        let load = Load::begin(&gateway, &token(&gateway).await, What::Tickets);
-        load.until_told("completed").await;
-        load.turn().await;
-        gateway.kill();
-        answers.append(&mut load.gone().await);
+        if cut_off {
+            disk.order("kill-sync 1 journal.db");
+            company.dies(disk.command_that_goes_on());
+        } else {
+            let gateway = company.serve_by(disk.command_that_goes_on());
+            let load = Load::begin(&gateway, &token(&gateway).await, What::Tickets);
+            load.until_told("completed").await;
+            load.turn().await;
+            gateway.kill();
+            answers.append(&mut load.gone().await);
+        }
         disk.cut_power(None);
         eprintln!("{order}: answers {:?}, {:?}", tally(&answers), judge(&company, &answers));
     }
