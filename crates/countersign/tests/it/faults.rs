@@ -63,7 +63,7 @@ impl Disk {
         command
             .env("LD_PRELOAD", library())
             .env("FAULTS_STATE", &self.state)
-            .env("FAULTS_WATCH", self.state.join("../logs").components().as_path())
+            .env("FAULTS_WATCH", self.state.with_file_name("logs"))
             .env("FAULTS_CONTROL", at("control"))
             .env("FAULTS_LOG", at("log"))
             .env("FAULTS_SHADOW", at("shadow"));
