@@ -72,7 +72,7 @@ static long generation = -1, writes, syncs;
 
 #define REAL(name) static __typeof__(&name) real_##name
 REAL(open64); REAL(openat64); REAL(close); REAL(write); REAL(pwrite64);
-REAL(ftruncate64); REAL(fsync); REAL(fdatasync); REAL(unlink);
+REAL(ftruncate64); REAL(fsync); REAL(fdatasync); REAL(unlink); REAL(writev); REAL(rename);
 
 static void end(const char *why) {
     dprintf(2, "faults: %s: %s\n", why, strerror(errno));
@@ -83,7 +83,7 @@ __attribute__((constructor)) static void begin(void) {
 #define FIND(name) \
     if (!(real_##name = (__typeof__(real_##name))dlsym(RTLD_NEXT, #name))) end(#name)
     FIND(open64); FIND(openat64); FIND(close); FIND(write); FIND(pwrite64);
-    FIND(ftruncate64); FIND(fsync); FIND(fdatasync); FIND(unlink);
+    FIND(ftruncate64); FIND(fsync); FIND(fdatasync); FIND(unlink); FIND(writev); FIND(rename);
     state = getenv("FAULTS_STATE");
     watch = getenv("FAULTS_WATCH");
     shadows = getenv("FAULTS_SHADOW");
@@ -181,7 +181,7 @@ static void pend(struct file *file, int64_t kind, off64_t offset, const void *by
     struct iovec parts[2] = { { &record, sizeof record }, { (void *)bytes, (size_t)record.length } };
     /* One call: a kill in between must not leave half a record for the next one to follow. */
     ssize_t whole = (ssize_t)(sizeof record + parts[1].iov_len);
-    if (writev(file->pending, parts, 2) != whole) end("pending");
+    if (real_writev(file->pending, parts, 2) != whole) end("pending");
 }
 
 /* What was pending is durable, or dropped. */
@@ -277,44 +277,41 @@ static int opened(const char *path, int flags, int fd, int found) {
     return fd;
 }
 
-static int opening(const char *path, int flags, int *found) {
-    const char *name = below(state, path);
-    *found = !name || !access(path, F_OK);
+static int opening(const char *path, int flags, mode_t mode) {
+    if (!real_open64) begin(); /* A library may open a file before it is our turn to begin. */
+    pthread_mutex_lock(&turn);
+    int ours = below(state, path) != NULL;
+    int found = !ours || !access(path, F_OK);
     struct order order = asked();
-    if (name && is(&order, "read-only") && (!*found || (flags & O_TRUNC))) {
-        errno = EROFS;
-        return -1;
-    }
-    return 0;
+    int failed = is(&order, "read-only") && ours && (!found || (flags & O_TRUNC));
+    int fd = failed ? -1 : opened(path, flags, real_open64(path, flags, mode), found);
+    if (failed) errno = EROFS;
+    pthread_mutex_unlock(&turn);
+    return fd;
 }
 
-#define OPEN(call)                                                  \
-    mode_t mode = 0;                                                \
-    if (flags & O_CREAT) {                                          \
-        va_list arguments;                                          \
-        va_start(arguments, flags);                                 \
-        mode = va_arg(arguments, mode_t);                           \
-        va_end(arguments);                                          \
-    }                                                               \
-    if (!real_open64) begin();                                      \
-    int found;                                                      \
-    pthread_mutex_lock(&turn);                                      \
-    int fd = opening(path, flags, &found);                          \
-    if (!fd) fd = opened(path, flags, call, found);                 \
-    pthread_mutex_unlock(&turn);                                    \
-    return fd
-
-int open64(const char *path, int flags, ...) { OPEN(real_open64(path, flags, mode)); }
-int open(const char *path, int flags, ...) { OPEN(real_open64(path, flags, mode)); }
-int openat64(int at, const char *path, int flags, ...) {
-    if (at != AT_FDCWD && *path != '/') { /* Relative to a folder: nothing of ours is opened so. */
-        va_list arguments;
-        va_start(arguments, flags);
-        mode_t mode = va_arg(arguments, mode_t);
-        va_end(arguments);
-        return real_openat64(at, path, flags, mode);
+/* The mode is there if a file may be made. */
+#define MODE_OF(flags, mode)                 \
+    mode_t mode = 0;                         \
+    if (flags & O_CREAT) {                   \
+        va_list arguments;                   \
+        va_start(arguments, flags);          \
+        mode = va_arg(arguments, mode_t);    \
+        va_end(arguments);                   \
     }
-    OPEN(real_open64(path, flags, mode));
+
+int open64(const char *path, int flags, ...) {
+    MODE_OF(flags, mode)
+    return opening(path, flags, mode);
+}
+int open(const char *path, int flags, ...) {
+    MODE_OF(flags, mode)
+    return opening(path, flags, mode);
+}
+int openat64(int at, const char *path, int flags, ...) {
+    MODE_OF(flags, mode)
+    if (at == AT_FDCWD || *path == '/') return opening(path, flags, mode);
+    return real_openat64(at, path, flags, mode); /* Nothing of ours is opened from a folder. */
 }
 
 int close(int fd) {
@@ -419,16 +416,29 @@ static int synced(int fd, int (*sync)(int)) {
 int fsync(int fd) { return synced(fd, real_fsync); }
 int fdatasync(int fd) { return synced(fd, real_fdatasync); }
 
+/* What the program does not do to its journal today, and what would be missed if it did. */
+
 int unlink(const char *path) {
     pthread_mutex_lock(&turn);
     int ours = below(state, path) != NULL;
     struct order order = asked();
     int failed = ours && is(&order, "read-only") ? EROFS : 0;
     int done = failed ? -1 : real_unlink(path);
-    /* The program removes no file of its journal. If it does so one day this has to know when the
-     * removal is durable. */
     if (ours && !done) end("a removal is not provided for");
     pthread_mutex_unlock(&turn);
     if (failed) errno = failed;
     return done;
+}
+
+int rename(const char *from, const char *to) {
+    pthread_mutex_lock(&turn);
+    int ours = below(state, from) || below(state, to);
+    pthread_mutex_unlock(&turn);
+    if (ours) end("a new name is not provided for");
+    return real_rename(from, to);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    if (kind_of(fd) > 0) end("a write of parts is not provided for");
+    return real_writev(fd, parts, count);
 }
