@@ -218,8 +218,12 @@ impl Writer {
                 Ok(())
             }
             Err(Failure::RolledBack(why)) => {
-                tracing::error!(why, entries = batch.len(), "the journal could not be written");
-                self.shared.set_health(Health::Failing(why.clone()));
+                let failing = Health::Failing(why.clone());
+                // Once: it is tried again many times a second, and logs may be on the same full disk.
+                if self.shared.health() != failing {
+                    tracing::error!(why, "the journal could not be written");
+                }
+                self.shared.set_health(failing);
                 rolled_back(batch, owed, &why, &self.shared);
                 Err(why)
             }
@@ -322,6 +326,9 @@ impl Writer {
 
     /// The batch is durable and witnessed: this is the first moment at which anybody may be told.
     fn committed(&mut self, batch: Vec<(Placed, Then)>, now: Timestamp) {
+        if let Health::Failing(_) = self.shared.health() {
+            tracing::info!("the journal can be written again");
+        }
         self.shared.set_health(self.level.clone());
         self.renewed = now;
         self.writes = self.writes.saturating_add(batch.len()).saturating_add(1);

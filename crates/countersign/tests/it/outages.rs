@@ -70,6 +70,7 @@ async fn a_full_disk_takes_no_call_and_service_returns_with_room() {
     let load = Load::begin(&gateway, &token(&gateway).await, What::Tickets);
     outage(&load, &["journal_unavailable"], || disk.order("full"), || disk.order("none")).await;
     assert!(ready(&gateway).await);
+    gateway.says("the journal can be written again");
     over("full disk", &company, gateway, load).await;
 }
 
