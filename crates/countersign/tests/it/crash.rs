@@ -88,7 +88,12 @@ async fn life(company: &Company, disk: &Disk, kill: u64, dice: &mut Dice) -> Vec
     match moment {
         Moment::Start | Moment::Load => {
             tokio::time::sleep(wait).await;
-            disk.order(&at(400, 40, dice));
+            disk.order(&match dice.roll(4) {
+                // Between a commit and its answers; between an intent and its effect.
+                0 => format!("kill-write {} journal.key.head", 1 + dice.roll(40)),
+                1 => format!("kill-write {} watched", 1 + dice.roll(80)),
+                _ => at(400, 40, dice),
+            });
         }
         Moment::Time => {
             tokio::time::sleep(wait).await;

@@ -113,7 +113,7 @@ impl Load {
     }
 
     async fn until(&self, such: impl Fn(&Self) -> bool) {
-        for _ in 0..3_000 {
+        for _ in 0..6_000 {
             if such(self) {
                 return;
             }
