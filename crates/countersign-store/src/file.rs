@@ -69,6 +69,54 @@ pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
     write().map_err(StoreError::file(path))
 }
 
+/// Writes a file's own bytes over it, and syncs it; one that is not there is none. A crash here
+/// leaves the same bytes.
+///
+/// After a failed sync the kernel may hold pages that it shows to readers, counts as written and has
+/// not written: a sync alone would succeed and keep nothing.
+pub(crate) fn rewrite(path: &Path) -> Result<(), StoreError> {
+    let write = || {
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            read => read?,
+        };
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(&bytes)?;
+        file.sync_all()
+    };
+    write().map_err(StoreError::file(path))
+}
+
+/// Tells whether a file that is open still has its name. One that was moved or removed takes writes
+/// and syncs as before, and is not found by the next process.
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Anchor {
+    pub(crate) fn new(path: PathBuf) -> Result<Self, StoreError> {
+        let file = file(&path).map_err(StoreError::file(&path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Why nothing may be written, if it has not.
+    pub(crate) fn lost(&self) -> Option<String> {
+        let name = self.path.display();
+        match file(&self.path) {
+            Ok(file) if file == self.file => None,
+            Ok(_) => Some(format!("another file is in the place of the journal's `{name}`")),
+            Err(error) => Some(format!("the journal's `{name}` is not in its place: {error}")),
+        }
+    }
+}
+
+/// What tells a file from every other: its device and its number there.
+fn file(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(0o600)
 }

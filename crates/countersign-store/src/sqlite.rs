@@ -15,7 +15,7 @@ mod stream;
 mod tests;
 mod writer;
 
-use crate::file::{lock, read_secret, resolve, sync_folder, write_new};
+use crate::file::{Anchor, beside, lock, read_secret, resolve, rewrite, sync_folder, write_new};
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
@@ -23,6 +23,7 @@ use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refus
 use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
 use countersign_core::{id::Timestamp, record::Entry};
 use room::Room;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ use writer::{Files, Message, Stop, Writer};
 
 /// Most entries that wait to be written; one more is [`Unrecorded`] at once.
 const QUEUE_MAX: usize = 4_096;
+/// What SQLite adds to the database's name for its log.
+const LOG: &str = "-wal";
 
 /// Why the journal cannot be made, opened or closed.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +211,7 @@ impl SqliteStore {
                ('public_key', ?1), ('latest_stream', ''), ('latest_signature', ?2)",
             (public.to_string(), signature),
         )?;
+        copy_log(&connection, "TRUNCATE")?;
         drop(connection);
         for path in [path, key] {
             sync_folder(path)?;
@@ -250,6 +254,9 @@ impl SqliteStore {
     ) -> Result<Self, StoreError> {
         let path = &resolve(&config.path)?;
         let lock = lock(path)?;
+        // An earlier process may have left a log whose sync had failed: the kernel shows it whole and
+        // takes it for written. Written again it is, and the next sync tells the truth.
+        rewrite(&beside(path, LOG))?;
         let mut connection = connect(path)?;
         schema::recognise(&connection, path)?;
         schema::migrate(&mut connection)?;
@@ -283,7 +290,9 @@ impl SqliteStore {
         }
         let name = Arc::clone(&stream.name);
         let (queue, entries) = sync_channel(QUEUE_MAX);
-        let files = Files { connection, keeper, room: Room::new(path.clone()), _lock: lock };
+        let room = Room::new(path.clone());
+        let anchors = [Anchor::new(path.clone())?, Anchor::new(beside(path, LOG))?];
+        let files = Files { connection, keeper, room, anchors, _lock: lock };
         let writer = Writer::new(files, Arc::clone(&shared), (pen, stream));
         let writer = spawn(writer, entries).map_err(StoreError::file(path))?;
         let writer = Mutex::new(Some(writer));
@@ -410,6 +419,9 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "fullfsync", true)?;
     // SQLite's own checkpoints keep their errors to themselves: the writer makes them instead.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    // And it makes none in passing, when the connection is dropped: of a journal whose sync has failed
+    // that would sync again, and take what the kernel dropped for written.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
 }
@@ -428,6 +440,11 @@ fn copy_log(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
 
 fn full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// A read, a write or a sync failed: it is not known which of them.
+fn failed_io(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
 }
 
 fn read_key(path: &Path, connection: &Connection) -> Result<(SigningKey, PublicKey), StoreError> {

@@ -113,17 +113,58 @@ fn a_full_disk_records_nothing_and_service_returns_with_room() {
 fn an_error_at_commit_ends_all_service() {
     let place = Place::new();
     let store = place.open().unwrap();
+    wait(store.append(entry("before"))).unwrap();
     on_writer(&store, |connection| connection.commit_hook(Some(|| true)).unwrap());
     assert!(wait(store.append(entry("a"))).is_err());
     on_writer(&store, |connection| connection.commit_hook(None::<fn() -> bool>).unwrap());
     let why = wait(store.append(entry("b"))).unwrap_err();
     assert_eq!(store.health(), Err(why), "no second try");
+    let log = || std::fs::read(beside(&place.config.path, LOG)).unwrap();
+    let left = log();
     assert!(store.close().is_err());
     drop(store);
+    assert!(!left.is_empty() && log() == left, "nor does SQLite copy the log at its end");
     let store = place.open().unwrap();
     wait(store.append(entry("c"))).unwrap();
     store.close().unwrap();
     assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn a_journal_that_was_moved_away_takes_nothing_and_goes_on_when_it_is_back() {
+    for name in ["", LOG] {
+        let place = Place::new();
+        let store = place.open().unwrap();
+        wait(store.append(entry("before"))).unwrap();
+        let path = beside(&place.config.path, name);
+        let away = beside(&place.config.path, ".away");
+        std::fs::rename(&path, &away).unwrap();
+        let refused = wait(store.append(entry("moved"))).unwrap_err();
+        assert!(refused.0.contains("not in its place"), "{refused}");
+        assert_eq!(store.health(), Err(refused));
+        std::fs::write(&path, "").unwrap();
+        let refused = wait(store.append(entry("replaced"))).unwrap_err();
+        assert!(refused.0.contains("another file"), "{refused}");
+        std::fs::rename(&away, &path).unwrap();
+        wait(store.append(entry("after"))).unwrap();
+        assert_eq!(store.health(), Ok(()));
+        store.close().unwrap();
+        let reader = crate::audit::Reader::open(&place.config.path).unwrap();
+        let records = reader.query(&Default::default()).unwrap();
+        let calls: Vec<_> = records.iter().filter_map(|record| record.text("call")).collect();
+        assert_eq!(calls, ["before", "after"]);
+        assert_eq!(place.findings(), []);
+    }
+}
+
+#[test]
+fn a_journal_that_is_gone_is_not_closed_in_good_order() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    wait(store.append(entry("before"))).unwrap();
+    std::fs::remove_file(&place.config.path).unwrap();
+    let closed = store.close().unwrap_err();
+    assert!(closed.to_string().contains("not in its place"), "{closed}");
 }
 
 #[test]

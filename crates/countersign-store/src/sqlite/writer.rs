@@ -2,11 +2,12 @@
 //! answers.
 
 use crate::counters::{Owed, tabled};
+use crate::file::Anchor;
 use crate::place::{Placed, Placer};
 use crate::refusals::{Noted, Repeats};
 use crate::sqlite::room::Room;
 use crate::sqlite::stream::{self, Pen, Stream, TAKEN_OVER};
-use crate::sqlite::{Health, Shared, copy_log, counters, full};
+use crate::sqlite::{Health, Shared, copy_log, counters, failed_io, full};
 use crate::witness::Keeper;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Receipt, Repeat, Unrecorded};
@@ -76,6 +77,8 @@ pub(super) struct Files {
     pub(super) connection: Connection,
     pub(super) keeper: Keeper,
     pub(super) room: Room,
+    /// Of the database and its log.
+    pub(super) anchors: [Anchor; 2],
     pub(super) _lock: File,
 }
 
@@ -205,21 +208,28 @@ impl Writer {
         if batch.is_empty() && owed.is_empty() && idle {
             return Ok(());
         }
-        let done = self.commit(&batch, &owed, now).and_then(|()| self.witness(&batch));
+        let done = self
+            .anchored()
+            .map_err(Failure::RolledBack)
+            .and_then(|()| self.commit(&batch, &owed, now))
+            .and_then(|()| self.witness(&batch));
         match done {
             Ok(()) => {
                 self.committed(batch, now);
                 Ok(())
             }
             Err(Failure::RolledBack(why)) => {
-                tracing::error!(why, entries = batch.len(), "the journal could not be written");
-                self.shared.set_health(Health::Failing(why.clone()));
+                let failing = Health::Failing(why.clone());
+                // Once: it is tried again many times a second, and logs may be on the same full disk.
+                if self.shared.health() != failing {
+                    tracing::error!(why, "the journal could not be written");
+                }
+                self.shared.set_health(failing);
                 rolled_back(batch, owed, &why, &self.shared);
                 Err(why)
             }
             Err(Failure::Lost(why)) => {
-                tracing::error!(why, "the journal is lost to this process: restart it");
-                self.shared.set_health(Health::Lost(why.clone()));
+                self.lose(&why);
                 rolled_back(batch, Owed::default(), &why, &self.shared);
                 Err(why)
             }
@@ -251,6 +261,11 @@ impl Writer {
         batch
     }
 
+    /// Nothing is written to a journal that the next process would not find. Put back, it goes on.
+    fn anchored(&self) -> Result<(), String> {
+        self.files.anchors.iter().find_map(Anchor::lost).map_or(Ok(()), Err)
+    }
+
     fn commit(
         &mut self,
         batch: &[(Placed, Then)],
@@ -262,7 +277,7 @@ impl Writer {
             .files
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| Failure::RolledBack(error.to_string()))?;
+            .map_err(before_commit)?;
         let head = batch.last().map_or(self.stream.head, |(placed, _)| placed.head);
         let fill = || {
             stream::store(&transaction, &self.stream.name, batch.iter().map(|(placed, _)| placed))?;
@@ -282,7 +297,7 @@ impl Writer {
             }
             Err(error) => {
                 drop(transaction);
-                Err(Failure::RolledBack(error.to_string()))
+                Err(before_commit(error))
             }
         };
         match result {
@@ -312,6 +327,9 @@ impl Writer {
 
     /// The batch is durable and witnessed: this is the first moment at which anybody may be told.
     fn committed(&mut self, batch: Vec<(Placed, Then)>, now: Timestamp) {
+        if let Health::Failing(_) = self.shared.health() {
+            tracing::info!("the journal can be written again");
+        }
         self.shared.set_health(self.level.clone());
         self.renewed = now;
         self.writes = self.writes.saturating_add(batch.len()).saturating_add(1);
@@ -334,20 +352,40 @@ impl Writer {
     /// would say that all is well.
     fn checkpoint(&self) {
         if let Err(error) = copy_log(&self.files.connection, "PASSIVE") {
-            tracing::error!(%error, "the journal is lost to this process: restart it");
-            self.shared.set_health(Health::Lost(error.to_string()));
+            self.lose(&error.to_string());
         }
+    }
+
+    /// For good: from here on this process writes nothing to the journal and syncs nothing of it, not
+    /// even at its end. What is durable the next one finds.
+    fn lose(&self, why: &str) {
+        tracing::error!(
+            why,
+            "the journal is lost to this process and no call is taken: see to its disk, restart it"
+        );
+        self.shared.set_health(Health::Lost(why.to_owned()));
     }
 
     fn end(&mut self) -> Result<(), String> {
         if let Health::Lost(why) = self.shared.health() {
             return Err(why);
         }
+        self.anchored()?;
         let Self { files, pen, stream, .. } = self;
         stream::end(&mut files.connection, pen, stream).map_err(|error| error.to_string())?;
         stream.witness(pen, &mut files.keeper)?;
         files.keeper.sync().map_err(|error| error.to_string())?;
         copy_log(&files.connection, "TRUNCATE").map_err(|error| error.to_string())
+    }
+}
+
+/// What an error before COMMIT says of the transaction: it is not in the journal. But SQLite may
+/// have begun the log anew, which it syncs, and no sync is tried a second time.
+fn before_commit(error: rusqlite::Error) -> Failure {
+    if failed_io(&error) {
+        Failure::Lost(error.to_string())
+    } else {
+        Failure::RolledBack(error.to_string())
     }
 }
 

@@ -1,12 +1,12 @@
 //! The real binary serving a copy of the example company, and what a test needs to look at it from
 //! all sides: as an agent, as an auditor, as the systems themselves.
 
-use crate::server::{self, Database};
+use crate::server::{self, Database, Server};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -29,12 +29,17 @@ impl Company {
 
     /// The same with freight and support on PostgreSQL, in the files' own way.
     pub(crate) fn on_postgres() -> Self {
+        Self::on(server::shared())
+    }
+
+    /// The same on a server that the test may stop.
+    pub(crate) fn on(server: &'static Server) -> Self {
         let mut company = Self::new();
         let acme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme");
         for (system, script) in [("freight-db", "freight.sql"), ("support-db", "support.sql")] {
             let script = std::fs::read_to_string(acme.join("data/postgres").join(script)).unwrap();
             let role = "alter role acme_gateway password 'made-up';";
-            let database = server::shared().database(&format!("{script}{role}"));
+            let database = server.database(&format!("{script}{role}"));
             let secret = format!("{system}.secret");
             std::fs::write(company.path().join(&secret), database.of("acme_gateway")).unwrap();
             let file = format!("data/{}.db", system.strip_suffix("-db").unwrap());
@@ -124,8 +129,15 @@ impl Company {
 
     /// Starts the company's CRM on a free port, which the deployment then names.
     pub(crate) fn crm(&self) -> Crm {
+        let (crm, address) = self.crm_at("127.0.0.1:0");
+        self.edit("countersign.yaml", |text| text.replace("127.0.0.1:8790", &address));
+        crm
+    }
+
+    /// Starts it where it is to listen, and says where that is.
+    pub(crate) fn crm_at(&self, address: &str) -> (Crm, String) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["demo", "--dir", ".", "--only-crm", "--crm", "127.0.0.1:0"])
+            .args(["demo", "--dir", ".", "--only-crm", "--crm", address])
             .current_dir(self.path())
             .stderr(Stdio::piped())
             .spawn()
@@ -134,19 +146,19 @@ impl Company {
         let crm = Crm(child);
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
-        let address = line.trim_end().split("http://").nth(1).unwrap();
-        self.edit("countersign.yaml", |text| text.replace("127.0.0.1:8790", address));
-        crm
+        let address = line.trim_end().split("http://").nth(1).unwrap().to_owned();
+        (crm, address)
     }
 
     /// Starts `serve` on a free port and waits until it listens.
     pub(crate) fn serve(&self) -> Gateway {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["serve", "."])
-            .current_dir(self.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.serve_by(Command::new(env!("CARGO_BIN_EXE_countersign")))
+    }
+
+    /// The same by a command that leads to the program, e.g. one that traces it.
+    pub(crate) fn serve_by(&self, mut command: Command) -> Gateway {
+        command.args(["serve", "."]).current_dir(self.path()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (said, heard) = mpsc::channel();
         std::thread::spawn(move || {
@@ -161,6 +173,14 @@ impl Company {
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         gateway.url = format!("http://{}", address.unwrap());
         gateway
+    }
+
+    /// Starts `serve` by a command that has it killed on its way.
+    pub(crate) fn dies(&self, mut command: Command) {
+        command.args(["serve", "."]).current_dir(self.path());
+        let died = command.output().unwrap();
+        let said = String::from_utf8_lossy(&died.stderr);
+        assert_eq!(died.status.code(), None, "it was not killed: {said}");
     }
 
     /// The records that `audit query` shows, oldest first. Refusals reach the disk a moment after
@@ -312,6 +332,11 @@ impl Gateway {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits for its end, whatever that is.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// SIGTERM, and waits for the end in good order.

@@ -21,6 +21,8 @@ mod doors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod generated;
@@ -29,9 +31,13 @@ mod limits;
 #[cfg(test)]
 mod lints;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod oidc;
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
@@ -46,6 +52,8 @@ mod schema;
 mod server;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod trace;
 #[cfg(test)]
 mod tutorial;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 const RESOURCE: &str = "https://countersign.acme.example";
 
 /// The certified provider, in a process of its own. It ends with the test.
-struct Provider {
+pub(crate) struct Provider {
     _child: Child,
     issuer: String,
     control: String,
@@ -23,7 +23,7 @@ struct Provider {
 }
 
 impl Provider {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new("node")
             .arg(installed("provider.mjs"))
             .arg(RESOURCE)
@@ -40,13 +40,13 @@ impl Provider {
         Self { _child: child, issuer: text("issuer"), control: text("control"), http }
     }
 
-    async fn asked(&self, what: &str, body: Value) -> Value {
+    pub(crate) async fn asked(&self, what: &str, body: Value) -> Value {
         let sent = self.http.post(format!("{}/{what}", self.control)).json(&body).send();
         sent.await.unwrap().json().await.unwrap()
     }
 
     /// A token of the shape that is asked for, by the newest key unless it says otherwise.
-    async fn sign(&self, asked: Value) -> String {
+    pub(crate) async fn sign(&self, asked: Value) -> String {
         self.asked("sign", asked).await["token"].as_str().unwrap().to_owned()
     }
 
@@ -67,7 +67,7 @@ impl Provider {
 }
 
 /// The example company, trusting these providers and nobody else.
-fn company(providers: &[&Provider], more: &str) -> Company {
+pub(crate) fn company(providers: &[&Provider], more: &str) -> Company {
     let company = Company::new();
     company.lift_limits();
     company.edit("countersign.yaml", |text| {
