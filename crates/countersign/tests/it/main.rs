@@ -9,6 +9,8 @@ mod check;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod doctor;
@@ -17,9 +19,16 @@ mod doors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+#[path = "../../../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is a crate of its own, for the fuzzer")]
+#[expect(clippy::string_slice, reason = "a panic is what it looks for")]
+mod fuzz;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
