@@ -245,17 +245,15 @@ async fn whole<'a>(
     request: &mut Request,
 ) -> Result<(Bytes, SemaphorePermit<'a>), Box<Response>> {
     let refuse = |status, code, why: &str| Box::new(problem(status, code, why));
-    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
-    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let why = "The body must not be compressed.";
-        let mut answer = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", why);
-        answer.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        return Err(answer);
-    }
+    let encoded = encoded(request.headers());
     let mut body = std::mem::take(request.body_mut());
-    let too_large = body.size_hint().lower() > BODY_BYTES_MAX as u64;
     let read = async {
-        if too_large { Err(Unread::TooLarge) } else { taken_in(&guard.bodies, &mut body).await }
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(Unread::TooLarge);
+        }
+        let taken = taken_in(&guard.bodies, &mut body).await?;
+        // Not before: who is still sending does not hear an answer.
+        if encoded { Err(Unread::Encoded) } else { Ok(taken) }
     };
     let read = tokio::time::timeout(BODY_READ_TIMEOUT, read).await.unwrap_or(Err(Unread::TooSlow));
     let (body, room) = read.map_err(|unread| match unread {
@@ -263,6 +261,13 @@ async fn whole<'a>(
         Unread::TooLarge => {
             let why = format!("The body may have at most {BODY_BYTES_MAX} bytes.");
             refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &why)
+        }
+        Unread::Encoded => {
+            let why = "The body must not be compressed.";
+            let mut answer = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", why);
+            let plain = HeaderValue::from_static("identity");
+            answer.headers_mut().insert(header::ACCEPT_ENCODING, plain);
+            answer
         }
         Unread::Broken => {
             let why = "The body could not be read.";
@@ -277,10 +282,19 @@ async fn whole<'a>(
     Ok((body, room))
 }
 
+/// Whether a body is anything but the bytes themselves, whole or in chunks.
+fn encoded(headers: &HeaderMap) -> bool {
+    let other = |name, plain: &[u8]| {
+        headers.get_all(name).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(plain))
+    };
+    other(header::CONTENT_ENCODING, b"identity") || other(header::TRANSFER_ENCODING, b"chunked")
+}
+
 /// Why a body was not read.
 enum Unread {
     Busy,
     TooLarge,
+    Encoded,
     Broken,
     TooSlow,
 }
