@@ -12,6 +12,7 @@ mod check;
 mod clients;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod crash;
