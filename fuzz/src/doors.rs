@@ -6,6 +6,7 @@ use super::world::{Event, World};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use countersign_core::args;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
@@ -231,7 +232,7 @@ impl Sent {
         let line = lines.next_if(|first| !first.contains(": ")).unwrap_or(line);
         let (method, target) = line.split_once(' ')?;
         let mut request = Request::builder().method(method).uri(target);
-        let message: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
+        let message = args::parse(body).ok().filter(Value::is_object);
         for line in lines {
             let (name, value) = line.split_once(": ")?;
             let said = message.as_ref().and_then(|message| says(message, name));
