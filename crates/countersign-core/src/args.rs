@@ -131,8 +131,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
+        let deeper = self.deeper()?; // Also of one without members, as of a list without any.
         while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(self.deeper()?)?;
+            let value = map.next_value_seed(deeper)?;
             if values.insert(key, value).is_some() {
                 return Err(de::Error::custom("a key stands twice in one object"));
             }
@@ -287,6 +288,8 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(JSON_DEPTH_MAX), "]".repeat(JSON_DEPTH_MAX));
         assert!(parse(deep.as_bytes()).is_ok());
         assert!(parse(format!("[{deep}]").as_bytes()).is_err());
+        let object = deep.replacen("[]", "[{}]", 1);
+        assert!(parse(object.as_bytes()).is_err(), "empty ones count");
         assert!(parse(b"{} {}").is_err());
         assert!(parse(b"").is_err());
     }

@@ -6,8 +6,11 @@ use std::time::Duration;
 pub const REQUESTS_UNDER_WAY_MAX: usize = 1_024;
 /// Requests to the development issuer under way at once; they have no token, so no share in the above.
 pub const TOKEN_REQUESTS_UNDER_WAY_MAX: usize = 8;
-/// Connections at once; one more is closed as soon as it is accepted.
+/// Connections at once; for one more, the one that has rested longest is closed.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// A request's line and headers together, in bytes: the longest token and as much again. What was
+/// read along with its last bytes may be as long.
+pub const HEADER_BYTES_MAX: usize = 32 * 1_024;
 /// Bodies held at once, in KiB: read or being read, until their requests are answered.
 pub const BODIES_KIB_MAX: usize = 32 * 1_024;
 /// How long a client may take to send a request's headers, the first or the next on a connection.

@@ -1,9 +1,11 @@
 //! What stands before every door: is this request meant for us, small enough, and in time?
 
 use crate::bound::BODY_READ_TIMEOUT;
+use crate::connections::Connection;
 use crate::door::{Doors, Known, http::problem, mcp::StrictArguments, told};
 use crate::identity;
 use crate::resource::{Error, Lacking, step_up};
+use axum::body::HttpBody as _;
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -15,7 +17,7 @@ use countersign_core::args;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::Door;
 use countersign_core::refusal::{AuthenticationFailure, Refusal};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -211,6 +213,9 @@ async fn known<'a>(
     let in_force = doors.in_force.load_full();
     match in_force.monitor.authenticate(&credential, door).await {
         Ok(caller) => {
+            if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+                connection.meet();
+            }
             request.extensions_mut().insert(Known { in_force, caller: Arc::new(caller) });
             whole(guard, request).await
         }
@@ -232,34 +237,88 @@ async fn known<'a>(
 }
 
 /// Reads the body, leaves the request with it, and holds the room that it takes until the request
-/// is answered: what is made of a body takes a multiple of it.
+/// is answered: what is made of a body takes a multiple of it. A body is taken as it is, or not at
+/// all: what a compressed one would become has no bound.
 async fn whole<'a>(
     guard: &'a Guard,
     request: &mut Request,
 ) -> Result<(Bytes, SemaphorePermit<'a>), Box<Response>> {
     let refuse = |status, code, why: &str| Box::new(problem(status, code, why));
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok());
-    let length = length.and_then(|l| l.parse().ok()).unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
-    let kib = u32::try_from(length.div_ceil(1_024)).unwrap_or(u32::MAX);
-    let Ok(room) = guard.bodies.try_acquire_many(kib) else { return Err(Box::new(busy())) };
-    let read = Limited::new(std::mem::take(request.body_mut()), BODY_BYTES_MAX).collect();
-    let body = match tokio::time::timeout(BODY_READ_TIMEOUT, read).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let why = format!("The body may have at most {BODY_BYTES_MAX} bytes.");
-            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &why));
+    let encoded = encoded(request.headers());
+    let mut body = std::mem::take(request.body_mut());
+    let read = async {
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(Unread::TooLarge);
         }
-        Ok(Err(_broken)) => {
-            let why = "The body could not be read.";
-            return Err(refuse(StatusCode::BAD_REQUEST, "body_unreadable", why));
-        }
-        Err(_elapsed) => {
-            let why = "The body took too long.";
-            return Err(refuse(StatusCode::REQUEST_TIMEOUT, "body_too_slow", why));
-        }
+        let taken = taken_in(&guard.bodies, &mut body).await?;
+        // Not before: who is still sending does not hear an answer.
+        if encoded { Err(Unread::Encoded) } else { Ok(taken) }
     };
+    let read = tokio::time::timeout(BODY_READ_TIMEOUT, read).await.unwrap_or(Err(Unread::TooSlow));
+    let (body, room) = read.map_err(|unread| match unread {
+        Unread::Busy => Box::new(busy()),
+        Unread::TooLarge => {
+            let why = format!("The body may have at most {BODY_BYTES_MAX} bytes.");
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &why)
+        }
+        Unread::Encoded => {
+            let why = "The body must not be compressed.";
+            let mut answer = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", why);
+            let plain = HeaderValue::from_static("identity");
+            answer.headers_mut().insert(header::ACCEPT_ENCODING, plain);
+            answer
+        }
+        Unread::Broken => {
+            let why = "The body could not be read.";
+            refuse(StatusCode::BAD_REQUEST, "body_unreadable", why)
+        }
+        Unread::TooSlow => {
+            let why = "The body took too long.";
+            refuse(StatusCode::REQUEST_TIMEOUT, "body_too_slow", why)
+        }
+    })?;
     *request.body_mut() = Body::from(body.clone());
     Ok((body, room))
+}
+
+/// Whether a body is anything but the bytes themselves, whole or in chunks.
+fn encoded(headers: &HeaderMap) -> bool {
+    let other = |name, plain: &[u8]| {
+        headers.get_all(name).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(plain))
+    };
+    other(header::CONTENT_ENCODING, b"identity") || other(header::TRANSFER_ENCODING, b"chunked")
+}
+
+/// Why a body was not read.
+enum Unread {
+    Busy,
+    TooLarge,
+    Encoded,
+    Broken,
+    TooSlow,
+}
+
+/// A body in whole KiB of room, taken as they come: who sends slowly holds what it has sent.
+async fn taken_in<'a>(
+    bodies: &'a Semaphore,
+    body: &mut Body,
+) -> Result<(Bytes, SemaphorePermit<'a>), Unread> {
+    let acquire = |kib: usize| {
+        let kib = u32::try_from(kib).map_err(|_beyond| Unread::Busy)?;
+        bodies.try_acquire_many(kib).map_err(|_full| Unread::Busy)
+    };
+    let mut room = acquire(1)?;
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_broken| Unread::Broken)?.into_data() else { continue };
+        if data.len() > BODY_BYTES_MAX.saturating_sub(whole.len()) {
+            return Err(Unread::TooLarge);
+        }
+        whole.extend_from_slice(&data);
+        let more = whole.len().div_ceil(1_024).saturating_sub(room.num_permits());
+        room.merge(acquire(more)?);
+    }
+    Ok((Bytes::from(whole), room))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! [`countersign_core::call::Answer`] down. A door decides nothing.
 
 pub mod bound;
+mod connections;
 pub mod door;
 pub mod guard;
 pub mod identity;

@@ -2,8 +2,10 @@
 
 use crate::bound::{
     ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, DEVELOPMENT_TOKEN_TTL_S, FLUSH_GRACE,
-    HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE, TOKEN_REQUESTS_UNDER_WAY_MAX,
+    HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE,
+    TOKEN_REQUESTS_UNDER_WAY_MAX,
 };
+use crate::connections::{Connections, Seat};
 use crate::door::{Doors, InForce, http, http::problem, mcp};
 use crate::guard::{self, Guard, TOKEN_PATH};
 use crate::identity::development::{DevelopmentIssuer, TokenRequest};
@@ -13,7 +15,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
-    http::StatusCode,
+    http::{Request, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -21,13 +23,21 @@ use axum::{
 use countersign_core::args;
 use countersign_core::id::ActorId;
 use countersign_core::port::{Clock, Entropy};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    collections::BTreeMap, convert::Infallible, future::Future, net::SocketAddr, pin::pin,
+    sync::Arc,
+};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
@@ -54,6 +64,8 @@ pub struct Gateway {
     pub allowed_origins: Vec<String>,
     /// What clients are told who need a token.
     pub resource: Resource,
+    /// Connections at once; never more than [`CONNECTIONS_MAX`].
+    pub connections_max: usize,
     /// The development issuer, if it is on.
     pub development: Option<Development>,
 }
@@ -80,9 +92,10 @@ impl Gateway {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let under_way = TaskTracker::new();
+        let connections = Connections::new(self.connections_max.min(CONNECTIONS_MAX));
         let router = self.router(listener.local_addr()?, under_way.clone());
         let open = GracefulShutdown::new();
-        accept(listener, &router, &open, stop).await;
+        accept((listener, connections), &router, &open, stop).await;
         // Idle connections end at once. One that has sent half a request has begun nothing and must
         // not hold up the end; a call under way may.
         let mut closing = pin!(open.shutdown());
@@ -97,9 +110,18 @@ impl Gateway {
         Ok(())
     }
 
-    fn router(self, listen: SocketAddr, under_way: TaskTracker) -> Router {
-        let Self { in_force, readiness, allowed_hosts, allowed_origins, resource, development } =
-            self;
+    /// What stands behind the listener: every route with all that is before it. Whoever drives it
+    /// without a socket, as the fuzz targets do, goes the way of every request.
+    pub fn router(self, listen: SocketAddr, under_way: TaskTracker) -> Router {
+        let Self {
+            in_force,
+            readiness,
+            allowed_hosts,
+            allowed_origins,
+            resource,
+            connections_max: _,
+            development,
+        } = self;
         let mut hosts = allowed_hosts;
         hosts.extend([listen.to_string(), "localhost".to_owned()]);
         if listen.ip().is_loopback() {
@@ -122,23 +144,27 @@ impl Gateway {
         let http = Router::new()
             .route("/v1/tools", get(http::tools))
             .route("/v1/calls", post(http::calls))
+            .method_not_allowed_fallback(not_allowed)
             .layer(middleware::from_fn_with_state((doors.clone(), guard.clone()), guard::http))
             .with_state(doors.clone());
         let [root, below] = resource::PATHS;
         let metadata = Router::new()
             .route(root, get(resource::root))
             .route(below, get(resource::mcp))
+            .method_not_allowed_fallback(not_allowed)
             .with_state((resource, doors.clone()));
         let mut router = Router::new().merge(mcp).merge(http).merge(metadata);
         if let Some(development) = development {
             let token = post(token)
+                .fallback(not_allowed)
                 .layer(middleware::from_fn_with_state(guard.clone(), guard::bounded))
                 .with_state((Arc::new(development), doors.clone()));
             router = router.route(TOKEN_PATH, token);
         }
         let health = Router::new()
             .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(ready).with_state((readiness, doors)));
+            .route("/readyz", get(ready).with_state((readiness, doors)))
+            .method_not_allowed_fallback(not_allowed);
         router
             .fallback(async || {
                 problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here.")
@@ -148,16 +174,20 @@ impl Gateway {
     }
 }
 
+async fn not_allowed() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This is not asked that way.")
+}
+
 /// Accepts connections until `stop`.
 async fn accept(
-    listener: TcpListener,
+    (listener, connections): (TcpListener, Connections),
     router: &Router,
     open: &GracefulShutdown,
     stop: impl Future<Output = ()>,
 ) {
-    let mut http = hyper::server::conn::http1::Builder::new();
+    let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    http.max_buf_size(HEADER_BYTES_MAX);
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -168,25 +198,49 @@ async fn accept(
             Ok((stream, _peer)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                connections.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(room) = Arc::clone(&room).try_acquire_owned() else {
-            continue; // Dropping it closes it: those who are connected are served.
+        let Some(seat) = connections.seat().await else {
+            continue; // Dropping it closes it: requests under way on all others are served.
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers may be delayed");
         }
-        let service = TowerToHyperService::new(router.clone());
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = http.serve_connection(TokioIo::new(stream), service(router, &seat));
+        let connection = open.watch(connection);
         tokio::spawn(async move {
-            let _room = room;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended badly");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended badly");
+                },
+                () = seat.leave() => tracing::debug!("a connection at rest made room for another"),
             }
         });
     }
+}
+
+/// The routes, for one connection: it works while one of its requests is answered.
+fn service(
+    router: &Router,
+    seat: &Seat,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + use<>
+{
+    let (connection, all) = (seat.connection(), seat.all());
+    let router = TowerToHyperService::new(router.clone());
+    service_fn(move |mut request: Request<Incoming>| {
+        let (connection, all) = (Arc::clone(&connection), all.clone());
+        connection.work();
+        request.extensions_mut().insert(Arc::clone(&connection));
+        let answered = router.call(request);
+        async move {
+            let answer = answered.await;
+            connection.rest(&all);
+            answer
+        }
+    })
 }
 
 /// Which posture is in force, and since when: what an operator asks after a reload.

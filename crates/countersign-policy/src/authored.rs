@@ -232,9 +232,15 @@ fn said(error: &dyn Diagnostic, file: usize, kind: MistakeKind) -> Vec<Mistake> 
     let related = error.related().into_iter().flatten();
     let rest: Vec<Mistake> = related.flat_map(|error| said(error, file, kind)).collect();
     let (span, expected) = labelled(error);
-    let help = error.help().map(|help| help.to_string()).or(expected);
-    let mistake = Mistake { file, span, kind, message: error.to_string(), help, meant: None };
+    let help = error.help().map(|help| help.to_string()).or(expected).map(|help| line(&help));
+    let message = line(&error.to_string());
+    let mistake = Mistake { file, span, kind, message, help, meant: None };
     std::iter::once(mistake).chain(rest).collect()
+}
+
+/// On one line: Cedar quotes a text that is not closed over all of its lines.
+fn line(said: &str) -> String {
+    said.replace('\r', "\\r").replace('\n', "\\n")
 }
 
 /// Where an error of Cedar's points, and what it says there.

@@ -25,7 +25,7 @@ mod request;
 pub mod schema;
 mod scope;
 mod secret;
-mod sql;
+pub mod sql;
 mod statement;
 mod system;
 mod tool;

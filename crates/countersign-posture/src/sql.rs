@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Whose SQL it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
     /// SQLite's tokenizer.
     Sqlite,
     /// PostgreSQL's scanner (`scan.l`), with `standard_conforming_strings` on.
@@ -17,45 +17,49 @@ pub(crate) enum Dialect {
 
 /// A statement as a connector runs it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Compiled {
-    pub(crate) statement: String,
+pub struct Compiled {
+    /// Its text, as the database takes it.
+    pub statement: String,
     /// The names that are bound to it, each once: in order of first use, which is that of `$1`, `$2` …
-    pub(crate) parameters: Vec<String>,
+    pub parameters: Vec<String>,
 }
 
 /// What stands in a text of SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Scan {
+pub struct Scan {
     /// The names after a colon, without it, each once, in order of first use, and where.
-    pub(crate) placeholders: Vec<(String, Range<usize>)>,
+    pub placeholders: Vec<(String, Range<usize>)>,
     /// Every use of one: where, and which of `placeholders`.
     uses: Vec<(Range<usize>, usize)>,
     /// How many statements there are; blanks, comments and lone semicolons are none.
-    pub(crate) statements: usize,
+    pub statements: usize,
     /// The first word of the first statement, in lower case, if it begins with a word.
-    pub(crate) keyword: Option<String>,
+    pub keyword: Option<String>,
     /// Whether the statement that `with` introduces changes something.
-    pub(crate) writes: bool,
+    pub writes: bool,
     /// What looks as if text were put into the statement; with a name where that is a placeholder
     /// inside quotes, which is interpolation only if there is such an argument.
-    pub(crate) interpolations: Vec<(Range<usize>, Option<String>)>,
+    pub interpolations: Vec<(Range<usize>, Option<String>)>,
     /// What cannot be bound or does not end: where, and what is wrong with it.
-    pub(crate) problems: Vec<(Range<usize>, String)>,
+    pub problems: Vec<(Range<usize>, String)>,
 }
 
 impl Scan {
     /// Whether it begins as a statement that only reads.
-    pub(crate) fn reads(&self) -> bool {
+    #[must_use]
+    pub fn reads(&self) -> bool {
         matches!(self.keyword.as_deref(), Some("select" | "values" | "with")) && !self.writes
     }
 
     /// The placeholders' names, in order of first use.
-    pub(crate) fn parameters(&self) -> Vec<String> {
+    #[must_use]
+    pub fn parameters(&self) -> Vec<String> {
         self.placeholders.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The text that was scanned, as the database takes it: PostgreSQL's placeholders are numbers.
-    pub(crate) fn compile(&self, sql: &str, dialect: Dialect) -> Compiled {
+    #[must_use]
+    pub fn compile(&self, sql: &str, dialect: Dialect) -> Compiled {
         let parameters = self.parameters();
         if dialect == Dialect::Sqlite {
             return Compiled { statement: sql.to_owned(), parameters };
@@ -77,7 +81,8 @@ impl Scan {
 }
 
 /// Scans a text.
-pub(crate) fn scan(sql: &str, dialect: Dialect) -> Scan {
+#[must_use]
+pub fn scan(sql: &str, dialect: Dialect) -> Scan {
     let mut scanner = Scanner {
         sql,
         dialect,
@@ -191,7 +196,7 @@ impl<'a> Scanner<'a> {
                 self.scan.interpolations.push((start..self.at, None));
             }
             '$' if postgres => self.dollar(start),
-            '?' | '@' | '$' if !postgres => {
+            '?' | '@' | '$' | '#' if !postgres => {
                 self.take_while(word_character);
                 self.problem(start, UNBOUND);
             }
@@ -255,7 +260,10 @@ impl<'a> Scanner<'a> {
         if self.rest().starts_with(':') {
             self.at = self.at.saturating_add(1);
             if self.dialect == Dialect::Sqlite {
-                self.take_while(word_character);
+                let name = self.take_while(word_character);
+                if name.is_empty() && self.peek() == Some(':') {
+                    self.problem(start, UNBOUND); // `:::a` is one name to it.
+                }
             }
             return;
         }
@@ -277,6 +285,8 @@ impl<'a> Scanner<'a> {
             self.problem(start, &message);
         } else if postgres && self.peek() == Some('$') {
             self.problem(start, UNBOUND);
+        } else if !postgres && self.tcl(start) {
+            // Told.
         } else {
             let range = start..self.at;
             let mut known = self.scan.placeholders.iter();
@@ -286,6 +296,15 @@ impl<'a> Scanner<'a> {
             });
             self.scan.uses.push((range, which));
         }
+    }
+
+    /// Whether a name of SQLite goes on as Tcl's do, `:a::b` or `:a(b)`: nothing is bound to those.
+    fn tcl(&mut self, start: usize) -> bool {
+        let goes_on = self.rest().starts_with("::") || self.peek() == Some('(');
+        if goes_on {
+            self.problem(start, UNBOUND);
+        }
+        goes_on
     }
 
     /// A bracket of PostgreSQL: the elements of an array, or a place in one.

@@ -137,6 +137,8 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
         readiness: Arc::new(Ready(store.clone())),
         allowed_hosts,
         allowed_origins: deployment.allowed_origins.clone(),
+        // The others are for systems and the journal, whatever strangers do.
+        connections_max: machine::descriptors().div_euclid(2),
         development: development.map(|issuer| Development {
             issuer,
             clock: Arc::new(SystemClock),

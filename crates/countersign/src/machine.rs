@@ -2,6 +2,7 @@
 
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Clock, Entropy};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
@@ -43,6 +44,15 @@ impl Entropy for SystemEntropy {
 /// The file system's.
 pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// How many files and connections this process may have open, once that is as many as it may say
+/// itself. Where nobody tells, few.
+pub(crate) fn descriptors() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let held = if raised.is_ok() { maximum } else { current };
+    held.map_or(1_024, |held| usize::try_from(held).unwrap_or(usize::MAX))
 }
 
 /// A variable of the environment.

@@ -5,7 +5,7 @@ use super::{Doors, Known, annotations, told};
 use crate::resource::{Error, step_up};
 use axum::{
     Extension, Json,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -38,8 +38,12 @@ pub(crate) struct ListQuery {
 /// `GET /v1/tools?format=mcp|anthropic|openai`
 pub(crate) async fn tools(
     Extension(known): Extension<Known>,
-    Query(ListQuery { format }): Query<ListQuery>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Response {
+    let Ok(Query(ListQuery { format })) = query else {
+        let why = "The query may have `format`, which is `mcp`, `anthropic` or `openai`.";
+        return problem(StatusCode::BAD_REQUEST, "malformed_request", why);
+    };
     let tools: Vec<Value> =
         known.tools().into_iter().map(|listed| in_format(format, listed)).collect();
     ([("cache-control", "private, no-store")], Json(json!({ "tools": tools }))).into_response()

@@ -324,6 +324,13 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
 }
 
 #[test]
+fn what_is_said_is_one_line_though_what_was_written_is_several() {
+    let text = "@id(\"x\") forbid (principal, action, resource) when { a \"\n\r\n\" };";
+    let said = mistakes(&[PolicyFile { name: "a", text }]);
+    assert!(said.iter().any(|mistake| mistake.message.contains("\\n\\r\\n")), "{said:?}");
+}
+
+#[test]
 fn a_policy_stands_beside_the_tools_that_its_scope_names_and_no_others() {
     for (scope, tools) in [
         ("action == Action::\"note\"", &["note"][..]),

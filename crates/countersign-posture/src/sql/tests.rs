@@ -61,6 +61,11 @@ fn what_cannot_be_bound_or_does_not_end_is_a_problem() {
         "select 1 /* a",
         "select '",
         "select :na$me",
+        // What SQLite takes for one name, as Tcl does.
+        "select :a::text",
+        "select :::a",
+        "select :a(b)",
+        "select #a",
     ] {
         assert_eq!(scan(sql).problems.len(), 1, "{sql}");
     }

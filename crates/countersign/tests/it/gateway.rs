@@ -317,6 +317,11 @@ impl Gateway {
         }
     }
 
+    /// The lines on standard error since it was asked last.
+    pub(crate) fn said_so_far(&self) -> Vec<String> {
+        self.said.lock().unwrap().try_iter().collect()
+    }
+
     /// Sends a signal to the process.
     pub(crate) fn signal(&self, signal: &str) {
         let killed = Command::new("kill").args([signal, &self.id().to_string()]).status();

@@ -13,6 +13,8 @@ mod clients;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod doctor;
@@ -23,9 +25,16 @@ mod explain;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+#[path = "../../../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is a crate of its own, for the fuzzer")]
+#[expect(clippy::string_slice, reason = "a panic is what it looks for")]
+mod fuzz;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
