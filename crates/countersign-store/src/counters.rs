@@ -4,7 +4,6 @@
 use countersign_core::id::Timestamp;
 use countersign_core::quota::{Charge, Tally, Window};
 use countersign_core::record::Kind;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The body of a record that names what its calls were charged.
@@ -106,14 +105,11 @@ impl Charges {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let named: Vec<Value> = self
-            .0
-            .iter()
-            .map(|((window, key, started), count)| {
-                json!([window.as_str(), key, started.micros(), count])
-            })
-            .collect();
-        Value::Array(named).to_string().into_bytes()
+        let named = self.0.iter().map(|((window, key, started), count)| {
+            (window.as_str(), key.as_str(), started.micros(), count)
+        });
+        // Texts and numbers always have a text.
+        serde_json::to_vec(&named.collect::<Vec<_>>()).unwrap_or_default()
     }
 
     /// The same, read back; `None` if it is something else.

@@ -69,9 +69,12 @@ pub(super) fn store<'a>(
     placed: impl IntoIterator<Item = &'a Placed>,
 ) -> rusqlite::Result<()> {
     let mut entries = connection.prepare_cached(
-        "INSERT INTO entries (stream, seq, header, hash) VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)",
+        // An insert that fails undoes the transaction, so no single one need be undone.
+        "INSERT OR ROLLBACK INTO entries (stream, seq, header, hash)
+         VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)",
     )?;
-    let mut bodies = connection.prepare_cached("INSERT INTO bodies VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut bodies =
+        connection.prepare_cached("INSERT OR ROLLBACK INTO bodies VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for Placed { head, header, bodies: fields, .. } in placed {
         let sequence = number(head.sequence);
         entries.execute(params![stream, sequence, header, head.hash.as_bytes()])?;

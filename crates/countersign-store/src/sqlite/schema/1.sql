@@ -57,10 +57,11 @@ CREATE TRIGGER entries_keep BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END;
 CREATE TRIGGER entries_stay BEFORE DELETE ON entries
 BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
--- INSERT OR REPLACE deletes without asking the trigger above.
+-- INSERT OR REPLACE deletes without asking the trigger above. It is refused by ROLLBACK: for an ABORT
+-- SQLite has to be able to undo each single INSERT, and keeps a journal of it in memory.
 CREATE TRIGGER entries_once BEFORE INSERT ON entries
 WHEN EXISTS (SELECT 1 FROM entries WHERE stream = NEW.stream AND seq = NEW.seq)
-BEGIN SELECT RAISE(ABORT, 'entries are never replaced'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'entries are never replaced'); END;
 
 CREATE TRIGGER bodies_keep BEFORE UPDATE ON bodies
 BEGIN SELECT RAISE(ABORT, 'bodies are never changed'); END;
@@ -68,7 +69,7 @@ CREATE TRIGGER bodies_stay BEFORE DELETE ON bodies
 BEGIN SELECT RAISE(ABORT, 'bodies are never deleted'); END;
 CREATE TRIGGER bodies_once BEFORE INSERT ON bodies
 WHEN EXISTS (SELECT 1 FROM bodies WHERE stream = NEW.stream AND seq = NEW.seq AND field = NEW.field)
-BEGIN SELECT RAISE(ABORT, 'bodies are never replaced'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'bodies are never replaced'); END;
 
 CREATE TRIGGER streams_stay BEFORE DELETE ON streams
 BEGIN SELECT RAISE(ABORT, 'streams are never deleted'); END;
