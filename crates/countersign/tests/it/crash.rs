@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const KILLS: u64 = 30;
+const KILLS: u64 = 20;
 
 async fn load(gateway: &Gateway, kill: u64) -> Load {
     let session = format!("crash-{kill}");
