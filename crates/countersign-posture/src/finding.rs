@@ -274,6 +274,31 @@ codes! {
     AgentIssuer Error "agent-issuer",
     /// Nobody whose tokens are accepted.
     NoIssuer Error "no-issuer",
+    // The machine that serves.
+    /// A reference whose variable or file is not on this machine.
+    AbsentReference Error "absent-reference",
+    /// A reference whose value its system cannot use.
+    UnfitReference Error "unfit-reference",
+    /// A file of an issuer's keys that is not on this machine, or holds none that fits.
+    AbsentKeys Error "absent-keys",
+    /// A journal, or its signing key, that is not on this machine or cannot be used.
+    AbsentJournal Error "absent-journal",
+    /// A folder for statement logs that cannot be made.
+    AbsentLogs Error "absent-logs",
+    /// An address at which this machine cannot listen.
+    ListenAddress Error "listen-address",
+}
+
+impl Code {
+    /// Those that are not about what is written, but about the machine that it is to be served on.
+    pub const HERE: [Self; 6] = [
+        Self::AbsentReference,
+        Self::UnfitReference,
+        Self::AbsentKeys,
+        Self::AbsentJournal,
+        Self::AbsentLogs,
+        Self::ListenAddress,
+    ];
 }
 
 impl fmt::Display for Code {
@@ -326,7 +351,7 @@ impl fmt::Display for Finding {
 }
 
 /// In the order in which a reader goes through the files.
-pub(crate) fn sort(findings: &mut [Finding]) {
+pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         let key = |f: &Finding| (f.place.span.start, f.place.span.end, f.code);
         (a.place.source.path.as_str(), key(a), &a.message).cmp(&(

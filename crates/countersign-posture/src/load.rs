@@ -111,7 +111,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
             });
         }
     }
-    for (name, place) in &deployment.places {
+    for (name, place) in &deployment.written.references {
         if !used.contains(name.as_str()) {
             findings.push(Finding {
                 code: Code::UnusedReference,

@@ -905,6 +905,17 @@ pub(crate) const CHANGES: &[Change] = &[
         |company| company.write("posture/agents/other.yaml", other_agent("other")),
     ),
     (
+        Code::Duplicate,
+        |company| {
+            company.edit(DEPLOYMENT, "https://login.acme.example", "http://127.0.0.1:8787/dev");
+            company.edit(AGENT, "https://login.acme.example", "http://127.0.0.1:8787/dev");
+        },
+        |company| {
+            company.edit(DEPLOYMENT, "https://login.acme.example", "http://127.0.0.1:8787/own");
+            company.edit(AGENT, "https://login.acme.example", "http://127.0.0.1:8787/own");
+        },
+    ),
+    (
         Code::NoIssuer,
         |company| {
             company.edit(DEPLOYMENT, "development_issuer: true\n", "");
@@ -1081,6 +1092,8 @@ fn no_code_goes_untested() {
     let tested: BTreeSet<_> = edits.chain(CHANGES.iter().map(|change| change.0)).collect();
     // What only Cedar can tell is tested where Cedar is known, and by `docs/lints.md`.
     let ours = Code::ALL.iter().copied().filter(|code| !code.as_str().starts_with("policy-"));
+    // And what only the machine shows, where the machine is.
+    let ours = ours.filter(|code| !Code::HERE.contains(code));
     assert_eq!(tested, ours.collect());
 }
 

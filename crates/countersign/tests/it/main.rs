@@ -21,6 +21,8 @@ mod gateway;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod here;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod lints;
