@@ -38,7 +38,7 @@ pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
 pub use gate::{Approvers, Gate};
 pub use http::Auth;
 pub use issuer::{Algorithm, Issuer, KeySource};
-pub use load::{Loaded, Registered, link, load_policies, load_posture};
+pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;
 pub use system::{Backend, Encryption, SystemSpec};

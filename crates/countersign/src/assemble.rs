@@ -16,8 +16,8 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Development, Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    ClaimMap, Code, Deployment, Finding, Loaded, link, load_deployment, load_policies,
-    load_posture, posture_folder, sort,
+    ClaimMap, Code, Deployment, Finding, Loaded, link, load_deployment, load_or_sketch,
+    posture_folder, sort,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
@@ -95,10 +95,13 @@ fn no_posture(deployment: &Deployment) -> Finding {
 
 /// A posture, with its policies if they have no error either.
 fn compile(folder: &Path) -> Found<(Loaded, Option<Bundle>)> {
-    let (loaded, mut findings) = load_posture(folder);
-    let Some(mut loaded) = loaded else {
-        findings.extend(policies::mistakes(&load_policies(folder)));
-        return Ok((None, findings));
+    let (loaded, mut findings) = load_or_sketch(folder);
+    let mut loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(sketch) => {
+            findings.extend(policies::mistakes(&sketch));
+            return Ok((None, findings));
+        }
     };
     let bundle = match policies::compile(&mut loaded)? {
         Ok(bundle) => {
