@@ -206,6 +206,10 @@ codes! {
     BindDeclared Error "bind-declared",
     /// A scoped argument or bound name that the statement or request does not use: it keeps nobody's rows out.
     ScopeUnused Error "scope-unused",
+    /// A statement that names the caller, and lets rows through that are not the caller's.
+    ScopeLoose Error "scope-loose",
+    /// A statement of which it is not seen that it keeps to the caller's rows.
+    ScopeUnsure Warning "scope-unsure",
     /// A look-up whose statement names nothing of the caller: it confirms what is anybody's.
     LookUpCaller Error "look-up-caller",
     /// An `owned` look-up whose statement does not ask about the identifier.
@@ -215,6 +219,8 @@ codes! {
     // A tool's statement or request.
     /// Text that is not closed, or a placeholder of a form that is not bound by name.
     BadSql Error "bad-sql",
+    /// A statement that is no SQL as far as it can be read without the database.
+    UnreadSql Warning "unread-sql",
     /// More than one statement.
     SeveralStatements Error "several-statements",
     /// A read that does not begin as one.
