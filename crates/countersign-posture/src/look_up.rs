@@ -78,8 +78,10 @@ pub(crate) fn check(
         let owned = (look_up.asks == Asks::Owned).then_some(VALUE);
         let known: Bindable<'_> = names.chain(owned).collect();
         statement::check_names(decoder, statement, &scan, &known);
-        statement::check_tie(decoder, statement, (&scan, dialect), &own);
-        if look_up.asks == Asks::Owned {
+        if scan.reads() {
+            statement::check_tie(decoder, statement, (&scan, dialect), &own);
+        }
+        if scan.reads() && look_up.asks == Asks::Owned {
             let name = if plain && !uses_value(&scan) { identifier.as_str() } else { VALUE };
             let asked = [Own { name, claim: None }];
             statement::check_tie(decoder, statement, (&scan, dialect), &asked);

@@ -302,9 +302,11 @@ fn check_statement(
     (scan, dialect): (&Scan, Dialect),
 ) {
     statement::check_shape(decoder, statement, scan);
-    let own: Vec<_> = tool.scope.iter().filter_map(own).collect();
-    statement::check_tie(decoder, statement, (scan, dialect), &own);
     let reads = tool.effect == Some(Effect::Read);
+    if !reads || scan.reads() {
+        let own: Vec<_> = tool.scope.iter().filter_map(own).collect();
+        statement::check_tie(decoder, statement, (scan, dialect), &own);
+    }
     if reads {
         let who = ("a tool that reads", ", or declare its effect");
         statement::check_reads(decoder, statement, scan, who);

@@ -339,6 +339,20 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::UnscopedIdentifier,
         PARCELS,
+        "weight: { type: number, minimum: 0, maximum: 1.5, optional: true }",
+        "boxId: { type: integer, minimum: 1, maximum: 99 }",
+        "boxId: { type: integer, minimum: 1, maximum: 99, public: \"Only boxes of the depot are found.\" }",
+    ),
+    (
+        Code::IdlePublic,
+        PARCELS,
+        "weight: { type: number, minimum: 0, maximum: 1.5, optional: true }",
+        "boxes: { type: integer, minimum: 1, maximum: 99, public: \"Any will do.\" }",
+        "box_number: { type: integer, enum: [1, 2] }",
+    ),
+    (
+        Code::UnscopedIdentifier,
+        PARCELS,
         ", public: \"Only parcels of the depot are found.\"",
         "",
         ", public: \"Anybody may ask where a parcel is.\"",
