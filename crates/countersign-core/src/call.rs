@@ -89,7 +89,7 @@
 //! ```
 
 use crate::args::{Arguments, ArgumentsError};
-use crate::id::{CallId, Digest, TenantId, ToolName};
+use crate::id::{CallId, Digest, TenantId, Timestamp, ToolName};
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, Permission,
     Question, Receipt, Refused as Noted, Report,
@@ -109,6 +109,7 @@ use crate::trail::{Shown, Trail, bounded, cut};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeSet,
+    fmt,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -234,7 +235,7 @@ impl Monitor {
             },
             Err(failure) => failure,
         };
-        let trail = Trail::begin(self.new_call_id(), now, door);
+        let trail = Trail::begin(self.new_call_id(now), now, door);
         Err(self.refuse(trail, Refusal::Unauthenticated(failure)))
     }
 
@@ -257,10 +258,10 @@ impl Monitor {
             .collect()
     }
 
-    fn new_call_id(&self) -> CallId {
-        let mut bytes = [0; 12];
-        self.entropy.fill(&mut bytes);
-        CallId::random(bytes)
+    fn new_call_id(&self, begun: Timestamp) -> CallId {
+        let mut random = [0; 6];
+        self.entropy.fill(&mut random);
+        CallId::begun(begun, random)
     }
 }
 
@@ -388,20 +389,24 @@ impl Monitor {
     ) -> Vec<Counter> {
         let session = principal.session();
         let tenant = principal.tenant.as_str();
+        let same = Digest::of(
+            "countersign/identical/1",
+            &[session.as_bytes(), tool.name.as_str().as_bytes(), canonical],
+        );
         let mut counters = Vec::new();
         // Agent and tool names hold no `/`, so no two of these share a key.
         let mut count = |who: String, limits: &Limits| {
-            let mut push = |key: String, window, max: Option<u32>, identical| {
-                counters.extend(max.map(|max| Counter { key, window, max, identical }));
+            let mut push = |what: fmt::Arguments<'_>, window, max: Option<u32>| {
+                counters.extend(max.map(|max| Counter {
+                    key: format!("{who}/{what}"),
+                    window,
+                    max,
+                }));
             };
-            push(format!("{who}/session/{session}"), Window::Session, limits.per_session, false);
-            push(format!("{who}/tenant/{tenant}"), Window::Minute, limits.per_minute, false);
-            push(format!("{who}/tenant/{tenant}"), Window::Hour, limits.per_hour, false);
-            let same = Digest::of(
-                "countersign/identical/1",
-                &[session.as_bytes(), tool.name.as_str().as_bytes(), canonical],
-            );
-            push(format!("{who}/call/{same}"), Window::Minute, limits.identical_per_minute, true);
+            push(format_args!("session/{session}"), Window::Session, limits.per_session);
+            push(format_args!("tenant/{tenant}"), Window::Minute, limits.per_minute);
+            push(format_args!("tenant/{tenant}"), Window::Hour, limits.per_hour);
+            push(format_args!("call/{same}"), Window::Alike, limits.identical_per_minute);
         };
         count(format!("agent/{}", agent.id), &agent.limits);
         count(format!("tool/{}", tool.name), &tool.limits);
@@ -1065,9 +1070,10 @@ impl Monitor {
 
 impl Monitor {
     fn trail(&self, proposed: &Proposed) -> Trail {
-        let mut trail = Trail::begin(self.new_call_id(), self.clock.now(), proposed.caller.door);
+        let now = self.clock.now();
+        let mut trail = Trail::begin(self.new_call_id(now), now, proposed.caller.door);
         trail.posture = Some(self.posture.digest);
-        trail.principal = Some(Arc::clone(&proposed.caller.principal));
+        trail.of(&proposed.caller.principal);
         trail.claimed.clone_from(&proposed.tool);
         trail
     }

@@ -121,10 +121,13 @@ id!(
 );
 
 impl CallId {
-    /// A name that nobody can guess, from 12 random bytes.
+    /// Milliseconds since the epoch, then 6 random bytes: calls sort as they began, which keeps the
+    /// journal's index of them short to write.
     #[must_use]
-    pub fn random(bytes: [u8; 12]) -> Self {
-        Self(format!("call_{}", hex::encode(bytes)))
+    pub fn begun(at: Timestamp, random: [u8; 6]) -> Self {
+        let millis = at.micros().checked_div(1_000).unwrap_or_default();
+        let [_, _, time @ ..] = millis.to_be_bytes();
+        Self(format!("call_{}{}", hex::encode(time), hex::encode(random)))
     }
 }
 
@@ -161,7 +164,7 @@ impl Timestamp {
 }
 
 /// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {

@@ -1,7 +1,7 @@
 //! Limits: exact counters in fixed windows, so that an auditor can recount them.
 
 use crate::bound::{SESSION_ABSOLUTE_S, SESSION_IDLE_S};
-use crate::id::Timestamp;
+use crate::id::{Digest, Timestamp};
 use std::collections::BTreeMap;
 
 /// How many calls a posture allows. What is not set is not limited here; every agent has all three.
@@ -26,6 +26,8 @@ pub enum Window {
     Hour,
     /// From a session's first call to its idle or absolute end.
     Session,
+    /// A minute of the clock, UTC, for one and the same call: the loop breaker.
+    Alike,
 }
 
 impl Window {
@@ -36,18 +38,20 @@ impl Window {
             Self::Minute => "minute",
             Self::Hour => "hour",
             Self::Session => "session",
+            Self::Alike => "alike",
         }
     }
 
     /// As records write it, read back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Minute, Self::Hour, Self::Session].into_iter().find(|w| w.as_str() == text)
+        let all = [Self::Minute, Self::Hour, Self::Session, Self::Alike];
+        all.into_iter().find(|window| window.as_str() == text)
     }
 
     const fn clock_s(self) -> Option<i64> {
         match self {
-            Self::Minute => Some(60),
+            Self::Minute | Self::Alike => Some(60),
             Self::Hour => Some(3_600),
             Self::Session => None,
         }
@@ -63,8 +67,6 @@ pub struct Counter {
     pub window: Window,
     /// How many are admitted.
     pub max: u32,
-    /// Whether it is the loop breaker's.
-    pub identical: bool,
 }
 
 /// A counter's state.
@@ -161,8 +163,6 @@ pub struct LimitReached {
     pub window: Window,
     /// What it admits.
     pub max: u32,
-    /// Whether it is the loop breaker.
-    pub identical: bool,
     /// Seconds until the window is over.
     pub retry_after_s: u64,
 }
@@ -171,13 +171,86 @@ pub struct LimitReached {
 /// reservation durable with the record of its call.
 #[derive(Debug, Default)]
 pub struct Meter {
-    tallies: BTreeMap<(Window, String), Tally>,
+    minutes: BTreeMap<String, Tally>,
+    hours: BTreeMap<String, Tally>,
+    sessions: BTreeMap<String, Tally>,
+    alike: Alike,
+}
+
+/// The counters of [`Window::Alike`]. Nearly every call has one of its own and none outlives its
+/// minute, so there may be hundreds of thousands: all are of one minute, and of a key no more is
+/// kept than the first half of its SHA-256.
+#[derive(Debug, Default)]
+struct Alike {
+    started: Option<Timestamp>,
+    counts: BTreeMap<u128, u32>,
+}
+
+impl Alike {
+    fn place(key: &str) -> u128 {
+        let [first @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            *Digest::sha256(key.as_bytes()).as_bytes();
+        u128::from_be_bytes(first)
+    }
+
+    fn tally(&self, key: &str, now: Timestamp) -> Tally {
+        let known = self.started.map(|started| {
+            let count = self.counts.get(&Self::place(key)).copied().unwrap_or_default();
+            Tally { started, last: now, count }
+        });
+        Tally::at(known, Window::Alike, now)
+    }
+
+    /// Adds to a counter. What is of a later minute ends those before it.
+    fn add(&mut self, key: &str, started: Timestamp, more: u32) {
+        if self.started.is_none_or(|current| current < started) {
+            *self = Self { started: Some(started), counts: BTreeMap::new() };
+        }
+        if self.started == Some(started) {
+            let count = self.counts.entry(Self::place(key)).or_default();
+            *count = count.saturating_add(more);
+        }
+    }
 }
 
 impl Meter {
-    /// Puts back what was durable.
+    /// Puts back what was durable. Of [`Window::Alike`], what is put back for one key adds up.
     pub fn restore(&mut self, key: String, window: Window, tally: Tally) {
-        self.tallies.insert((window, key), tally);
+        match self.of(window) {
+            Some(tallies) => drop(tallies.insert(key, tally)),
+            None => self.alike.add(&key, tally.started, tally.count),
+        }
+    }
+
+    /// The counters of a window; `None` for calls alike, which are kept in another way.
+    fn of(&mut self, window: Window) -> Option<&mut BTreeMap<String, Tally>> {
+        match window {
+            Window::Minute => Some(&mut self.minutes),
+            Window::Hour => Some(&mut self.hours),
+            Window::Session => Some(&mut self.sessions),
+            Window::Alike => None,
+        }
+    }
+
+    fn tally(&mut self, counter: &Counter, now: Timestamp) -> Tally {
+        let Counter { key, window, max: _ } = counter;
+        match self.of(*window) {
+            Some(tallies) => Tally::at(tallies.get(key).copied(), *window, now),
+            None => self.alike.tally(key, now),
+        }
+    }
+
+    fn count(&mut self, counter: &Counter, tally: Tally, now: Timestamp) {
+        let Counter { key, window, max: _ } = counter;
+        let Some(tallies) = self.of(*window) else {
+            return self.alike.add(key, tally.started, 1);
+        };
+        let (last, count) = (now.max(tally.last), tally.count.saturating_add(1));
+        let counted = Tally { last, count, ..tally };
+        match tallies.get_mut(key) {
+            Some(known) => *known = counted,
+            None => drop(tallies.insert(key.clone(), counted)),
+        }
     }
 
     /// Counts a call against all of `counters`, or against none if one is used up.
@@ -189,12 +262,7 @@ impl Meter {
         counters: &[Counter],
         now: Timestamp,
     ) -> Result<Reservation, LimitReached> {
-        let tallies: Vec<Tally> = counters
-            .iter()
-            .map(|c| {
-                Tally::at(self.tallies.get(&(c.window, c.key.clone())).copied(), c.window, now)
-            })
-            .collect();
+        let tallies: Vec<Tally> = counters.iter().map(|c| self.tally(c, now)).collect();
         let reached = counters
             .iter()
             .zip(&tallies)
@@ -203,7 +271,6 @@ impl Meter {
                 key: counter.key.clone(),
                 window: counter.window,
                 max: counter.max,
-                identical: counter.identical,
                 retry_after_s: tally.ends_in_s(counter.window, now),
             })
             .max_by_key(|reached| reached.retry_after_s);
@@ -212,9 +279,7 @@ impl Meter {
         }
         let mut charges = Vec::with_capacity(counters.len());
         for (counter, tally) in counters.iter().zip(tallies) {
-            let counted =
-                Tally { last: now.max(tally.last), count: tally.count.saturating_add(1), ..tally };
-            self.tallies.insert((counter.window, counter.key.clone()), counted);
+            self.count(counter, tally, now);
             charges.push(Charge {
                 key: counter.key.clone(),
                 window: counter.window,
@@ -227,7 +292,16 @@ impl Meter {
 
     /// Forgets counters whose window is over.
     pub fn sweep(&mut self, now: Timestamp) {
-        self.tallies.retain(|(window, _), tally| !tally.ended(*window, now));
+        for window in [Window::Minute, Window::Hour, Window::Session] {
+            if let Some(tallies) = self.of(window) {
+                tallies.retain(|_key, tally| !tally.ended(window, now));
+            }
+        }
+        if self.alike.started.is_some_and(|started| {
+            Tally { started, last: started, count: 0 }.ended(Window::Alike, now)
+        }) {
+            self.alike = Alike::default();
+        }
     }
 }
 
@@ -237,7 +311,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn counter(window: Window, max: u32) -> Counter {
-        Counter { key: "k".to_owned(), window, max, identical: false }
+        Counter { key: "k".to_owned(), window, max }
     }
 
     #[test]

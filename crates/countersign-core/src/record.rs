@@ -4,7 +4,8 @@
 use crate::chain::{self, SALT_BYTES};
 use crate::id::{Digest, Timestamp};
 use crate::quota::Charge;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// The format of the headers below.
 pub const FORMAT: u64 = 1;
@@ -59,7 +60,7 @@ impl Kind {
 pub struct Entry {
     kind: Kind,
     at: Timestamp,
-    header: Map<String, Value>,
+    header: BTreeMap<Cow<'static, str>, Value>,
     bodies: Vec<(&'static str, Vec<u8>)>,
     charges: Vec<Charge>,
 }
@@ -68,14 +69,20 @@ impl Entry {
     /// Begins a record.
     #[must_use]
     pub fn new(kind: Kind, at: Timestamp) -> Self {
-        Self { kind, at, header: Map::new(), bodies: Vec::new(), charges: Vec::new() }
+        Self { kind, at, header: BTreeMap::new(), bodies: Vec::new(), charges: Vec::new() }
     }
 
     /// Adds a member to the header: kept for ever, so nothing of a person belongs here.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.header.insert(name.to_owned(), value.into());
+    pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
+        self.header.insert(name.into(), value.into());
         self
+    }
+
+    /// A member of the header.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.header.get(name)
     }
 
     /// Adds a body: committed to by the header, erasable. An empty one is left out.
@@ -126,24 +133,21 @@ impl Entry {
         let Self { kind, at, mut header, bodies, charges: _ } = self;
         let bodies: Vec<Body> =
             bodies.into_iter().map(|(field, bytes)| Body { field, salt: salt(), bytes }).collect();
-        let commitments: Map<String, Value> = bodies
-            .iter()
-            .map(|body| {
-                let digest = chain::commit(body.field, &body.salt, &body.bytes);
-                (body.field.to_owned(), Value::from(digest.to_string()))
-            })
-            .collect();
-        header.insert("v".to_owned(), FORMAT.into());
-        header.insert("kind".to_owned(), kind.as_str().into());
-        header.insert("at".to_owned(), at.micros().into());
-        header.insert("stream".to_owned(), stream.into());
-        header.insert("seq".to_owned(), sequence.into());
-        header.insert("fields".to_owned(), Value::Object(commitments));
-        let mut header = Value::Object(header);
+        let commitments = bodies.iter().map(|body| {
+            let digest = chain::commit(body.field, &body.salt, &body.bytes);
+            (body.field.to_owned(), Value::from(digest.to_string()))
+        });
+        header.insert("fields".into(), Value::Object(commitments.collect()));
+        header.insert("v".into(), FORMAT.into());
+        header.insert("kind".into(), kind.as_str().into());
+        header.insert("at".into(), at.micros().into());
+        header.insert("stream".into(), stream.into());
+        header.insert("seq".into(), sequence.into());
         // Keys are ASCII and numbers are integers, so sorted they are RFC 8785. Sorting matters: with
         // serde_json's `preserve_order`, which any crate can turn on, a map is as it was filled.
-        header.sort_all_objects();
-        let bytes = header.to_string().into_bytes();
+        header.values_mut().for_each(Value::sort_all_objects);
+        // Texts as keys and values that are JSON already always have a text.
+        let bytes = serde_json::to_vec(&header).unwrap_or_default();
         let hash = chain::link(previous, &bytes);
         Sealed { header: bytes, hash, bodies }
     }

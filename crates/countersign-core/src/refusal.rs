@@ -271,17 +271,17 @@ impl Refusal {
 }
 
 fn limited(code: &'static str, reached: &LimitReached) -> Public {
-    let message = if reached.identical {
+    let message = if reached.window == Window::Alike {
         format!("The same call was made {} times within a minute.", reached.max)
     } else {
         let span = match reached.window {
-            Window::Minute => "minute",
+            Window::Minute | Window::Alike => "minute",
             Window::Hour => "hour",
             Window::Session => "session",
         };
         format!("The limit of {} calls per {span} is used up.", reached.max)
     };
-    let next = if reached.identical {
+    let next = if reached.window == Window::Alike {
         "Do not repeat it: its answer will not change. Go on with what you have.".to_owned()
     } else if reached.window == Window::Session {
         "Answer with what you have.".to_owned()

@@ -2,7 +2,7 @@
 
 use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
 use crate::call::Door;
-use crate::id::{CallId, Digest, Timestamp};
+use crate::id::{CallId, Digest, TenantId, Timestamp};
 use crate::port::{Found, Receipt};
 use crate::posture::Agent;
 use crate::principal::Principal;
@@ -22,7 +22,9 @@ pub(crate) struct Trail {
     pub(crate) begun: Timestamp,
     pub(crate) door: Door,
     pub(crate) posture: Option<Digest>,
-    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) tenant: Option<TenantId>,
+    /// What records say of the person, as a body that can be erased. Empty before anybody is known.
+    pub(crate) principal: Vec<u8>,
     pub(crate) agent: Option<Arc<Agent>>,
     pub(crate) claimed: String,
     pub(crate) tool: Option<(Arc<Tool>, Digest)>,
@@ -60,7 +62,8 @@ impl Trail {
             begun,
             door,
             posture: None,
-            principal: None,
+            tenant: None,
+            principal: Vec::new(),
             agent: None,
             claimed: String::new(),
             tool: None,
@@ -71,6 +74,12 @@ impl Trail {
             intent: None,
             shown: None,
         }
+    }
+
+    /// Whose call it is.
+    pub(crate) fn of(&mut self, principal: &Principal) {
+        self.tenant = Some(principal.tenant.clone());
+        self.principal = described(principal);
     }
 
     /// A rule is about to ask; its place among those of the call.
@@ -110,10 +119,8 @@ impl Trail {
         if !self.look_ups.is_empty() {
             entry = entry.with("look_ups", self.look_ups.iter().map(written).collect::<Vec<_>>());
         }
-        if let Some(principal) = &self.principal {
-            entry = entry
-                .with("tenant", principal.tenant.as_str())
-                .body("principal", described(principal));
+        if let Some(tenant) = &self.tenant {
+            entry = entry.with("tenant", tenant.as_str()).body("principal", &*self.principal);
         }
         entry
     }
@@ -138,7 +145,6 @@ impl Trail {
     /// names. Those that no counter bounds (before metering, or by it) are told apart by caller and
     /// code alone, so that a flood of different ones is one.
     pub(crate) fn repeat(&self, refusal: &Refusal) -> Digest {
-        let principal = self.principal.as_deref().map(described).unwrap_or_default();
         let posture = self.posture.as_ref().map(Digest::as_bytes);
         let (tool, arguments) = match (&self.tool, self.charges.is_empty()) {
             (Some((tool, _)), false) => (tool.name.as_str(), self.arguments.as_slice()),
@@ -149,7 +155,7 @@ impl Trail {
             "countersign/repeat/1",
             &[
                 posture.map_or(&[], <[u8; 32]>::as_slice),
-                &principal,
+                &self.principal,
                 self.door.as_str().as_bytes(),
                 tool.as_bytes(),
                 refusal.code().as_bytes(),
@@ -222,8 +228,11 @@ mod tests {
     #[test]
     fn refusals_under_two_postures_are_no_repeats_of_one_another() {
         let repeat = |posture: &[u8]| {
-            let mut trail =
-                Trail::begin(CallId::random([7; 12]), Timestamp::from_secs(1), Door::Http);
+            let mut trail = Trail::begin(
+                CallId::begun(Timestamp::from_secs(1), [7; 6]),
+                Timestamp::from_secs(1),
+                Door::Http,
+            );
             trail.posture = Some(Digest::sha256(posture));
             trail.repeat(&Refusal::UnknownTool)
         };

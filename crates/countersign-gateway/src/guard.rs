@@ -178,9 +178,8 @@ pub(crate) async fn mcp(
     }
 }
 
-/// Puts the arguments of a `tools/call` beside the request, for the pipeline to judge. Those that
-/// are no object are taken out of the message: the MCP library would not know it for a call.
-/// `Err` is the id of a message that names no tool.
+/// Takes the arguments of a `tools/call` out of the message and puts them beside the request, for the
+/// pipeline to judge: no other reader reads them. `Err` is the id of a message that names no tool.
 fn take_arguments(mut message: Map<String, Value>, request: &mut Request) -> Result<(), Value> {
     let params = message.get_mut("params").and_then(Value::as_object_mut);
     let Some(params) = params.filter(|params| params.get("name").is_some_and(Value::is_string))
@@ -188,7 +187,7 @@ fn take_arguments(mut message: Map<String, Value>, request: &mut Request) -> Res
         return Err(message.remove("id").unwrap_or_default());
     };
     let arguments = params.remove("arguments");
-    if arguments.as_ref().is_some_and(|arguments| !arguments.is_object()) {
+    if arguments.is_some() {
         *request.body_mut() = Body::from(Value::Object(message).to_string());
     }
     request.extensions_mut().insert(StrictArguments(arguments.unwrap_or_default()));

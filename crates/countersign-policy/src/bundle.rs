@@ -86,6 +86,7 @@ pub struct Bundle {
     /// Where each hand-written policy stands, by its id: file and place.
     written: BTreeMap<String, (String, Range<usize>)>,
     warnings: Vec<Mistake>,
+    pub(crate) callers: crate::decide::Callers,
 }
 
 impl Bundle {
@@ -134,7 +135,7 @@ impl Bundle {
             Some((rule.id, (file, span)))
         });
         let written = written.collect();
-        Ok(Self { slices, written, warnings })
+        Ok(Self { slices, written, warnings, callers: crate::decide::Callers::default() })
     }
 
     /// What is odd about the hand-written policies, and keeps none of them from being in force.

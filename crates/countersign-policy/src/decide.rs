@@ -5,12 +5,16 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, Request,
     Response, RestrictedExpression,
 };
-use countersign_core::id::Timestamp;
+use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Denial, Pdp, Permission, Question};
 use countersign_core::refusal::Forbidden;
 use countersign_core::tool::Rung;
+use lru::LruCache;
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
 
 impl Pdp for Bundle {
     /// Asked at the clearance that every call holds. If nothing but gates stands in the way, asked
@@ -18,14 +22,15 @@ impl Pdp for Bundle {
     /// not put before a person.
     fn decide(&self, question: &Question<'_>) -> Result<Permission, Denial> {
         let slice = self.slice(question.tool).ok_or(Denial::Forbidden(Forbidden::default()))?;
-        let forbidding = match slice.decide_at(question, Rung::UNGATED)? {
+        let caller = self.callers.of(slice, question)?;
+        let forbidding = match slice.decide_at(question, &caller, Rung::UNGATED)? {
             Verdict::Permitted(determining) => {
                 return Ok(Permission { determining, clearance: Rung::UNGATED });
             }
             Verdict::Forbidden(policies) => policies,
         };
         let clearance = slice.clearance(&forbidding).ok_or_else(|| slice.refusal(&forbidding))?;
-        match slice.decide_at(question, clearance)? {
+        match slice.decide_at(question, &caller, clearance)? {
             Verdict::Permitted(determining) => Ok(Permission { determining, clearance }),
             Verdict::Forbidden(policies) => Err(slice.refusal(&policies)),
         }
@@ -57,11 +62,56 @@ fn verdict(response: &Response) -> Result<Verdict, Denial> {
     }
 }
 
+/// Callers as Cedar sees them, from earlier questions: making one costs more than deciding.
+pub(crate) struct Callers(Mutex<LruCache<Digest, Arc<Entities>>>);
+
+/// Most callers remembered; the least recently used goes first.
+const CALLERS_MAX: NonZeroUsize = match NonZeroUsize::new(1_024) {
+    Some(max) => max,
+    None => NonZeroUsize::MIN,
+};
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(CALLERS_MAX)))
+    }
+}
+
+impl fmt::Debug for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Callers")
+    }
+}
+
+impl Callers {
+    fn of(&self, slice: &Slice, question: &Question<'_>) -> Result<Arc<Entities>, Denial> {
+        let digest = slice.asked_by(question);
+        // A poisoned cache is left alone: every caller is then made anew.
+        let known = self.0.lock().ok().and_then(|mut known| known.get(&digest).map(Arc::clone));
+        if let Some(caller) = known {
+            return Ok(caller);
+        }
+        let caller = slice.caller(question).map_err(|error| undecided(question, &*error))?;
+        let caller = Arc::new(caller);
+        if let Ok(mut known) = self.0.lock() {
+            known.put(digest, Arc::clone(&caller));
+        }
+        Ok(caller)
+    }
+}
+
+fn undecided(question: &Question<'_>, error: &dyn Error) -> Denial {
+    Denial::Undecided(format!("{}.question: {error}", question.tool))
+}
+
 impl Slice {
-    fn decide_at(&self, question: &Question<'_>, clearance: Rung) -> Result<Verdict, Denial> {
-        let undecided =
-            |error: &dyn Error| Denial::Undecided(format!("{}.question: {error}", question.tool));
-        let caller = self.caller(question).map_err(|error| undecided(&*error))?;
+    fn decide_at(
+        &self,
+        question: &Question<'_>,
+        caller: &Entities,
+        clearance: Rung,
+    ) -> Result<Verdict, Denial> {
+        let undecided = |error: &dyn Error| undecided(question, error);
         let context = self.context(question, clearance).map_err(|error| undecided(&*error))?;
         // Neither is checked against the schema: both are made to its measure, and checking costs
         // more than deciding.
@@ -69,21 +119,30 @@ impl Slice {
             [&self.caller, &self.action, &self.resource].map(Clone::clone);
         let request = Request::new(principal, action, resource, context, None)
             .map_err(|error| undecided(&error))?;
-        verdict(&Authorizer::new().is_authorized(&request, &self.policies, &caller))
+        verdict(&Authorizer::new().is_authorized(&request, &self.policies, caller))
+    }
+
+    /// Everything that [`Slice::caller`] is made from.
+    fn asked_by(&self, question: &Question<'_>) -> Digest {
+        let texts = texts(question).map(|(_name, value)| value.as_bytes());
+        let sets = self.sets.iter().map(|name| {
+            let values = question.principal.attributes.get(name).into_iter().flatten();
+            let values: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
+            Digest::of("countersign/caller/set/1", &values)
+        });
+        let sets: Vec<Digest> = sets.collect();
+        let tool = std::iter::once(question.tool.as_str().as_bytes());
+        let sets = sets.iter().map(|set| set.as_bytes().as_slice());
+        let parts: Vec<&[u8]> = tool.chain(texts).chain(sets).collect();
+        Digest::of("countersign/caller/1", &parts)
     }
 
     fn caller(&self, question: &Question<'_>) -> Result<Entities, Box<dyn Error>> {
-        let principal = question.principal;
-        let texts = [
-            ("agent", question.agent.as_str()),
-            ("tenant", principal.tenant.as_str()),
-            ("subject", principal.subject.as_str()),
-            ("actor", principal.actor.as_str()),
-        ];
-        let texts = texts.into_iter().map(|(name, value)| (name.to_owned(), text(value)));
+        let texts = texts(question).into_iter();
+        let texts = texts.map(|(name, value)| (name.to_owned(), text(value)));
         // A claim that the token lacks is an empty set, which permits nothing.
         let sets = self.sets.iter().map(|name| {
-            let values = principal.attributes.get(name).into_iter().flatten();
+            let values = question.principal.attributes.get(name).into_iter().flatten();
             (name.clone(), RestrictedExpression::new_set(values.map(|value| text(value))))
         });
         let caller = Entity::new_with_tags(self.caller.clone(), texts.chain(sets), [], [])?;
@@ -126,6 +185,17 @@ impl Slice {
         let reason = reasons.next().map(str::to_owned);
         Denial::Forbidden(Forbidden { policies, reason })
     }
+}
+
+/// What every caller is known by.
+fn texts<'a>(question: &Question<'a>) -> [(&'static str, &'a str); 4] {
+    let Question { agent, principal, .. } = *question;
+    [
+        ("agent", agent.as_str()),
+        ("tenant", principal.tenant.as_str()),
+        ("subject", principal.subject.as_str()),
+        ("actor", principal.actor.as_str()),
+    ]
 }
 
 /// A moment as people who write policies see it: in UTC, the week beginning with Monday as 1.

@@ -109,7 +109,7 @@ impl Places {
     #[must_use]
     pub fn limit(&self, agent: &str, tool: &str, counter: &Counter) -> Option<Place> {
         let key = match counter.window {
-            Window::Minute if counter.identical => "identical_per_minute",
+            Window::Alike => "identical_per_minute",
             Window::Minute => "per_minute",
             Window::Hour => "per_hour",
             Window::Session => "per_session",
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn counter(key: &str, window: Window) -> Counter {
-        Counter { key: key.to_owned(), window, max: 1, identical: false }
+        Counter { key: key.to_owned(), window, max: 1 }
     }
 
     #[test]

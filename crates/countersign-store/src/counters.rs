@@ -3,6 +3,7 @@
 
 use countersign_core::id::Timestamp;
 use countersign_core::quota::{Charge, Tally, Window};
+use countersign_core::record::Kind;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,6 +13,13 @@ pub(crate) const FIELD: &str = "charges";
 /// against the same ones, while theirs last.
 const NAMED_MAX: usize = 64;
 
+/// Whether the table keeps what a record of this kind was charged. What is charged for calls alike
+/// it keeps for refusals alone: nearly every call would be a row of its own there, and an intent says
+/// it itself, durably, for the one minute that it matters.
+pub(crate) fn tabled(kind: Kind, window: Window) -> bool {
+    (kind, window) != (Kind::Intent, Window::Alike)
+}
+
 /// Differences by window and key. A subset of the keys of the meter that made the charges, so it
 /// needs no bound of its own.
 #[derive(Debug, Default)]
@@ -19,7 +27,7 @@ pub(crate) struct Owed(BTreeMap<(Window, String), Tally>);
 
 impl Owed {
     /// Adds charges, one each.
-    pub(crate) fn charge(&mut self, charges: &[Charge]) {
+    pub(crate) fn charge<'a>(&mut self, charges: impl IntoIterator<Item = &'a Charge>) {
         for Charge { key, window, started, at } in charges {
             self.add(*window, key.clone(), Tally { started: *started, last: *at, count: 1 });
         }

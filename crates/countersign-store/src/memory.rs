@@ -73,7 +73,8 @@ impl MemoryJournal {
             return Err(Unrecorded(why.clone()));
         }
         let mut placer = Placer { stream: STREAM, head: state.head, entropy: &*self.entropy };
-        let Placed { head, members, bodies, .. } = placer.place(entry).map_err(Unrecorded)?;
+        let Placed { head, header, bodies, .. } = placer.place(entry).map_err(Unrecorded)?;
+        let members = serde_json::from_slice(&header).unwrap_or_default();
         state.head = Some(head);
         let bodies = bodies.into_iter().map(|body| (body.field.to_owned(), body.bytes));
         state.records.push(Record::new(members, bodies));

@@ -5,7 +5,7 @@ use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::Digest;
 use countersign_core::port::Entropy;
 use countersign_core::record::{Body, Entry, Kind, Sealed};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Longest header that is stored, in bytes.
 pub(crate) const HEADER_BYTES_MAX: usize = 256 * 1024;
@@ -26,21 +26,13 @@ pub(crate) struct Placed {
     pub(crate) head: Head,
     /// The header as stored: canonical JSON.
     pub(crate) header: Vec<u8>,
-    /// The same, parsed.
-    pub(crate) members: Map<String, Value>,
     pub(crate) bodies: Vec<Body>,
+    /// Stream and sequence of the intent that it is the outcome of.
+    pub(crate) intent: Option<(String, u64)>,
 }
 
-impl Placed {
-    /// The place of the intent that this outcome is of, if it is one.
-    pub(crate) fn intent(&self) -> Option<(&str, u64)> {
-        intent_of(&self.members).filter(|_| self.kind == Kind::Outcome)
-    }
-}
-
-/// The member `intent` of an outcome's header: `{stream, seq}`.
-pub(crate) fn intent_of(header: &Map<String, Value>) -> Option<(&str, u64)> {
-    let intent = header.get("intent")?;
+/// What the member `intent` of an outcome's header says: `{stream, seq}`.
+pub(crate) fn intent_of(intent: &Value) -> Option<(&str, u64)> {
     Some((intent.get("stream")?.as_str()?, intent.get("seq")?.as_u64()?))
 }
 
@@ -63,13 +55,16 @@ impl Placer<'_> {
         };
         let charges = Charges::of(entry.charges()).encode();
         let entry = entry.body(counters::FIELD, charges);
+        let intent = entry.member("intent").filter(|_| kind == Kind::Outcome).and_then(intent_of);
+        let intent = intent.map(|(stream, sequence)| (stream.to_owned(), sequence));
         let Sealed { header, hash, bodies } = entry.seal(self.stream, sequence, &previous, || {
             let mut salt = [0; chain::SALT_BYTES];
             self.entropy.fill(&mut salt);
             salt
         });
-        let members: Map<String, Value> = serde_json::from_slice(&header)
-            .map_err(|error| format!("the header is not a JSON object: {error}"))?;
+        if header.is_empty() {
+            return Err("the header has no text".to_owned());
+        }
         if header.len() > HEADER_BYTES_MAX {
             return Err(format!("the header is longer than {HEADER_BYTES_MAX} bytes"));
         }
@@ -78,6 +73,6 @@ impl Placer<'_> {
         }
         let head = Head { sequence, hash };
         self.head = Some(head);
-        Ok(Placed { kind, head, header, members, bodies })
+        Ok(Placed { kind, head, header, bodies, intent })
     }
 }

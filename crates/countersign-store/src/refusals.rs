@@ -169,14 +169,9 @@ impl State {
 /// refusal it keeps the code alone.
 fn merged(entry: Entry) -> (Repeat, Entry) {
     let at = entry.at();
-    let code = members(&seal_for_reading(entry)).remove("code").unwrap_or_default();
+    let code = entry.member("code").cloned().unwrap_or_default();
     let repeat = Digest::of("countersign/merged/1", &[code.to_string().as_bytes()]);
     (repeat, Entry::new(Kind::Refusal, at).with("code", code).with("merged", true))
-}
-
-/// An entry does not show its members; sealed in no place at all, it does.
-fn seal_for_reading(entry: Entry) -> Sealed {
-    entry.seal("", 0, &countersign_core::chain::GENESIS, Default::default)
 }
 
 fn members(sealed: &Sealed) -> Map<String, Value> {
@@ -188,7 +183,7 @@ fn unsealed(sealed: Sealed, at: Timestamp) -> Entry {
     let at = members(&sealed).get("at").and_then(Value::as_i64).map_or(at, Timestamp::from_micros);
     let mut entry = Entry::new(Kind::Refusal, at);
     for (name, value) in members(&sealed) {
-        entry = entry.with(&name, value);
+        entry = entry.with(name, value);
     }
     for Body { field, salt: _, bytes } in sealed.bodies {
         // Charges are counted with the repeats, and named again with them.
@@ -202,7 +197,12 @@ fn unsealed(sealed: Sealed, at: Timestamp) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign_core::chain::GENESIS;
     use countersign_core::quota::{Charge, Window};
+
+    fn sealed(entry: Entry) -> Sealed {
+        entry.seal("", 0, &GENESIS, Default::default)
+    }
 
     fn refused(key: u64, at: i64, code: &str) -> Refused {
         let at = Timestamp::from_secs(at);
@@ -258,11 +258,11 @@ mod tests {
         refusals.note(first);
         let (mut due, owed) = refusals.due(Timestamp::from_secs(0));
         let (entry, repeat, tally) = due.pop().unwrap().into_entry();
-        refusals.put_back(vec![(seal_for_reading(entry), repeat, tally.clone())], owed);
+        refusals.put_back(vec![(sealed(entry), repeat, tally.clone())], owed);
         let (mut due, owed) = refusals.due(Timestamp::from_secs(1));
         let (entry, _, again) = due.pop().unwrap().into_entry();
         assert_eq!(again, tally);
-        let sealed = seal_for_reading(entry);
+        let sealed = sealed(entry);
         assert_eq!(sealed.bodies.iter().filter(|body| body.field == counters::FIELD).count(), 1);
         assert_eq!(members(&sealed).get("code"), Some(&"forbidden".into()));
         assert_eq!(sealed.bodies[0].bytes, b"why");

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod init;
+mod mcp;
 mod policy;
 mod schema;
 mod serve;
@@ -81,6 +82,11 @@ pub(crate) enum Command {
     /// Run the gateway: MCP on /mcp, HTTP on /v1
     #[command(after_help = "Example: countersign serve my-gateway")]
     Serve(At),
+    /// Bring a gateway to a host that only speaks stdio: standard input and output to its MCP endpoint
+    #[command(
+        after_help = "Environment: COUNTERSIGN_TOKEN holds the agent's token; COUNTERSIGN_URL and COUNTERSIGN_TENANT stand for what is not written.\n\nExample: COUNTERSIGN_TOKEN=… countersign mcp https://countersign.example"
+    )]
+    Mcp(mcp::Mcp),
     /// Get a token from the development issuer of a running gateway
     #[command(
         after_help = "Example: countersign token --agent support-copilot --tenant acct_alpha --user ann"
@@ -102,6 +108,7 @@ impl Command {
             Self::Policy(policy) => policy.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
+            Self::Mcp(mcp) => mcp.run(),
             Self::Token(token) => token.run(),
             Self::Audit(audit) => audit.run(),
         }

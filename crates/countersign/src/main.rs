@@ -13,6 +13,10 @@ mod report;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A call allocates some hundred small things on one thread and frees many of them on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A gateway between AI agents that call tools and the production systems those tools reach.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]

@@ -42,10 +42,10 @@ impl Stream {
         if placed.kind == Kind::Intent {
             self.waiting.insert(placed.head.sequence);
         }
-        if let Some((stream, sequence)) = placed.intent()
-            && stream == &*self.name
+        if let Some((stream, sequence)) = &placed.intent
+            && **stream == *self.name
         {
-            self.waiting.remove(&sequence);
+            self.waiting.remove(sequence);
         }
     }
 

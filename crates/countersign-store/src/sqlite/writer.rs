@@ -1,7 +1,7 @@
 //! The one thread that writes: gathers what has queued, places it, commits it, and only then
 //! answers.
 
-use crate::counters::Owed;
+use crate::counters::{Owed, tabled};
 use crate::place::{Placed, Placer};
 use crate::refusals::{Noted, Repeats};
 use crate::sqlite::room::Room;
@@ -28,7 +28,7 @@ const RENEW_US: u64 = 5 * 1_000_000;
 /// How often counters of windows that are over are forgotten, in microseconds.
 const SWEEP_US: u64 = 600 * 1_000_000;
 /// After so many entries and commits the log is copied into the database.
-const CHECKPOINT_WRITES: usize = 256;
+const CHECKPOINT_WRITES: usize = 2_048;
 
 pub(super) type Verdict = Result<Receipt, Unrecorded>;
 
@@ -197,7 +197,8 @@ impl Writer {
             return Err(why);
         }
         for (entry, _) in &entries {
-            owed.charge(entry.charges());
+            let kind = entry.kind();
+            owed.charge(entry.charges().iter().filter(|charge| tabled(kind, charge.window)));
         }
         let batch = self.place(entries, noted);
         let idle = now.micros_since(self.renewed) < RENEW_US;

@@ -84,7 +84,6 @@ fn exactly_the_maximum_of_32_callers_at_once_is_admitted<S: Subject>() {
         key: "k".to_owned(),
         window,
         max,
-        identical: false,
     });
     let admitted: usize = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..32)

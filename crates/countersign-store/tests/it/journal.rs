@@ -11,7 +11,6 @@ fn limit(max: u32) -> [Counter; 2] {
         key: "agent/copilot".to_owned(),
         window,
         max,
-        identical: false,
     })
 }
 

@@ -4,12 +4,17 @@ use super::End;
 use crate::assemble::{self, Assembled};
 use crate::machine;
 use crate::render::{self, Doing, Failure};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use tokio::net::TcpListener;
 
-/// A runtime for everything that waits.
+/// A runtime for everything that waits: a worker for each core but one, which is the journal's
+/// thread's. More of them hand each call back and forth and wake each other up.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().doing("no runtime")
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = cores.saturating_sub(1).max(1);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(workers).enable_all().build().doing("no runtime")
 }
 
 pub(super) fn run(config: &Path) -> Result<End, Failure> {

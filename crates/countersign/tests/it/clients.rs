@@ -19,7 +19,14 @@ pub(crate) fn installed(name: &str) -> PathBuf {
     path
 }
 
-async fn drive(gateway: &Gateway, program: &str, script: &str) -> Value {
+/// How a client reaches the gateway.
+#[derive(Clone, Copy)]
+enum Way {
+    Http,
+    Stdio,
+}
+
+async fn drive(gateway: &Gateway, way: Way, program: &str, script: &str) -> Value {
     let calls = json!([
         ["get_account_usage", {"account_id": "acct_alpha", "days": 3}],
         ["get_account_usage", {"account_id": "acct_bravo", "days": 3}],
@@ -27,9 +34,15 @@ async fn drive(gateway: &Gateway, program: &str, script: &str) -> Value {
         ["drop_table", {}],
     ]);
     let token = gateway.token(WHO).await;
+    let to = match way {
+        Way::Http => vec![format!("{}/mcp", gateway.url)],
+        Way::Stdio => {
+            [env!("CARGO_BIN_EXE_countersign"), "mcp", &gateway.url].map(str::to_owned).into()
+        }
+    };
     let mut client = Command::new(program)
         .arg(installed(script))
-        .arg(format!("{}/mcp", gateway.url))
+        .args(to)
         .env("TOKEN", token)
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::piped())
@@ -81,17 +94,21 @@ async fn the_python_client_of_the_new_era_lists_and_calls() {
     let company = Company::new();
     let gateway = company.serve();
     let python = installed("venv/bin/python");
-    let said = drive(&gateway, python.to_str().unwrap(), "modern.py").await;
-    assert_eq!(said["protocol"], "2026-07-28", "{said}");
-    assert_eq!(said["cache_scope"], "private", "{said}");
-    judge(&said);
+    for way in [Way::Http, Way::Stdio] {
+        let said = drive(&gateway, way, python.to_str().unwrap(), "modern.py").await;
+        assert_eq!(said["protocol"], "2026-07-28", "{said}");
+        assert_eq!(said["cache_scope"], "private", "{said}");
+        judge(&said);
+    }
 }
 
 #[tokio::test]
 async fn the_typescript_client_of_the_old_era_lists_and_calls() {
     let company = Company::new();
     let gateway = company.serve();
-    let said = drive(&gateway, "node", "legacy.mjs").await;
-    assert_eq!(said["protocol"], "2025-11-25", "{said}");
-    judge(&said);
+    for way in [Way::Http, Way::Stdio] {
+        let said = drive(&gateway, way, "node", "legacy.mjs").await;
+        assert_eq!(said["protocol"], "2025-11-25", "{said}");
+        judge(&said);
+    }
 }

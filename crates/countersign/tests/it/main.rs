@@ -4,10 +4,14 @@
 #[path = "../../../countersign-connectors/tests/it/bench.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod bench;
+#[cfg(test)]
+mod bridge;
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod check;
 #[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

@@ -149,7 +149,7 @@ impl Verifier<'_> {
     /// An outcome belongs to an intent of the same call that has none yet; after one that recovery
     /// wrote, the real one may still follow.
     fn outcome(&mut self, name: &str, seq: i64, header: &Map<String, Value>) {
-        let Some((stream, intent)) = intent_of(header) else {
+        let Some((stream, intent)) = header.get("intent").and_then(intent_of) else {
             return self.find(Some(name), Some(seq), "it names no intent");
         };
         let place = (stream.to_owned(), intent);

@@ -2,8 +2,9 @@
 //! what the calls were charged stands in their records, which the chain covers.
 
 use crate::audit::verify::Verifier;
-use crate::counters::Charges;
+use crate::counters::{Charges, tabled};
 use countersign_core::id::Timestamp;
+use countersign_core::record::Kind;
 use rusqlite::{OptionalExtension as _, params};
 use serde_json::{Map, Value};
 
@@ -23,8 +24,9 @@ impl Verifier<'_> {
         // A refusal that was repeated counted last at its last time.
         let at = header.get("last").or_else(|| header.get("at")).and_then(Value::as_i64);
         let last = Timestamp::from_micros(at.unwrap_or(i64::MIN));
+        let kind = header.get("kind").and_then(Value::as_str).and_then(Kind::parse);
         for (window, key, tally) in charges.tallies(last) {
-            if !tally.ended(window, now) {
+            if kind.is_some_and(|kind| tabled(kind, window)) && !tally.ended(window, now) {
                 self.charged.add(window, key, tally);
             }
         }

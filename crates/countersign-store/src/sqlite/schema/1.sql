@@ -19,6 +19,8 @@ CREATE TABLE streams (
   signature   BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Entries and bodies are ordinary tables: a row of a table without rowids spills into a page of its
+-- own from a kilobyte on, one of these from four.
 CREATE TABLE entries (
   stream TEXT    NOT NULL,
   seq    INTEGER NOT NULL,
@@ -28,7 +30,7 @@ CREATE TABLE entries (
   kind   ANY GENERATED ALWAYS AS (json_extract(header, '$.kind')) VIRTUAL,
   call   ANY GENERATED ALWAYS AS (json_extract(header, '$.call')) VIRTUAL,
   PRIMARY KEY (stream, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX entries_by_time ON entries (at, stream, seq);
 CREATE INDEX entries_by_call ON entries (call);
 
@@ -39,7 +41,7 @@ CREATE TABLE bodies (
   salt   BLOB    NOT NULL,
   body   BLOB    NOT NULL,
   PRIMARY KEY (stream, seq, field)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE counters (
   window  TEXT    NOT NULL,

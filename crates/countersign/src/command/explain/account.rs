@@ -8,7 +8,7 @@ use countersign_core::call::{
 };
 use countersign_core::posture::Agent;
 use countersign_core::principal::CallerRef;
-use countersign_core::quota::Counter;
+use countersign_core::quota::{Counter, Window};
 use countersign_core::refusal::{Forbidden, Refusal};
 use countersign_core::scope::{ArgumentPath, Asks, ScopeRule, ScopeViolation, Step};
 use countersign_core::tool::{Issue, Tool};
@@ -170,15 +170,18 @@ impl Subject<'_> {
     fn limits(&self, counters: &[Counter]) -> Vec<Said> {
         let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
         let limit = |counter: &Counter| {
-            let Counter { key, window, max, identical } = counter;
+            let Counter { key, window, max } = counter;
             let whose = match key.split('/').next() {
                 Some("agent") => "for the agent",
                 Some("tool") => "for the tool",
                 Some("grant") => "for the grant",
                 _ => "for the tenant, over all agents",
             };
-            let same = if *identical { " of the very same call" } else { "" };
-            let text = format!("at most {max} per {}{same} {whose}", window.as_str());
+            let span = match window {
+                Window::Alike => "minute of the very same call",
+                Window::Minute | Window::Hour | Window::Session => window.as_str(),
+            };
+            let text = format!("at most {max} per {span} {whose}");
             said(text, places.limit(self.agent_id(), tool, counter))
         };
         counters.iter().map(limit).collect()
