@@ -91,7 +91,6 @@ pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
 }
 
 /// The same, with what is sound of a posture that has an error.
-#[must_use]
 pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Finding>) {
     let mut draft = Draft::decode(Folder::read(folder));
     draft.folder.check_policies();

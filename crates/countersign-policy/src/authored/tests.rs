@@ -334,7 +334,9 @@ fn a_policy_that_is_no_cedar_hides_none_of_the_others_of_its_file() {
     let files = [PolicyFile { name: "a", text: &text }];
     let found: Vec<_> = wrong(&files)
         .into_iter()
-        .map(|mistake| (mistake.kind, text[..mistake.span.start].matches('\n').count()))
+        .map(|mistake| {
+            (mistake.kind, text.get(..mistake.span.start).unwrap().matches('\n').count())
+        })
         .collect();
     use MistakeKind::{Name, Syntax, Type};
     assert_eq!(found, [(Type, 0), (Syntax, 2), (Type, 3), (Name, 4), (Syntax, 5), (Syntax, 5)]);
