@@ -42,7 +42,7 @@ impl Check {
         let (mut line, mut summary) = summed(posture.as_ref(), errors, warnings);
         if not_here > 0 && !self.here {
             line.push_str(&format!(
-                "\n{not_here} things that `serve` needs are not on this machine: see `check --here`"
+                "\nwhat `serve` needs and this machine lacks: {not_here}; see `check --here`"
             ));
             summary.as_object_mut().map(|told| told.insert("not_here".to_owned(), json!(not_here)));
         }

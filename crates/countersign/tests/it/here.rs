@@ -195,7 +195,7 @@ fn check_here_refuses_what_serve_refuses_and_says_the_same_at_the_line_that_asks
             assert_eq!((here.status.code(), served), (Some(0), None), "{told}");
             continue;
         }
-        assert!(said.contains("1 things that `serve` needs are not on this machine"), "{said}");
+        assert!(said.contains("what `serve` needs and this machine lacks: 1;"), "{said}");
         let (status, refused) = served.unwrap_or_else(|| panic!("{code}: it serves"));
         assert_eq!((here.status.code(), status), (Some(1), 1), "{code}: {refused}");
         let [found] = told["findings"].as_array().unwrap().as_slice() else { panic!("{told}") };
