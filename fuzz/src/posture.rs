@@ -1,9 +1,9 @@
 //! Posture and deployment files of every kind: what is wrong is told with a place inside the file, or
 //! there is nothing wrong and all that is made of them compiles.
 
-use countersign_policy::{Bundle, CompileError, Mistake, PolicyFile, mistakes};
+use countersign_policy::{Bundle, CompileError, Mistake, PolicyFile, Unknown, mistakes};
 use countersign_posture::{
-    Finding, Loaded, Severity, Source, link, load_deployment, load_policies, load_posture,
+    Finding, Loaded, Severity, Sketch, Source, link, load_deployment, load_or_sketch, load_posture,
 };
 use std::fs;
 use std::path::Path;
@@ -154,23 +154,33 @@ fn named(path: &str, text: &[u8]) -> String {
 }
 
 fn load(folder: &Path) {
-    let (loaded, findings) = load_posture(&folder.join("posture"));
+    let (loaded, findings) = load_or_sketch(&folder.join("posture"));
     told(&findings);
-    assert_eq!(loaded.is_none(), any_error(&findings), "{findings:?}");
+    assert_eq!(loaded.is_err(), any_error(&findings), "{findings:?}");
     let (deployment, of_deployment) = load_deployment(folder);
     told(&of_deployment);
     assert_eq!(deployment.is_none(), any_error(&of_deployment), "{of_deployment:?}");
-    let Some(loaded) = loaded else {
-        let sources = load_policies(&folder.join("posture"));
-        for mistake in mistakes(&files(&sources)) {
-            inside(&mistake, &sources);
-        }
-        return;
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(sketch) => return judged(&sketch),
     };
     if let Some(deployment) = deployment {
         told(&link(&deployment, &loaded));
     }
     compiles(&loaded);
+}
+
+/// What is said of policies beside what is sound of a posture with mistakes.
+fn judged(sketch: &Sketch) {
+    let attributes: Vec<&str> = sketch.attributes.iter().map(String::as_str).collect();
+    let unknown = Unknown {
+        tools: sketch.unknown_tools.clone(),
+        agents: sketch.unknown_agents,
+        attributes: sketch.unknown_attributes,
+    };
+    for mistake in mistakes(&sketch.posture, &attributes, &files(&sketch.policies), &unknown) {
+        inside(&mistake, &sketch.policies);
+    }
 }
 
 /// The policies and schemas that are made of it; only what people wrote by hand may be wrong.

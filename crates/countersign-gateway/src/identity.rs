@@ -101,6 +101,29 @@ struct Verified {
     generation: u64,
 }
 
+impl IssuerConfig {
+    /// Whether any of its tokens could ever be accepted.
+    ///
+    /// # Errors
+    /// A sentence for the operator: no audience, no algorithm or key that fits one, no tenant.
+    pub fn check(&self) -> Result<(), String> {
+        let name = &self.issuer;
+        if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
+            return Err(format!("issuer `{name}` has no audience"));
+        }
+        let fits = |key: &Key| self.algorithms.contains(&key.algorithm);
+        if self.algorithms.is_empty()
+            || matches!(&self.keys, KeySource::Fixed(keys) if !keys.iter().any(fits))
+        {
+            return Err(format!("issuer `{name}` has no key for any of its algorithms"));
+        }
+        if self.is_spiffe() && self.tenancy.only.is_none() {
+            return Err(format!("tokens of `{name}` name no tenant, and nothing else does"));
+        }
+        Ok(())
+    }
+}
+
 impl Identity {
     /// Takes the issuers and the mapping.
     ///
@@ -116,18 +139,7 @@ impl Identity {
         for config in issuers {
             let name = config.issuer.clone();
             let id = IssuerId::new(name.clone()).map_err(|why| format!("issuer `{name}` {why}"))?;
-            if config.audiences.is_empty() || config.audiences.iter().any(String::is_empty) {
-                return Err(format!("issuer `{name}` has no audience"));
-            }
-            let fits = |key: &Key| config.algorithms.contains(&key.algorithm);
-            if config.algorithms.is_empty()
-                || matches!(&config.keys, KeySource::Fixed(keys) if !keys.iter().any(fits))
-            {
-                return Err(format!("issuer `{name}` has no key for any of its algorithms"));
-            }
-            if config.is_spiffe() && config.tenancy.only.is_none() {
-                return Err(format!("tokens of `{name}` name no tenant, and nothing else does"));
-            }
+            config.check()?;
             if by_name.insert(id, config).is_some() {
                 return Err(format!("issuer `{name}` is configured twice"));
             }

@@ -103,6 +103,12 @@ impl Rule {
         self.names.as_ref().is_none_or(|names| named.any(|name| names.contains(name)))
     }
 
+    /// Whether it may bear on one of these tools, whatever they are.
+    fn reaches_any(&self, tools: &BTreeSet<String>) -> bool {
+        let reached = |name: &String| tools.contains(name) || text::GROUPS.contains(&name.as_str());
+        !tools.is_empty() && self.names.as_ref().is_none_or(|names| names.iter().any(reached))
+    }
+
     /// Whether it names a group of actions anywhere.
     pub(crate) fn mentions_a_group(&self) -> bool {
         text::GROUPS.iter().any(|group| self.mentioned.contains(*group))
@@ -141,11 +147,16 @@ impl Mistake {
     }
 }
 
-/// What is wrong with hand-written policies by themselves, whatever the posture says: for a posture
-/// that cannot be compiled.
-#[must_use]
-pub fn mistakes(files: &[PolicyFile<'_>]) -> Vec<Mistake> {
-    read(files).1
+/// What is there and not known: files with mistakes in them. Nothing is said that one of them could
+/// make untrue.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Tools that have a name and no more, or of which it is not known whether they are granted.
+    pub tools: BTreeSet<String>,
+    /// Whether agents are.
+    pub agents: bool,
+    /// Whether what a claim says of callers is.
+    pub attributes: bool,
 }
 
 /// Reads every file, and says all that is wrong with policies by themselves.
@@ -154,13 +165,8 @@ pub(crate) fn read(files: &[PolicyFile<'_>]) -> (Vec<Rule>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     let mut seen = BTreeMap::new();
     for (index, file) in files.iter().enumerate() {
-        let policies = match parse(index, file.text) {
-            Ok(policies) => policies,
-            Err(found) => {
-                mistakes.extend(found);
-                continue;
-            }
-        };
+        let (policies, found) = parse(index, file.text);
+        mistakes.extend(found);
         for mut rule in policies {
             let found = judge(&mut rule);
             let sound = found.is_empty();
@@ -183,8 +189,28 @@ pub(crate) fn read(files: &[PolicyFile<'_>]) -> (Vec<Rule>, Vec<Mistake>) {
     (rules, mistakes)
 }
 
-/// The policies of one file, in order, with their texts.
-fn parse(file: usize, text: &str) -> Result<Vec<Rule>, Vec<Mistake>> {
+/// The policies of one file, in order, with their texts; and what is wrong with the others.
+fn parse(file: usize, text: &str) -> (Vec<Rule>, Vec<Mistake>) {
+    let (mut rules, mut mistakes) = (Vec::new(), Vec::new());
+    for Range { start, end } in depth::policies(text) {
+        match parse_one(file, text.get(start..end).unwrap_or_default()) {
+            Ok(rule) => rules.extend(rule.map(|rule| Rule { start, ..rule })),
+            Err(found) => mistakes.extend(found.into_iter().map(|mistake| {
+                let at = |place: usize| place.saturating_add(start);
+                Mistake { span: at(mistake.span.start)..at(mistake.span.end), ..mistake }
+            })),
+        }
+    }
+    if rules.is_empty() && mistakes.is_empty() {
+        let message = "the file holds no policy".to_owned();
+        let (span, kind) = (0..0, MistakeKind::Empty);
+        mistakes.push(Mistake { file, span, kind, message, help: None, meant: None });
+    }
+    (rules, mistakes)
+}
+
+/// One of them, whose text begins and ends with it.
+fn parse_one(file: usize, text: &str) -> Result<Option<Rule>, Vec<Mistake>> {
     let mistake = |span, kind, message: &str| {
         let message = message.to_owned();
         Mistake { file, span, kind, message, help: None, meant: None }
@@ -206,25 +232,12 @@ fn parse(file: usize, text: &str) -> Result<Vec<Rule>, Vec<Mistake>> {
         let span = start..start.saturating_add(slot.len());
         return Err(vec![mistake(span, MistakeKind::Syntax, &message)]);
     }
-    let mut policies: Vec<Policy> = policies.policies().cloned().collect();
-    if policies.is_empty() {
-        return Err(vec![mistake(0..0, MistakeKind::Empty, "the file holds no policy")]);
-    }
-    // Cedar numbers them as it reads: `policy0`, `policy1`.
-    policies.sort_by_key(|policy| {
-        let name: &str = policy.id().as_ref();
-        name.trim_start_matches("policy").parse::<usize>().unwrap_or(usize::MAX)
-    });
-    let mut from = 0usize;
-    let rules = policies.into_iter().map(|policy| {
-        let written = policy.to_cedar().unwrap_or_default();
-        let found = text.get(from..).and_then(|rest| rest.find(&written)).unwrap_or_default();
-        let start = from.saturating_add(found);
-        from = start.saturating_add(written.len());
+    let policy = policies.policies().next().cloned();
+    Ok(policy.map(|policy| {
+        let text = policy.to_cedar().unwrap_or_default();
         let (id, mentioned) = (String::new(), BTreeSet::new());
-        Rule { policy, id, text: written, file, start, names: None, mentioned }
-    });
-    Ok(rules.collect())
+        Rule { policy, id, text, file, start: 0, names: None, mentioned }
+    }))
 }
 
 /// What Cedar says of a text, with everything that is related.

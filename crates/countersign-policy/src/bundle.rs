@@ -3,7 +3,7 @@
 //! Slices, because Cedar evaluates every policy it is given and validates whole schemas in
 //! quadratic time: what does not concern a tool is not there when it is called.
 
-use crate::authored::{self, Mistake, MistakeKind, PolicyFile, Rule, Trial};
+use crate::authored::{self, Mistake, MistakeKind, PolicyFile, Rule, Trial, Unknown};
 use crate::input::{self, Record};
 use crate::text::{self, CALLER, CALLER_TEXTS, TOOL, quote};
 use cedar_policy::{
@@ -106,7 +106,8 @@ impl Bundle {
         let mut errors = Vec::new();
         let granted = granted(posture, &mut errors);
         let (rules, mistakes) = authored::read(files);
-        let mut trial = Trial::of(&rules, mistakes, &granted);
+        let unknown = Unknown::default();
+        let mut trial = Trial::of(&rules, mistakes, (&granted, &unknown));
         for (&name, (tool, agents)) in &granted {
             let rules = trial.bearing_on(tool);
             let compiled = Slice::compile(tool, agents, attributes, &Written { rules, files });
@@ -195,6 +196,32 @@ impl Bundle {
         slice.policies = parse(&tool, &slice.policies_text).unwrap();
         self
     }
+}
+
+/// What is wrong with hand-written policies beside a posture that has mistakes itself: `posture` is what
+/// of it is sound, and nothing is said that depends on what is `unknown`.
+#[must_use]
+pub fn mistakes(
+    posture: &Posture,
+    attributes: &[&str],
+    files: &[PolicyFile<'_>],
+    unknown: &Unknown,
+) -> Vec<Mistake> {
+    // What is wrong with a tool is told when it is compiled.
+    let granted = granted(posture, &mut Vec::new());
+    let (rules, mistakes) = authored::read(files);
+    let mut trial = Trial::of(&rules, mistakes, (&granted, unknown));
+    for (&name, (tool, agents)) in &granted {
+        let rules = trial.bearing_on(tool);
+        if rules.is_empty() {
+            continue;
+        }
+        if let Ok((_, result)) = Slice::compile(tool, agents, attributes, &Written { rules, files })
+        {
+            trial.hear(name, &result);
+        }
+    }
+    trial.mistakes()
 }
 
 /// The whole schema: all that a hand-written policy can speak of, for editors and Cedar's own tools.

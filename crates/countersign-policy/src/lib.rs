@@ -21,6 +21,6 @@ mod input;
 mod text;
 
 pub use authored::{
-    Mistake, MistakeKind, NAMES_PER_POLICY_MAX, POLICIES_PER_TOOL_MAX, PolicyFile, mistakes,
+    Mistake, MistakeKind, NAMES_PER_POLICY_MAX, POLICIES_PER_TOOL_MAX, PolicyFile, Unknown,
 };
-pub use bundle::{Bundle, CompileError, schema};
+pub use bundle::{Bundle, CompileError, mistakes, schema};

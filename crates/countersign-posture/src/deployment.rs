@@ -25,8 +25,6 @@ pub struct Deployment {
     pub base: PathBuf,
     /// The posture's folder.
     pub posture: PathBuf,
-    /// Where that is written.
-    pub posture_place: Place,
     /// What is at stake here.
     pub environment: Environment,
     /// Where the doors listen.
@@ -47,8 +45,27 @@ pub struct Deployment {
     pub references: BTreeMap<String, Reference>,
     /// The folder for each system's own statement log.
     pub statement_logs: Option<PathBuf>,
-    /// Where each reference is written.
-    pub(crate) places: BTreeMap<String, Place>,
+    /// Where all of it is written.
+    pub written: Written,
+}
+
+/// Where a deployment says what the machine has to have.
+#[derive(Debug)]
+pub struct Written {
+    /// The posture's folder.
+    pub posture: Place,
+    /// The address to listen at.
+    pub listen: Place,
+    /// Each issuer's keys, in the order of the issuers.
+    pub issuers: Vec<Place>,
+    /// The journal.
+    pub journal: Place,
+    /// Its signing key.
+    pub signing_key: Place,
+    /// Each reference.
+    pub references: BTreeMap<String, Place>,
+    /// The folder of the statement logs, if there is one.
+    pub statement_logs: Option<Place>,
 }
 
 /// What is at stake.
@@ -187,20 +204,23 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let issuers = fields.optional("issuers");
     let trusts_nobody =
         issuers.is_none_or(|item| matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()));
-    let issuers = issuers.map(|item| {
-        let ground = Ground { public_url: public_url.as_deref(), environment };
-        issuer::decode(decoder, item, ground)
-    });
     let development = fields
         .optional("development_issuer")
         .and_then(|item| Some(Spanned { value: decoder.boolean(item)?, span: item.span() }));
+    let development_issuer = development.as_ref().is_some_and(|flag| flag.value);
+    let issuers = issuers.map(|item| {
+        let ground = Ground { public_url: public_url.as_deref(), environment };
+        issuer::decode(decoder, item, (ground, development_issuer))
+    });
+    let (issuers, keys) = issuers.unwrap_or_default();
     let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
     let references = fields.optional("references");
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
-    let statement_logs = fields.optional("statement_logs").and_then(|item| path(decoder, item));
+    let logs = fields.optional("statement_logs");
+    let logs_place = logs.map(|item| decoder.place(item.span()));
+    let statement_logs = logs.and_then(|item| path(decoder, item));
     fields.finish(decoder);
     check_plaintext(decoder, environment, listen.as_ref(), tls.is_some());
-    let development_issuer = development.as_ref().is_some_and(|flag| flag.value);
     if let Some(flag) = development.filter(|flag| flag.value) {
         check_development(decoder, &flag, environment, listen.as_ref());
     } else if trusts_nobody {
@@ -209,21 +229,30 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         decoder.help("name an issuer under `issuers`, or set `development_issuer: true`");
     }
     let (references, places) = references;
+    let (store, [journal, signing_key]) = store?;
+    let written = Written {
+        posture: posture_place?,
+        listen: decoder.place(listen.as_ref()?.span),
+        issuers: keys,
+        journal,
+        signing_key,
+        references: places,
+        statement_logs: logs_place,
+    };
     Some(Deployment {
         base,
         posture: posture?,
-        posture_place: posture_place?,
         environment: environment?,
         listen: listen?.value,
         public_url: public_url?,
         allowed_hosts: values(allowed_hosts),
         allowed_origins: values(allowed_origins),
-        issuers: issuers.unwrap_or_default(),
+        issuers,
         development_issuer,
-        store: store?,
+        store,
         references,
         statement_logs,
-        places,
+        written,
     })
 }
 
@@ -304,12 +333,17 @@ fn url(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
     None
 }
 
-fn decode_store(decoder: &mut Decoder, item: Item<'_>) -> Option<Store> {
+/// The store, and where its two files are written.
+fn decode_store(decoder: &mut Decoder, item: Item<'_>) -> Option<(Store, [Place; 2])> {
     let mut fields = decoder.fields(item)?;
-    let sqlite = fields.required(decoder, "sqlite").and_then(|item| path(decoder, item));
-    let signing_key = fields.required(decoder, "signing_key").and_then(|item| path(decoder, item));
+    let mut file = |decoder: &mut Decoder, key| {
+        let item = fields.required(decoder, key)?;
+        Some((path(decoder, item)?, decoder.place(item.span())))
+    };
+    let (sqlite, signing_key) = (file(decoder, "sqlite"), file(decoder, "signing_key"));
     fields.finish(decoder);
-    Some(Store { sqlite: sqlite?, signing_key: signing_key? })
+    let ((sqlite, journal), (signing_key, key)) = (sqlite?, signing_key?);
+    Some((Store { sqlite, signing_key }, [journal, key]))
 }
 
 type References = (BTreeMap<String, Reference>, BTreeMap<String, Place>);

@@ -260,6 +260,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::ScopeType, "", ""),
     (Code::BindDeclared, "", ""),
     (Code::ScopeUnused, "", ""),
+    (Code::ScopeLoose, "", ""),
     (Code::LookUpCaller, "", ""),
     (Code::LookUpValue, "", ""),
     (Code::LookUpBound, "", ""),

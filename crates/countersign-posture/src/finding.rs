@@ -206,6 +206,10 @@ codes! {
     BindDeclared Error "bind-declared",
     /// A scoped argument or bound name that the statement or request does not use: it keeps nobody's rows out.
     ScopeUnused Error "scope-unused",
+    /// A statement that names the caller, and lets rows through that are not the caller's.
+    ScopeLoose Error "scope-loose",
+    /// A statement of which it is not seen that it keeps to the caller's rows.
+    ScopeUnsure Warning "scope-unsure",
     /// A look-up whose statement names nothing of the caller: it confirms what is anybody's.
     LookUpCaller Error "look-up-caller",
     /// An `owned` look-up whose statement does not ask about the identifier.
@@ -215,6 +219,8 @@ codes! {
     // A tool's statement or request.
     /// Text that is not closed, or a placeholder of a form that is not bound by name.
     BadSql Error "bad-sql",
+    /// A statement that is no SQL as far as it can be read without the database.
+    UnreadSql Warning "unread-sql",
     /// More than one statement.
     SeveralStatements Error "several-statements",
     /// A read that does not begin as one.
@@ -274,6 +280,31 @@ codes! {
     AgentIssuer Error "agent-issuer",
     /// Nobody whose tokens are accepted.
     NoIssuer Error "no-issuer",
+    // The machine that serves.
+    /// A reference whose variable or file is not on this machine.
+    AbsentReference Error "absent-reference",
+    /// A reference whose value its system cannot use.
+    UnfitReference Error "unfit-reference",
+    /// A file of an issuer's keys that is not on this machine, or holds none that fits.
+    AbsentKeys Error "absent-keys",
+    /// A journal, or its signing key, that is not on this machine or cannot be used.
+    AbsentJournal Error "absent-journal",
+    /// A folder for statement logs that cannot be made.
+    AbsentLogs Error "absent-logs",
+    /// An address at which this machine cannot listen.
+    ListenAddress Error "listen-address",
+}
+
+impl Code {
+    /// Those that are not about what is written, but about the machine that it is to be served on.
+    pub const HERE: [Self; 6] = [
+        Self::AbsentReference,
+        Self::UnfitReference,
+        Self::AbsentKeys,
+        Self::AbsentJournal,
+        Self::AbsentLogs,
+        Self::ListenAddress,
+    ];
 }
 
 impl fmt::Display for Code {
@@ -326,7 +357,7 @@ impl fmt::Display for Finding {
 }
 
 /// In the order in which a reader goes through the files.
-pub(crate) fn sort(findings: &mut [Finding]) {
+pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         let key = |f: &Finding| (f.place.span.start, f.place.span.end, f.code);
         (a.place.source.path.as_str(), key(a), &a.message).cmp(&(

@@ -40,7 +40,8 @@ pub(crate) struct Argument {
 /// Arguments by name.
 pub(crate) type Arguments = BTreeMap<String, Argument>;
 
-/// A string that is neither free text nor one of a list: it may name what is another tenant's.
+/// A string that is neither free text nor one of a list, or a number that is called an identifier: it
+/// may name what is another tenant's.
 #[derive(Debug)]
 pub(crate) struct Identifier {
     /// As a scope rule would write it.
@@ -132,7 +133,8 @@ impl Type {
     const fn keywords(self) -> &'static [&'static str] {
         match self {
             Self::String => &["pattern", "minLength", "maxLength", "text", "public"],
-            Self::Integer | Self::Number => &["minimum", "maximum"],
+            Self::Integer => &["minimum", "maximum", "public"],
+            Self::Number => &["minimum", "maximum"],
             Self::Boolean => &[],
             Self::Array => &["items", "minItems", "maxItems", "uniqueItems"],
             Self::Object => &["properties"],
@@ -213,7 +215,11 @@ impl Reader<'_> {
         }
         let mut schema = match kind {
             Type::String => self.string(&found, at),
-            Type::Integer | Type::Number => number(self.decoder, &found, kind, at),
+            Type::Integer => {
+                self.numbered(&found, at);
+                number(self.decoder, &found, kind, at)
+            }
+            Type::Number => number(self.decoder, &found, kind, at),
             Type::Boolean => Some(Map::new()),
             Type::Array => self.array(&found, at),
             Type::Object => self.nested(&found, at),
@@ -269,6 +275,25 @@ impl Reader<'_> {
             schema.insert("pattern".to_owned(), Value::from(pattern));
         }
         Some(schema)
+    }
+
+    /// A whole number that names something, by its own name.
+    fn numbered(&mut self, found: &Found<'_>, at: Item<'_>) {
+        let public = found.get("public").map(|&item| {
+            lint::sentence(self.decoder, item);
+            item.span()
+        });
+        let name = self.path.rsplit('.').next().unwrap_or_default();
+        let names = lint::names_something(name);
+        if let Some(span) = public.filter(|_| !names || is_listed(found)) {
+            let what = if names { "values that are listed" } else { "a number that names nothing" };
+            let message = format!("`public` says nothing about {what}");
+            self.decoder.report(Code::IdlePublic, span, message);
+            self.decoder.help("take it out");
+        } else if names && !is_listed(found) {
+            let path = self.path.clone();
+            self.identifiers.push(Identifier { path, span: at.span(), public });
+        }
     }
 
     fn array(&mut self, found: &Found<'_>, at: Item<'_>) -> Option<Map<String, Value>> {
@@ -338,6 +363,12 @@ fn check_pattern(decoder: &mut Decoder, pattern: &str, span: Span) -> Option<boo
     let schema = Map::from_iter([("pattern".to_owned(), Value::from(pattern))]);
     let parsed = regex_syntax::parse(pattern).ok().filter(|_| schema::compile(&schema).is_ok());
     let Some(parsed) = parsed else {
+        if matches!(regex::Regex::new(pattern), Err(regex::Error::CompiledTooBig(_))) {
+            let message = format!("`{pattern}` is too large once its repetitions are written out");
+            decoder.report(Code::BadPattern, span, message);
+            decoder.help("repeat less; how long a text may be is said by `maxLength`");
+            return None;
+        }
         let message = format!("`{pattern}` is no regular expression of the linear-time kind");
         decoder.report(Code::BadPattern, span, message);
         decoder.help("look-around and back-references are not available");
@@ -488,9 +519,13 @@ mod tests {
         for pattern in ["a", "^a", "a$", "^a|b$", "^a\\$", "^(a)|(b)$", "^[a]|b$", "(?m)^a$"] {
             assert_eq!(codes(pattern), (Some(true), Some(Code::UnanchoredPattern)), "{pattern}");
         }
-        for pattern in ["^(?=a)$", "^(a)\\1$", "^($"] {
+        for pattern in ["^(?=a)$", "^(a)\\1$", "^($", "^a{1,1000000}$"] {
             assert_eq!(codes(pattern), (None, Some(Code::BadPattern)), "{pattern}");
         }
+        let source = Arc::new(Source::new("", "f", ""));
+        let mut decoder = Decoder::new(source);
+        check_pattern(&mut decoder, "^a{1,1000000}$", Span::default());
+        assert!(decoder.findings[0].message.contains("too large"), "{:?}", decoder.findings);
     }
 
     #[test]

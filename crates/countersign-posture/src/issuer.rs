@@ -2,7 +2,7 @@
 
 use crate::decode::{Decoder, Item, Spanned};
 use crate::deployment::Environment;
-use crate::finding::Code;
+use crate::finding::{Code, Place};
 use crate::node::{Node, Span};
 use countersign_core::id::{IssuerId, TenantId};
 use std::{collections::BTreeSet, path::PathBuf};
@@ -69,20 +69,33 @@ pub(crate) struct Ground<'a> {
     pub(crate) environment: Option<Environment>,
 }
 
-pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>, ground: Ground<'_>) -> Vec<Issuer> {
+/// The issuers, and where each says where its keys are. `own` is the gateway's own, if it is one.
+pub(crate) fn decode(
+    decoder: &mut Decoder,
+    item: Item<'_>,
+    (ground, own): (Ground<'_>, bool),
+) -> (Vec<Issuer>, Vec<Place>) {
     let nodes = decoder.list(item).unwrap_or_default();
     let issuers: Vec<_> =
         nodes.iter().filter_map(|node| decode_issuer(decoder, node, ground)).collect();
-    let names = issuers.iter().map(|issuer| (issuer.value.issuer.to_string(), issuer.span));
+    let names = issuers.iter().map(|(issuer, _)| (issuer.value.issuer.to_string(), issuer.span));
     decoder.distinct("the issuer", names);
-    issuers.into_iter().map(|issuer| issuer.value).collect()
+    let own = ground.public_url.filter(|_| own).map(|url| format!("{url}/dev"));
+    for (Spanned { value, span }, _) in &issuers {
+        if own.as_deref() == Some(value.issuer.as_str()) {
+            let message = format!("`{}` is the development issuer's own name", value.issuer);
+            decoder.report(Code::Duplicate, *span, message);
+            decoder.help("take it out, or `development_issuer: true`");
+        }
+    }
+    issuers.into_iter().map(|(issuer, keys)| (issuer.value, decoder.place(keys))).unzip()
 }
 
 fn decode_issuer(
     decoder: &mut Decoder,
     node: &Node,
     ground: Ground<'_>,
-) -> Option<Spanned<Issuer>> {
+) -> Option<(Spanned<Issuer>, Span)> {
     let mut fields = decoder.fields(Item { name: "issuers", node })?;
     let issuer =
         fields.required(decoder, "issuer").and_then(|item| decoder.name(item, IssuerId::new));
@@ -91,7 +104,9 @@ fn decode_issuer(
         // Clients ask for tokens for the gateway, or for its MCP endpoint.
         None => ground.public_url.map(|url| vec![url.to_owned(), format!("{url}/mcp")]),
     };
-    let file = fields.optional("keys").map(|item| decoder.line(item));
+    let file = fields.optional("keys");
+    let written = file.map(|item| item.span());
+    let file = file.map(|item| decoder.line(item));
     let url = fields.optional("jwks_url").map(|item| fetched(decoder, item, ground));
     let discovery = fields.optional("discovery");
     let discovers = discovery.and_then(|item| decoder.boolean(item)).unwrap_or(false);
@@ -123,7 +138,7 @@ fn decode_issuer(
         require_at_jwt: at_jwt.flatten().unwrap_or(false),
     };
     check(decoder, &value, span, ground);
-    Some(Spanned { value, span })
+    Some((Spanned { value, span }, written.unwrap_or(span)))
 }
 
 fn check(decoder: &mut Decoder, issuer: &Issuer, span: Span, ground: Ground<'_>) {

@@ -31,13 +31,14 @@ mod system;
 mod tool;
 
 pub use deployment::{
-    Deployment, Environment, Reference, ReferenceError, Store, load_deployment, posture_folder,
+    Deployment, Environment, Reference, ReferenceError, Store, Written, load_deployment,
+    posture_folder,
 };
-pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean};
+pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
 pub use gate::{Approvers, Gate};
 pub use http::Auth;
 pub use issuer::{Algorithm, Issuer, KeySource};
-pub use load::{Loaded, Registered, link, load_policies, load_posture};
+pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture};
 pub use places::Places;
 pub use posture::ClaimMap;
 pub use system::{Backend, Encryption, SystemSpec};

@@ -135,6 +135,14 @@ fn words(text: &str) -> Vec<(Range<usize>, String)> {
     found
 }
 
+/// Whether a number of this name is an identifier: `id`, `order_id`, `orderId`, `invoice_number`,
+/// `order_ids[]`.
+pub(crate) fn names_something(name: &str) -> bool {
+    let words = words(name);
+    let last = words.last().map(|(_, word)| word.as_str());
+    last.is_some_and(|word| matches!(word, "id" | "ids" | "number" | "numbers"))
+}
+
 /// Whether an argument of this name holds an amount of money. A `refund` may also be the thing that
 /// a text names, so it is money only as a number.
 pub(crate) fn is_money(name: &str, number: bool) -> bool {

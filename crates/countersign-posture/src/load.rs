@@ -15,6 +15,7 @@ use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
 use crate::tool::{self, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
+use countersign_core::quota::Limits;
 use countersign_core::tool::{Effect, Tool};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,9 +66,32 @@ pub struct Registered {
     pub contact: String,
 }
 
+/// What is sound of a posture that has an error in it: enough to judge policies by.
+#[derive(Debug)]
+pub struct Sketch {
+    /// Its sound tools, as its sound agents were granted them. It decides nothing.
+    pub posture: Posture,
+    /// What is known of a caller besides what every token says.
+    pub attributes: BTreeSet<String>,
+    /// The files of hand-written policies, in order.
+    pub policies: Vec<Arc<Source>>,
+    /// Names of tools of which no more is known.
+    pub unknown_tools: BTreeSet<String>,
+    /// Whether an agent's file has a mistake in it: what it is granted is not known.
+    pub unknown_agents: bool,
+    /// Whether the file that names attributes has.
+    pub unknown_attributes: bool,
+}
+
 /// Reads a posture folder. The posture is there only if no finding is an error.
 #[must_use]
 pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
+    let (loaded, findings) = load_or_sketch(folder);
+    (loaded.ok(), findings)
+}
+
+/// The same, with what is sound of a posture that has an error.
+pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Finding>) {
     let mut draft = Draft::decode(Folder::read(folder));
     draft.folder.check_policies();
     draft.check_names();
@@ -76,17 +100,16 @@ pub fn load_posture(folder: &Path) -> (Option<Loaded>, Vec<Finding>) {
     draft.check_alike();
     draft.check_agents();
     draft.check_granted();
+    let sketch = draft.any_error().then(|| draft.sketch());
     let mut findings = draft.take_findings();
     sort(&mut findings);
-    let loaded = if any_error(&findings) { None } else { draft.compile() };
-    (loaded, findings)
-}
-
-/// The files of hand-written policies of a posture that has errors elsewhere: theirs can be told all
-/// the same. What kept a file from being read has been said.
-#[must_use]
-pub fn load_policies(folder: &Path) -> Vec<Arc<Source>> {
-    Folder::read(folder).policies().cloned().collect()
+    match sketch {
+        None => match draft.compile() {
+            Some(loaded) => (Ok(loaded), findings),
+            None => (Err(Box::new(draft.sketch())), findings),
+        },
+        Some(sketch) => (Err(Box::new(sketch)), findings),
+    }
 }
 
 /// What only both together show: references that lead nowhere, those that nobody uses, and what
@@ -111,7 +134,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
             });
         }
     }
-    for (name, place) in &deployment.places {
+    for (name, place) in &deployment.written.references {
         if !used.contains(name.as_str()) {
             findings.push(Finding {
                 code: Code::UnusedReference,
@@ -353,6 +376,17 @@ struct Decoded<T> {
     file: Option<T>,
 }
 
+impl<T> Decoded<T> {
+    fn is_wrong(&self) -> bool {
+        any_error(&self.decoder.findings)
+    }
+
+    /// The file, if it has no error.
+    fn sound(&self) -> Option<&T> {
+        self.file.as_ref().filter(|_| !self.is_wrong())
+    }
+}
+
 /// All files, decoded one by one.
 struct Draft {
     folder: Folder,
@@ -466,8 +500,7 @@ impl Draft {
     fn check_granted(&mut self) {
         // What an agent with a mistake in its file is granted is not known.
         let declared = self.declared("agents").map(|agents| agents.len());
-        let wrong = |agent: &Decoded<_>| any_error(&agent.decoder.findings);
-        if declared != Some(self.agents.len()) || self.agents.iter().any(wrong) {
+        if declared != Some(self.agents.len()) || self.agents.iter().any(Decoded::is_wrong) {
             return;
         }
         let grants = self.agents.iter().filter_map(|agent| agent.file.as_ref());
@@ -495,6 +528,15 @@ impl Draft {
                 }
             }
         }
+    }
+
+    fn any_error(&self) -> bool {
+        let Self { folder, posture, systems, tools, agents } = self;
+        any_error(&folder.findings)
+            || posture.iter().any(Decoded::is_wrong)
+            || systems.iter().any(Decoded::is_wrong)
+            || tools.iter().any(Decoded::is_wrong)
+            || agents.iter().any(Decoded::is_wrong)
     }
 
     fn take_findings(&mut self) -> Vec<Finding> {
@@ -609,6 +651,47 @@ impl Draft {
             policies,
             places: Places::new(&self.folder.files),
         })
+    }
+
+    /// What can be said before the errors are mended. Policies do not speak of systems: of one with a
+    /// mistake another takes the place.
+    fn sketch(&self) -> Sketch {
+        let stands_in = SystemSpec::stand_in();
+        let tools = self.tools.iter().filter_map(Decoded::sound);
+        let tools = tools.filter_map(|file| tool::compile(file, |_| stands_in.as_ref()));
+        let tools: BTreeMap<_, _> = tools.map(|tool| (tool.name.clone(), Arc::new(tool))).collect();
+        let digest = Digest::of("countersign/sketch/1", &[]);
+        let mut agents = BTreeMap::new();
+        for file in self.agents.iter().filter_map(Decoded::sound) {
+            let (Some(id), Some(client)) = (&file.name, &file.client) else { continue };
+            let grants = file.grants.iter().filter_map(|GrantEntry { tool, limits, .. }| {
+                let tool = Arc::clone(tools.get(&tool.value)?);
+                let (limits, require_scope) = (*limits, None);
+                let name = tool.name.clone();
+                Some((name, Grant { tool, decision_digest: digest, limits, require_scope }))
+            });
+            let (id, limits) = (id.value.clone(), file.limits);
+            let agent = Agent { id, issuer: None, grants: grants.collect(), limits };
+            agents.insert(client.value.clone(), Arc::new(agent));
+        }
+        let unknown_agents = self.declared("agents").map(|names| names.len())
+            != Some(self.agents.iter().filter_map(Decoded::sound).count());
+        let granted = agents.values().flat_map(|agent| agent.grants.keys());
+        let granted: BTreeSet<_> = granted.map(ToolName::as_str).collect();
+        let mut unknown_tools = self.declared("tools").unwrap_or_default();
+        unknown_tools.retain(|name| match unknown_agents {
+            true => !granted.contains(name.as_str()),
+            false => !tools.keys().any(|tool| tool.as_str() == name),
+        });
+        let file = self.posture.as_ref().and_then(Decoded::sound);
+        Sketch {
+            posture: Posture { digest, agents, tenant_limits: Limits::default() },
+            attributes: file.map(|file| file.attributes.clone()).unwrap_or_default(),
+            policies: self.folder.policies().cloned().collect(),
+            unknown_tools,
+            unknown_agents,
+            unknown_attributes: file.is_none(),
+        }
     }
 
     fn gates(&self) -> BTreeMap<ToolName, Gate> {

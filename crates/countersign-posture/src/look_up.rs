@@ -7,11 +7,12 @@ use crate::bound::{
 use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::Code;
 use crate::scope::ScopeEntry;
-use crate::sql::{Compiled, Dialect, scan};
-use crate::statement::{self, Bindable};
+use crate::sql::{Compiled, Dialect, Scan, scan};
+use crate::statement::{self, Bindable, Own};
 use crate::system::{DURATIONS, SystemSpec};
 use countersign_core::id::SystemName;
-use countersign_core::scope::{ArgumentPath, Asks, LookUp, VALUE};
+use countersign_core::principal::CallerRef;
+use countersign_core::scope::{ArgumentPath, Asks, LookUp, ScopeRule, VALUE};
 use countersign_core::tool::{Parameter, ResultBounds, SqlPlan};
 
 /// A look-up as it is written.
@@ -55,6 +56,13 @@ pub(crate) fn check(
     arguments: &[String],
     dialect_of: impl Fn(Option<&Spanned<SystemName>>) -> Option<Dialect>,
 ) {
+    let binds = scope.iter().filter_map(|entry| match &entry.rule {
+        Some(ScopeRule::Bind { name, caller }) => Some((name.clone(), caller.clone())),
+        _ => None,
+    });
+    let binds: Vec<(String, CallerRef)> = binds.collect();
+    let own: Vec<_> =
+        binds.iter().map(|(name, caller)| Own { name, claim: Some(caller) }).collect();
     let bound: Vec<String> =
         scope.iter().filter(|entry| entry.binds).map(|entry| entry.argument.clone()).collect();
     for entry in scope {
@@ -70,6 +78,14 @@ pub(crate) fn check(
         let owned = (look_up.asks == Asks::Owned).then_some(VALUE);
         let known: Bindable<'_> = names.chain(owned).collect();
         statement::check_names(decoder, statement, &scan, &known);
+        if scan.reads() {
+            statement::check_tie(decoder, statement, (&scan, dialect), &own);
+        }
+        if scan.reads() && look_up.asks == Asks::Owned {
+            let name = if plain && !uses_value(&scan) { identifier.as_str() } else { VALUE };
+            let asked = [Own { name, claim: None }];
+            statement::check_tie(decoder, statement, (&scan, dialect), &asked);
+        }
         look_up.compiled = scan.compile(&statement.value, dialect);
         let uses = |name: &str| look_up.compiled.parameters.iter().any(|used| used == name);
         let whole = statement.span;
@@ -91,6 +107,10 @@ pub(crate) fn check(
             decoder.help("call the argument something else");
         }
     }
+}
+
+fn uses_value(scan: &Scan) -> bool {
+    scan.placeholders.iter().any(|(name, _)| name == VALUE)
 }
 
 /// Puts one together. `None` if anything is wrong with it, which has been said.

@@ -147,7 +147,8 @@ pub(crate) fn blotted(source: Source) -> (Arc<Source>, Vec<Finding>) {
         ),
     }
     };
-    let findings = found.into_iter().map(finding).collect();
+    let told = found.into_iter().filter(|(what, _)| *what != UNTOLD);
+    let findings = told.map(finding).collect();
     (source, findings)
 }
 
@@ -166,11 +167,22 @@ fn find(text: &str) -> Vec<(&'static str, Range<usize>)> {
             let name = |c: char| c.is_ascii_uppercase() || c == '_';
             if !matches!(key, "value" | "env" | "file") && !value.as_str().chars().all(name) {
                 let at = |offset: usize| block.start().saturating_add(offset);
-                add(&mut found, ("a secret", at(value.start())..at(value.end())));
+                let what = if secretive(value.as_str()) { "a secret" } else { UNTOLD };
+                add(&mut found, (what, at(value.start())..at(value.end())));
             }
         }
     }
     found
+}
+
+/// What is blotted out to be sure, and not told: a key of the wrong name is told by its decoder.
+const UNTOLD: &str = "";
+
+/// Whether a value is more than words, a path or an address.
+fn secretive(value: &str) -> bool {
+    let odd = |c: char| !c.is_alphanumeric() && !matches!(c, '/' | '.' | '_' | '-' | ' ');
+    let both = value.contains(char::is_numeric) && value.contains(char::is_alphabetic);
+    !value.contains("://") && (value.contains(odd) || (both && !value.contains(['/', '.'])))
 }
 
 /// How far after `basic:` its `password:` may stand, in bytes.
@@ -316,6 +328,16 @@ mod tests {
         ] {
             let (source, findings) = blotted(Source::new("", "f", text));
             assert_eq!((source.text(), findings.len()), (kept, 1), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reference_of_a_mistyped_key_is_not_shown_and_no_leak_unless_it_looks_like_one() {
+        for value in ["data/shop.db", "shop", "postgres://gateway@db/shop", "SHOP_DB_2/x"] {
+            let text = format!("references:\n  db: {{ valeu: {value} }}\n");
+            let (source, findings) = blotted(Source::new("", "f", text));
+            assert_eq!(findings.len(), 0, "{value}");
+            assert!(!source.text().contains(value), "{}", source.text());
         }
     }
 

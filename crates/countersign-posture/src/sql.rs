@@ -4,6 +4,8 @@
 //! be seen here exactly as the database's own tokenizer sees it, or a placeholder could hide from
 //! the check. What one version of it sees in another way than the next is a problem here.
 
+pub(crate) mod tie;
+
 use std::ops::Range;
 
 /// Whose SQL it is.

@@ -2,7 +2,9 @@
 
 use crate::decode::{Decoder, Spanned};
 use crate::finding::{Code, did_you_mean};
-use crate::sql::Scan;
+use crate::sql::tie::{self, Tie};
+use crate::sql::{Dialect, Scan};
+use countersign_core::principal::CallerRef;
 use std::collections::BTreeSet;
 
 /// The names that can be bound to a statement.
@@ -78,4 +80,78 @@ pub(crate) fn check_names(
         decoder.help("write `:name` without quotes; what surrounds it joins by `||`, as in `'%' || :name || '%'`");
     }
     quoted
+}
+
+/// A value by which a statement says whose rows it is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub(crate) name: &'a str,
+    /// What of the caller it is; `None` for what a system has confirmed.
+    pub(crate) claim: Option<&'a CallerRef>,
+}
+
+/// The statement keeps to the rows of those values of `own` that it names. What cannot be read here is
+/// a warning: the database knows its own dialect better.
+pub(crate) fn check_tie(
+    decoder: &mut Decoder,
+    statement: &Spanned<String>,
+    (scan, dialect): (&Scan, Dialect),
+    own: &[Own<'_>],
+) {
+    let text = &statement.value;
+    if !scan.problems.is_empty() || !scan.interpolations.is_empty() || scan.statements != 1 {
+        return;
+    }
+    let names: Vec<_> = own.iter().map(|own| own.name).collect();
+    let ties = match tie::ties(text, (scan, dialect), &names) {
+        Ok(Some(ties)) => ties,
+        Ok(None) => return,
+        Err((range, why)) => {
+            let span = decoder.within(statement.span, text, &range);
+            let message = format!("the statement cannot be read from here: {}", lowered(&why));
+            decoder.report(Code::UnreadSql, span, message);
+            decoder.help("see whether it is a mistake; what the database takes is run, and `countersign doctor` asks it");
+            return;
+        }
+    };
+    let used = own.iter().zip(ties).filter_map(|(own, tie)| {
+        let mut placeholders = scan.placeholders.iter();
+        let (_, range) = placeholders.find(|(used, _)| used == own.name)?;
+        Some((own, range, tie))
+    });
+    let used: Vec<_> = used.collect();
+    let holds = |(_, _, tie): &&(&Own<'_>, _, Tie)| *tie == Tie::Holds;
+    let held: Vec<_> = used.iter().filter(holds).map(|(own, ..)| own.claim).collect();
+    let enough = |claim: &Option<&CallerRef>| claim.is_none_or(|c| *c == CallerRef::Tenant);
+    if held.iter().any(enough) {
+        return;
+    }
+    // Rows that are tied to the caller by something else may still be of another tenant.
+    let of_tenant = |own: &Own<'_>| own.claim == Some(&CallerRef::Tenant);
+    let mut loose = used.iter().filter(|(own, ..)| held.is_empty() || of_tenant(own));
+    let fails = loose.clone().find_map(|(own, range, tie)| match tie {
+        Tie::Fails(why) => Some((own.name, range, *why)),
+        _ => None,
+    });
+    match (fails, loose.next()) {
+        (Some((name, range, why)), _) if held.is_empty() => {
+            let span = decoder.within(statement.span, text, range);
+            decoder.report(Code::ScopeLoose, span, format!("`:{name}` {why}"));
+            decoder
+                .help(format!("ask it of every row: `… = :{name}`, joined to the rest by `and`"));
+        }
+        (_, Some((own, range, _))) => {
+            let span = decoder.within(statement.span, text, range);
+            let message = format!("it is not seen that every row is one of `:{}`", own.name);
+            decoder.report(Code::ScopeUnsure, span, message);
+            decoder.help(format!("say so as `… = :{}`, joined to the rest by `and`", own.name));
+        }
+        (_, None) => {}
+    }
+}
+
+/// Messages here begin in lower case.
+fn lowered(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect()
 }

@@ -4,13 +4,16 @@ use crate::bound::{
     CONCURRENCY_DEFAULT, CONCURRENCY_MAX, RESULT_BYTES_MAX, ROWS_MAX, TIMEOUT_MS_MAX,
 };
 use crate::decode::{Decoder, Fields, Item, Spanned};
-use crate::finding::{Code, Place};
+use crate::finding::{Code, Place, Source};
 use crate::http::{self, Auth};
 use crate::sql::Dialect;
 use countersign_core::id::SystemName;
 use countersign_core::tool::ResultBounds;
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A production system of the posture. Its tools' plans carry the timeout and bounds already.
 #[derive(Debug, Clone)]
@@ -27,6 +30,20 @@ pub struct SystemSpec {
     pub concurrency: u32,
     /// Where the reference is written.
     pub place: Place,
+}
+
+impl SystemSpec {
+    /// One that takes the place of a system with a mistake, where nothing is asked of it.
+    pub(crate) fn stand_in() -> Option<Self> {
+        Some(Self {
+            name: SystemName::new("unknown").ok()?,
+            backend: Backend::Sqlite { database: String::new() },
+            timeout_ms: 1,
+            bounds: ResultBounds { rows_max: 1, bytes_max: 1 },
+            concurrency: 1,
+            place: Place { source: Arc::new(Source::new("", "", "")), span: 0..0 },
+        })
+    }
 }
 
 /// How a system is reached.

@@ -12,8 +12,8 @@ use crate::posture::limits;
 use crate::request::{self, Known, METHODS, Parts, Request};
 use crate::schema;
 use crate::scope::{self, ScopeEntry};
-use crate::sql::{Compiled, Scan, scan};
-use crate::statement::{self, Bindable};
+use crate::sql::{Compiled, Dialect, Scan, scan};
+use crate::statement::{self, Bindable, Own};
 use crate::system::{Dialects, SystemSpec};
 use countersign_core::id::{SystemName, ToolName};
 use countersign_core::principal::CallerRef;
@@ -150,7 +150,7 @@ pub(crate) fn decode(
     look_up::check(decoder, &mut tool.scope, &arguments, |system| dialect_of(system.or(own)));
     if let (Some(statement), Some(dialect)) = (&tool.call.statement, dialect_of(own)) {
         let scan = scan(&statement.value, dialect);
-        check_statement(decoder, &tool, statement, &scan);
+        check_statement(decoder, &tool, statement, (&scan, dialect));
         tool.call.compiled = scan.compile(&statement.value, dialect);
     }
     if let Some(request) = &tool.call.request {
@@ -299,10 +299,14 @@ fn check_statement(
     decoder: &mut Decoder,
     tool: &ToolFile,
     statement: &Spanned<String>,
-    scan: &Scan,
+    (scan, dialect): (&Scan, Dialect),
 ) {
     statement::check_shape(decoder, statement, scan);
     let reads = tool.effect == Some(Effect::Read);
+    if !reads || scan.reads() {
+        let own: Vec<_> = tool.scope.iter().filter_map(own).collect();
+        statement::check_tie(decoder, statement, (scan, dialect), &own);
+    }
     if reads {
         let who = ("a tool that reads", ", or declare its effect");
         statement::check_reads(decoder, statement, scan, who);
@@ -314,6 +318,20 @@ fn check_statement(
         scan.placeholders.iter().any(|(used, _)| used == name) || quoted.contains(name)
     };
     check_used(decoder, tool, used, "statement");
+}
+
+/// The value of a rule, if nothing is wrong with it.
+fn own(entry: &ScopeEntry) -> Option<Own<'_>> {
+    let claim = match &entry.rule {
+        Some(
+            ScopeRule::Equals { caller, .. }
+            | ScopeRule::In { caller, .. }
+            | ScopeRule::Bind { caller, .. },
+        ) => Some(caller),
+        None if entry.is_whole() => None,
+        None => return None,
+    };
+    Some(Own { name: &entry.argument, claim })
 }
 
 /// Every argument is used, those above all that say whose.

@@ -35,6 +35,11 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Whether a writer has ever had it, and so left its lock.
+pub(crate) fn locked_before(path: &Path) -> bool {
+    beside(path, ".lock").exists()
+}
+
 /// Reads a secret, if it is one: whoever else could have read it could sign in this one's place.
 pub(crate) fn read_secret(path: &Path) -> Result<String, StoreError> {
     let metadata = std::fs::metadata(path).map_err(StoreError::file(path))?;

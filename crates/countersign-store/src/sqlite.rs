@@ -15,7 +15,9 @@ mod stream;
 mod tests;
 mod writer;
 
-use crate::file::{Anchor, beside, lock, read_secret, resolve, rewrite, sync_folder, write_new};
+use crate::file::{
+    Anchor, beside, lock, locked_before, read_secret, resolve, rewrite, sync_folder, write_new,
+};
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
@@ -24,7 +26,7 @@ use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
 use countersign_core::{id::Timestamp, record::Entry};
 use room::Room;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -247,6 +249,22 @@ impl SqliteStore {
         Self::start(config, (clock, entropy), true)
     }
 
+    /// Whether [`SqliteStore::open`] would, as far as that shows without beginning a stream. No file
+    /// is made for it. There is one version so far: a journal of an earlier one would have to be
+    /// judged by its own tables.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn examine(config: &Config) -> Result<(), StoreError> {
+        let path = &resolve(&config.path)?;
+        // One that is made by whoever looks may be closed to whoever serves.
+        let _lock = locked_before(path).then(|| lock(path)).transpose()?;
+        let connection = connect(path)?;
+        schema::recognise(&connection, path)?;
+        look(&config.key, &connection, false)?;
+        Keeper::open(&config.key, false).map(|_keeper| ())
+    }
+
     fn start(
         config: &Config,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
@@ -260,21 +278,7 @@ impl SqliteStore {
         let mut connection = connect(path)?;
         schema::recognise(&connection, path)?;
         schema::migrate(&mut connection)?;
-        let differences = schema::differences(&connection)?;
-        if !differences.is_empty() {
-            return Err(StoreError::Tampered(differences.join(", ")));
-        }
-        let (key, public) = read_key(&config.key, &connection)?;
-        let doubt = doubt(&config.key, &connection, &public)?;
-        let accepted = match doubt {
-            Some(doubt) if !accept => {
-                return Err(StoreError::Tampered(format!(
-                    "{doubt}; if it was put back on purpose, `countersign audit accept` goes on \
-                     with it and puts that on record"
-                )));
-            }
-            doubt => doubt,
-        };
+        let (key, accepted) = look(&config.key, &connection, accept)?;
         let mut keeper = Keeper::open(&config.key, accepted.is_some())?;
         let shared = Arc::new(Shared::default());
         counters::restore(&connection, &mut shared.meter(), clock.now())?;
@@ -404,10 +408,34 @@ fn spawn(writer: Writer, entries: Receiver<Message>) -> std::io::Result<JoinHand
     std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&entries))
 }
 
+/// What must be so before a stream begins: the key, and what was accepted in spite of a doubt.
+fn look(
+    key_path: &Path,
+    connection: &Connection,
+    accept: bool,
+) -> Result<(SigningKey, Option<String>), StoreError> {
+    let differences = schema::differences(connection)?;
+    if !differences.is_empty() {
+        return Err(StoreError::Tampered(differences.join(", ")));
+    }
+    let (key, public) = read_key(key_path, connection)?;
+    match doubt(key_path, connection, &public)? {
+        Some(doubt) if !accept => Err(StoreError::Tampered(format!(
+            "{doubt}; if it was put back on purpose, `countersign audit accept` goes on \
+             with it and puts that on record"
+        ))),
+        doubt => Ok((key, doubt)),
+    }
+}
+
 /// Opens the database with everything that durability rests on.
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    if connection.is_readonly(MAIN_DB)? {
+        // SQLite opens what it may not write, and says so only once it is to.
+        return Err(StoreError::file(path)(ErrorKind::PermissionDenied.into()));
+    }
     connection.set_prepared_statement_cache_capacity(32);
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod command;
+mod here;
 mod machine;
 mod policies;
 mod reload;

@@ -3,8 +3,8 @@
 
 use crate::render::Failure;
 use countersign_core::id::Digest;
-use countersign_policy::{Bundle, CompileError, Mistake, MistakeKind, PolicyFile};
-use countersign_posture::{Code, Finding, Loaded, Place, Source, did_you_mean};
+use countersign_policy::{Bundle, CompileError, Mistake, MistakeKind, PolicyFile, Unknown};
+use countersign_posture::{Code, Finding, Loaded, Place, Sketch, Source, did_you_mean};
 use std::sync::Arc;
 
 /// Compiles a posture's policies, or says what is wrong with those that people wrote. They become
@@ -45,10 +45,17 @@ fn seal(loaded: &mut Loaded, bundle: &Bundle) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is wrong with policies by themselves, while the rest of the posture has errors.
-pub(crate) fn mistakes(sources: &[Arc<Source>]) -> Vec<Finding> {
-    let mistakes = countersign_policy::mistakes(&files(sources));
-    mistakes.into_iter().filter_map(|mistake| finding(mistake, sources)).collect()
+/// What is wrong with policies while the rest of the posture has errors.
+pub(crate) fn mistakes(sketch: &Sketch) -> Vec<Finding> {
+    let attributes: Vec<_> = sketch.attributes.iter().map(String::as_str).collect();
+    let unknown = Unknown {
+        tools: sketch.unknown_tools.clone(),
+        agents: sketch.unknown_agents,
+        attributes: sketch.unknown_attributes,
+    };
+    let files = files(&sketch.policies);
+    let found = countersign_policy::mistakes(&sketch.posture, &attributes, &files, &unknown);
+    found.into_iter().filter_map(|mistake| finding(mistake, &sketch.policies)).collect()
 }
 
 /// What is odd about policies that are in force.

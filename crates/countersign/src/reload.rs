@@ -115,9 +115,13 @@ impl Reloader {
 fn prepare(ground: &Ground, before: &AtWork) -> Result<AtWork, String> {
     let failed = |failure: Failure| failure.to_string();
     let (read, mut findings) = assemble::read_posture(&ground.deployment).map_err(failed)?;
+    let missing = read.iter().flat_map(|posture| posture.systems.missing.values().flatten());
+    let missing: Vec<_> = missing.cloned().collect();
+    let whole = missing.is_empty();
+    findings.extend(missing);
     before.owners.name_in(&mut findings);
     render::findings(&findings);
-    match read {
+    match read.filter(|_| whole) {
         Some(read) => ground.put_to_work(read, Some(before)).map_err(failed),
         None => {
             findings.retain(|finding| finding.severity() == Severity::Error);

@@ -31,6 +31,24 @@ pub(crate) fn too_deep(text: &str) -> Option<Range<usize>> {
     None
 }
 
+/// Where each policy of a text stands: a semicolon ends one wherever it stands, so what is wrong with
+/// one is told apart from the next.
+pub(crate) fn policies(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = None;
+    let mut end = 0;
+    for (at, token) in (Tokens { text, at: 0 }) {
+        let start = *from.get_or_insert(at);
+        end = at.saturating_add(token.len());
+        if token == ";" {
+            found.push(start..end);
+            from = None;
+        }
+    }
+    found.extend(from.map(|start| start..end));
+    found
+}
+
 /// What stands in a row between two brackets.
 #[derive(Debug, Default)]
 struct Level {

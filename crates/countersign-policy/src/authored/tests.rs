@@ -1,4 +1,4 @@
-use super::{MistakeKind, NAMES_PER_POLICY_MAX, POLICIES_PER_TOOL_MAX, PolicyFile, mistakes};
+use super::{MistakeKind, NAMES_PER_POLICY_MAX, POLICIES_PER_TOOL_MAX, PolicyFile, Unknown, read};
 use crate::fixture::{bound, caller, closed, equals, posture, tool};
 use crate::{Bundle, CompileError, Mistake, schema};
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
@@ -11,6 +11,7 @@ use countersign_core::scope::ScopeEvidence;
 use countersign_core::tool::{Effect, Rung};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 /// Two tools that read, one that changes something, one that cannot be undone; `ops` has them all.
@@ -316,7 +317,7 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
         ]
     );
     // Without a posture, what needs none.
-    let kinds: Vec<_> = mistakes(&files).into_iter().map(|m| (m.file, m.kind)).collect();
+    let kinds: Vec<_> = read(&files).1.into_iter().map(|m| (m.file, m.kind)).collect();
     assert_eq!(
         kinds,
         [(0, MistakeKind::Permit), (1, MistakeKind::Syntax), (2, MistakeKind::Duplicate)]
@@ -326,8 +327,61 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
 #[test]
 fn what_is_said_is_one_line_though_what_was_written_is_several() {
     let text = "@id(\"x\") forbid (principal, action, resource) when { a \"\n\r\n\" };";
-    let said = mistakes(&[PolicyFile { name: "a", text }]);
+    let said = wrong(&[PolicyFile { name: "a", text }]);
     assert!(said.iter().any(|mistake| mistake.message.contains("\\n\\r\\n")), "{said:?}");
+}
+
+#[test]
+fn a_policy_that_is_no_cedar_hides_none_of_the_others_of_its_file() {
+    let text = format!(
+        "{}\n// one; two\n@id(\"b\") forbid (principal action, resource);\n{}\n@id(\"d\") forbid (principal, action == Action::\"nothing\", resource) when {{ \"a;b\" == \";\" }};\n@id(\"e\") forbid (principal, action, resource) when {{ context. }}",
+        on_usage("context.input.dayz > 3").replace("\"p\"", "\"a\""),
+        on_usage("context.input.days > \"3\"").replace("\"p\"", "\"c\""),
+    );
+    let files = [PolicyFile { name: "a", text: &text }];
+    let found: Vec<_> = wrong(&files)
+        .into_iter()
+        .map(|mistake| {
+            (mistake.kind, text.get(..mistake.span.start).unwrap().matches('\n').count())
+        })
+        .collect();
+    use MistakeKind::{Name, Syntax, Type};
+    assert_eq!(found, [(Type, 0), (Syntax, 2), (Type, 3), (Name, 4), (Syntax, 5), (Syntax, 5)]);
+}
+
+#[test]
+fn nothing_is_said_that_a_mistake_elsewhere_could_make_untrue() {
+    let usage = |condition: &str| on_usage(condition);
+    let every = |condition: &str| policy("action", &format!("when {{ {condition} }}"));
+    let other = policy("action == Action::\"broken\"", "when { context.input.x == 1 }");
+    let tools = || BTreeSet::from(["broken".to_owned()]);
+    let nothing = Unknown::default;
+    let (tool, agents, attributes) = (
+        Unknown { tools: tools(), ..nothing() },
+        Unknown { tools: tools(), agents: true, ..nothing() },
+        Unknown { attributes: true, ..nothing() },
+    );
+    use MistakeKind::{Name, Never, Type};
+    for (text, unknown, expected) in [
+        (other.clone(), nothing(), vec![Name]),
+        (other, tool.clone(), vec![]),
+        (usage("context.input.dayz == 3"), tool.clone(), vec![Type]),
+        (usage("context.input.dayz == 3"), agents.clone(), vec![Type]),
+        (usage("context.input.days > 400"), tool.clone(), vec![Never]),
+        (usage("context.input.days > 400"), agents.clone(), vec![]),
+        (every("context.hour == 25"), nothing(), vec![Never]),
+        (every("context.hour == 25"), tool, vec![]),
+        (every("principal.agent == \"nobody\""), nothing(), vec![Name]),
+        (every("principal.agent == \"nobody\""), agents, vec![]),
+        (usage("principal.colour == \"red\""), nothing(), vec![Type]),
+        (usage("principal.colour == \"red\""), attributes.clone(), vec![]),
+        (usage("context.input.dayz == 3"), attributes, vec![Type]),
+    ] {
+        let files = [PolicyFile { name: "a", text: &text }];
+        let found = crate::mistakes(&company(), &["groups"], &files, &unknown);
+        let kinds: Vec<_> = found.iter().map(|mistake| mistake.kind).collect();
+        assert_eq!(kinds, expected, "{text} beside {unknown:?}: {found:?}");
+    }
 }
 
 #[test]
@@ -602,7 +656,7 @@ fn a_tool_has_no_more_policies_and_a_policy_no_more_names_than_they_may() {
     let names = |count: usize| {
         let names: Vec<_> = (0..count).map(|n| format!("Action::\"t{n}\"")).collect();
         let text = policy(&format!("action in [{}]", names.join(", ")), "");
-        mistakes(&[PolicyFile { name: "a", text: &text }])
+        read(&[PolicyFile { name: "a", text: &text }]).1
     };
     assert_eq!(names(NAMES_PER_POLICY_MAX), []);
     assert_eq!(names(NAMES_PER_POLICY_MAX + 1)[0].kind, MistakeKind::TooMany);
@@ -804,7 +858,7 @@ proptest! {
         if frame {
             text = on_usage(&text);
         }
-        for mistake in mistakes(&[PolicyFile { name: "a", text: &text }]) {
+        for mistake in read(&[PolicyFile { name: "a", text: &text }]).1 {
             prop_assert!(text.get(mistake.span.clone()).is_some(), "{text}: {mistake:?}");
         }
     }

@@ -3,7 +3,7 @@
 
 use super::assume::{self, Verdict};
 use super::outcome::{self, Comparison, Domain, Known};
-use super::{Mistake, MistakeKind, POLICIES_PER_TOOL_MAX, Rule, labelled};
+use super::{Mistake, MistakeKind, POLICIES_PER_TOOL_MAX, Rule, Unknown, labelled};
 use crate::bundle::Granted;
 use crate::text::{GROUPS, quote};
 use cedar_policy::{PolicyId, ValidationResult, ValidationWarning};
@@ -15,6 +15,8 @@ use std::ops::Range;
 
 /// How Cedar begins to say that an argument may be left out.
 const OPTIONAL: &str = "unable to guarantee safety of access to optional attribute ";
+/// What Cedar says of an attribute that is a caller's.
+const OF_CALLERS: &str = "on entity type `Caller`";
 /// How a caller comes by attributes.
 const ATTRIBUTES: &str =
     "what a claim says has its name under `identity.attributes` in `posture.yaml`";
@@ -24,6 +26,7 @@ const NAMES_SHOWN_MAX: usize = 10;
 /// What is known so far of each policy.
 pub(crate) struct Trial<'a> {
     granted: &'a Granted<'a>,
+    unknown: &'a Unknown,
     heard: BTreeMap<&'a str, Heard<'a>>,
     mistakes: Vec<Mistake>,
 }
@@ -41,15 +44,20 @@ struct Heard<'a> {
 
 impl<'a> Trial<'a> {
     /// Only policies that name nothing but what is there take part.
-    pub(crate) fn of(rules: &'a [Rule], mistakes: Vec<Mistake>, granted: &'a Granted<'a>) -> Self {
-        let mut trial = Self { granted, heard: BTreeMap::new(), mistakes };
+    pub(crate) fn of(
+        rules: &'a [Rule],
+        mistakes: Vec<Mistake>,
+        (granted, unknown): (&'a Granted<'a>, &'a Unknown),
+    ) -> Self {
+        let mut trial = Self { granted, unknown, heard: BTreeMap::new(), mistakes };
+        let names: BTreeSet<&str> = granted.keys().map(|tool| tool.as_str()).collect();
         for rule in rules {
-            let unknown = rule.mentioned.iter().filter(|name| {
-                let tool = granted.keys().any(|tool| tool.as_str() == name.as_str());
-                !tool && !GROUPS.contains(&name.as_str())
+            let leads_nowhere = rule.mentioned.iter().filter(|name| {
+                let there = names.contains(name.as_str()) || unknown.tools.contains(*name);
+                !there && !GROUPS.contains(&name.as_str())
             });
-            let unknown: Vec<&String> = unknown.collect();
-            if unknown.is_empty() {
+            let leads_nowhere: Vec<&String> = leads_nowhere.collect();
+            if leads_nowhere.is_empty() {
                 let json = rule.policy.to_json().unwrap_or_default();
                 let tools = Vec::new();
                 let heard = Heard {
@@ -61,10 +69,10 @@ impl<'a> Trial<'a> {
                 };
                 trial.heard.insert(&rule.id, heard);
             }
-            for name in unknown {
+            for name in leads_nowhere {
                 let message = format!("no agent is granted a tool `{name}`");
                 let mistake = rule.mistake(&quote(name), MistakeKind::Name, message);
-                let known = granted.keys().map(|tool| tool.as_str());
+                let known = names.iter().copied().chain(unknown.tools.iter().map(String::as_str));
                 let known = known.chain(GROUPS).map(str::to_owned).collect();
                 trial.mistakes.push(Mistake { meant: Some((name.clone(), known)), ..mistake });
             }
@@ -119,7 +127,13 @@ impl<'a> Trial<'a> {
 
     fn note(&mut self, policy: &PolicyId, said: &dyn Diagnostic, kind: MistakeKind) {
         let Some(heard) = self.heard.get_mut(name(policy)) else { return };
+        if self.unknown.attributes && said.to_string().contains(OF_CALLERS) {
+            return;
+        }
+        // Cedar counts from where the policy begins.
         let (Range { start, end }, _) = labelled(said);
+        let at = |place: usize| place.saturating_add(heard.rule.start);
+        let (start, end) = (at(start), at(end));
         let plain = |text: String| {
             let prefix = format!("for policy `{}`, ", name(policy));
             text.strip_prefix(&prefix).map(str::to_owned).unwrap_or(text)
@@ -131,7 +145,7 @@ impl<'a> Trial<'a> {
                 None => message,
             };
             let message = message.replace("Set<__cedar::internal::Any>", "a set");
-            let attribute = message.contains("on entity type `Caller`");
+            let attribute = message.contains(OF_CALLERS);
             let help = said.help().map(|help| plain(help.to_string()));
             let help = match help {
                 Some(help) if attribute => Some(format!("{help} {ATTRIBUTES}")),
@@ -148,7 +162,7 @@ impl<'a> Trial<'a> {
     pub(crate) fn mistakes(self) -> Vec<Mistake> {
         let mut mistakes = self.mistakes;
         for heard in self.heard.into_values() {
-            mistakes.extend(heard.verdict());
+            mistakes.extend(heard.verdict(self.unknown));
         }
         mistakes.sort_by_key(|mistake| (mistake.file, mistake.span.start, mistake.kind));
         mistakes
@@ -160,15 +174,20 @@ fn name(policy: &PolicyId) -> &str {
 }
 
 impl Heard<'_> {
-    fn verdict(self) -> Vec<Mistake> {
+    fn verdict(self, unknown: &Unknown) -> Vec<Mistake> {
         let Self { rule, json, tools, impossible, faults } = self;
         let head = |kind, message: &str| rule.mistake("", kind, message.to_owned());
+        // What does not fit one tool is wrong whatever the others are; the rest needs all of them.
+        let whole = !unknown.agents && !unknown.attributes && !rule.reaches_any(&unknown.tools);
+        if !whole && faults.is_empty() {
+            return Vec::new();
+        }
         if tools.is_empty() {
             let message = "no agent is granted a tool that this policy is about";
             return vec![head(MistakeKind::Never, message).help("add it once there is one")];
         }
         if !faults.is_empty() {
-            let total = tools.len();
+            let total = if whole { tools.len() } else { 0 };
             return faults.into_values().map(|(fault, count)| among(fault, count, total)).collect();
         }
         let mistakes = dead(rule, &json, &tools);
@@ -212,7 +231,7 @@ impl Heard<'_> {
 /// What some tools have and others do not is no slip of the pen.
 fn among(fault: Mistake, count: usize, total: usize) -> Mistake {
     let missing = fault.message.contains(" in context ") && fault.message.ends_with(" not found");
-    if !missing || count == total {
+    if !missing || count >= total {
         return fault;
     }
     fault.help(format!(

@@ -598,6 +598,10 @@ pub(super) fn forms() -> Vec<Form> {
             optional("maximum", "Largest value.", value()),
         ];
         keys.extend(constants(value));
+        if word == "integer" {
+            let why = "Why everybody may name any of them, in a sentence: for a number whose name ends in `id` or `number`, and without a rule under `scope`.";
+            keys.push(optional("public", why, line("Parcel numbers are printed on every parcel.")));
+        }
         form(title, word, keys, &[&["minimum", "maximum"], &["enum"], &["const"]])
     };
     vec![

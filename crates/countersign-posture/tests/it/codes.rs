@@ -339,6 +339,20 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::UnscopedIdentifier,
         PARCELS,
+        "weight: { type: number, minimum: 0, maximum: 1.5, optional: true }",
+        "boxId: { type: integer, minimum: 1, maximum: 99 }",
+        "boxId: { type: integer, minimum: 1, maximum: 99, public: \"Only boxes of the depot are found.\" }",
+    ),
+    (
+        Code::IdlePublic,
+        PARCELS,
+        "weight: { type: number, minimum: 0, maximum: 1.5, optional: true }",
+        "boxes: { type: integer, minimum: 1, maximum: 99, public: \"Any will do.\" }",
+        "box_number: { type: integer, enum: [1, 2] }",
+    ),
+    (
+        Code::UnscopedIdentifier,
+        PARCELS,
         ", public: \"Only parcels of the depot are found.\"",
         "",
         ", public: \"Anybody may ask where a parcel is.\"",
@@ -570,8 +584,8 @@ pub(crate) const EDITS: &[Edit] = &[
         Code::UnknownPlaceholder,
         USAGE,
         "{ equals: caller.tenant }",
-        "{ allowed: { sql: select id from a where :value = :tenant } }",
-        "{ allowed: { sql: select id from a where :days = :tenant } }",
+        "{ allowed: { sql: select id from a where id = :value and t = :tenant } }",
+        "{ allowed: { sql: select id from a where n = :days and t = :tenant } }",
     ),
     (
         Code::UnknownCaller,
@@ -625,6 +639,28 @@ pub(crate) const EDITS: &[Edit] = &[
         "account_id > 0",
         "account_id > :account_id",
     ),
+    (
+        Code::ScopeLoose,
+        USAGE,
+        "account_id = :account_id and tenant = :tenant",
+        "account_id = :account_id and tenant = :tenant or 1 = 1",
+        "(account_id = :account_id or shared) and tenant = :tenant",
+    ),
+    (
+        Code::ScopeLoose,
+        USAGE,
+        "account_id = :account_id and tenant = :tenant",
+        "account_id <> :account_id and tenant <> :tenant",
+        "account_id = :account_id and tenant <> :tenant",
+    ),
+    (
+        Code::ScopeUnsure,
+        USAGE,
+        "account_id = :account_id and tenant = :tenant",
+        "account_id > :account_id and tenant like :tenant",
+        "account_id in (:account_id) and tenant like :tenant",
+    ),
+    (Code::UnreadSql, USAGE, "select day, units from", "select day, units form", "select day from"),
     (Code::ScopeUnused, PARCELS, "json_each(:parcels)", "parcels", "json_each(:parcels) where 1"),
     (
         Code::UnusedReference,
@@ -905,6 +941,17 @@ pub(crate) const CHANGES: &[Change] = &[
         |company| company.write("posture/agents/other.yaml", other_agent("other")),
     ),
     (
+        Code::Duplicate,
+        |company| {
+            company.edit(DEPLOYMENT, "https://login.acme.example", "http://127.0.0.1:8787/dev");
+            company.edit(AGENT, "https://login.acme.example", "http://127.0.0.1:8787/dev");
+        },
+        |company| {
+            company.edit(DEPLOYMENT, "https://login.acme.example", "http://127.0.0.1:8787/own");
+            company.edit(AGENT, "https://login.acme.example", "http://127.0.0.1:8787/own");
+        },
+    ),
+    (
         Code::NoIssuer,
         |company| {
             company.edit(DEPLOYMENT, "development_issuer: true\n", "");
@@ -1081,6 +1128,8 @@ fn no_code_goes_untested() {
     let tested: BTreeSet<_> = edits.chain(CHANGES.iter().map(|change| change.0)).collect();
     // What only Cedar can tell is tested where Cedar is known, and by `docs/lints.md`.
     let ours = Code::ALL.iter().copied().filter(|code| !code.as_str().starts_with("policy-"));
+    // And what only the machine shows, where the machine is.
+    let ours = ours.filter(|code| !Code::HERE.contains(code));
     assert_eq!(tested, ours.collect());
 }
 

@@ -1,11 +1,12 @@
 //! `countersign check`: everything that is wrong, at once.
 
 use super::{At, End};
-use crate::assemble;
+use crate::assemble::{self, Posture};
+use crate::here;
 use crate::render::{self, Failure};
 use crate::report::{self, Format};
 use countersign_posture::Severity;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 #[derive(Debug, clap::Args)]
@@ -15,29 +16,35 @@ pub(crate) struct Check {
     /// How findings are told
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Also tell what keeps `serve` from starting on this machine: for whoever runs it, where it runs
+    #[arg(long)]
+    here: bool,
 }
 
 impl Check {
     pub(crate) fn run(&self) -> Result<End, Failure> {
-        let read = assemble::read(&self.at.file());
-        let (read, mut findings) = read.inspect_err(|failure| self.not_run(failure))?;
+        let gathered = assemble::gather(&self.at.file());
+        let (gathered, mut findings) = gathered.inspect_err(|failure| self.not_run(failure))?;
+        let (posture, mut missing) = match gathered {
+            Some((deployment, posture)) => {
+                let missing = here::look(&deployment, posture.as_ref()).1;
+                (posture, missing)
+            }
+            None => (None, Vec::new()),
+        };
+        let not_here = missing.len();
+        if self.here {
+            findings.append(&mut missing);
+        }
         let errors = findings.iter().filter(|f| f.severity() == Severity::Error).count();
         let warnings = findings.len().saturating_sub(errors);
-        let mut summary = json!({ "errors": errors, "warnings": warnings });
-        let mut line = format!("{errors} errors, {warnings} warnings");
-        if let Some(read) = &read {
-            let posture = &read.loaded.posture;
-            let tools = posture.agents.values().flat_map(|agent| agent.grants.keys());
-            let (agents, systems) = (posture.agents.len(), read.loaded.systems.len());
-            let tools = tools.collect::<BTreeSet<_>>().len();
-            let digest = posture.digest.to_string();
-            line = format!(
-                "fine: {agents} agents, {tools} granted tools, {systems} systems; {warnings} warnings; posture {digest}"
-            );
-            summary = json!({
-                "errors": errors, "warnings": warnings, "agents": agents, "granted_tools": tools,
-                "systems": systems, "posture": digest,
-            });
+        let posture = posture.filter(|_| errors == 0);
+        let (mut line, mut summary) = summed(posture.as_ref(), errors, warnings);
+        if not_here > 0 && !self.here {
+            line.push_str(&format!(
+                "\nwhat `serve` needs and this machine lacks: {not_here}; see `check --here`"
+            ));
+            summary.as_object_mut().map(|told| told.insert("not_here".to_owned(), json!(not_here)));
         }
         let others = report::bound(&mut findings);
         if others > 0 {
@@ -56,7 +63,7 @@ impl Check {
             }
             Format::Sarif => render::line(report::sarif(&findings, None)),
         }
-        Ok(if read.is_some() { End::Fine } else { End::Findings })
+        Ok(if posture.is_some() { End::Fine } else { End::Findings })
     }
 
     /// Whoever reads standard output as JSON reads there as well that there was nothing to check.
@@ -68,4 +75,24 @@ impl Check {
             Format::Text | Format::Github => {}
         }
     }
+}
+
+/// What was found and read, in a line and for programs.
+fn summed(posture: Option<&Posture>, errors: usize, warnings: usize) -> (String, Value) {
+    let Some(Posture { loaded, .. }) = posture else {
+        let summary = json!({ "errors": errors, "warnings": warnings });
+        return (format!("{errors} errors, {warnings} warnings"), summary);
+    };
+    let tools = loaded.posture.agents.values().flat_map(|agent| agent.grants.keys());
+    let (agents, systems) = (loaded.posture.agents.len(), loaded.systems.len());
+    let tools = tools.collect::<BTreeSet<_>>().len();
+    let digest = loaded.posture.digest.to_string();
+    let line = format!(
+        "fine: {agents} agents, {tools} granted tools, {systems} systems; {warnings} warnings; posture {digest}"
+    );
+    let summary = json!({
+        "errors": errors, "warnings": warnings, "agents": agents, "granted_tools": tools,
+        "systems": systems, "posture": digest,
+    });
+    (line, summary)
 }

@@ -1,7 +1,8 @@
 //! `countersign doctor`: what only the live systems show.
 
 use super::{At, End};
-use crate::assemble::{self, Read};
+use crate::assemble::{self, Posture, Read};
+use crate::here::{self, Systems};
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::render::{self, Failure};
 use crate::report::visible;
@@ -50,7 +51,7 @@ struct Examined {
 impl Doctor {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         let (read, findings) = assemble::read(&self.at.file())?;
-        let Some(Read { loaded, deployment, .. }) = read else {
+        let Some(Read { posture: Posture { loaded, systems, .. }, deployment }) = read else {
             render::findings(&findings);
             return Err(Failure::new("a posture with errors reaches no system")
                 .help("mend what `countersign check` finds first"));
@@ -61,7 +62,7 @@ impl Doctor {
         let runtime = super::serve::runtime()?;
         let mut examined = Vec::new();
         for (name, spec) in &loaded.systems {
-            examined.push(runtime.block_on(system(&deployment, &loaded, name, spec)));
+            examined.push(runtime.block_on(system(&systems, &loaded, name, spec)));
         }
         for written in &deployment.issuers {
             examined.push(runtime.block_on(issuer(&deployment, written)));
@@ -100,7 +101,7 @@ fn written(Examined { what, like, symptoms }: &Examined) -> Value {
 }
 
 async fn system(
-    deployment: &Deployment,
+    systems: &Systems,
     loaded: &Loaded,
     name: &SystemName,
     spec: &SystemSpec,
@@ -118,12 +119,15 @@ async fn system(
     let mut nobody = [0; 8];
     SystemEntropy.fill(&mut nobody);
     let nobody = format!("countersign:{}", hex::encode(nobody));
-    let symptoms = match assemble::system(deployment, name, spec) {
-        Ok(system) => match examine(&system, &needs, &nobody, &SystemClock).await {
+    let symptoms = match systems.at.get(name) {
+        Some(system) => match examine(system, &needs, &nobody, &SystemClock).await {
             Ok(symptoms) => symptoms,
             Err(fault) => unreachable(fault.detail),
         },
-        Err(failure) => unreachable(failure.to_string()),
+        None => {
+            let missing = systems.missing.get(name).into_iter().flatten();
+            missing.flat_map(|finding| unreachable(finding.message.clone())).collect()
+        }
     };
     Examined { what, like, symptoms }
 }
@@ -157,7 +161,7 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
 async fn issuer(deployment: &Deployment, written: &Issuer) -> Examined {
     let what = format!("issuer {}", written.issuer);
     let now = SystemClock.now();
-    let asked = match assemble::issuer(deployment, written) {
+    let asked = match here::issuer(deployment, written) {
         Ok(IssuerConfig { keys: KeySource::Fetched(fetched), .. }) => fetched.examine(now).await,
         Ok(IssuerConfig { keys: KeySource::Fixed(_), .. }) => {
             let like = "its keys are in a file, and can be read".to_owned();

@@ -6,6 +6,7 @@ mod tests;
 
 use super::{At, End};
 use crate::assemble::{self, Read};
+use crate::here::{self, Systems};
 use crate::machine::{SystemClock, SystemEntropy};
 use crate::render::{self, Doing, Failure};
 use crate::report;
@@ -99,7 +100,7 @@ impl Explain {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         let call = self.call()?;
         let (read, mut findings) = assemble::read(&self.at.file())?;
-        let Some(Read { mut loaded, bundle, deployment }) = read else {
+        let Some(Read { posture, deployment }) = read else {
             let not_shown = report::bound(&mut findings);
             match self.format {
                 Format::Text => render::findings(&findings),
@@ -110,6 +111,7 @@ impl Explain {
             }
             return Err(Failure::new("a posture with errors decides nothing"));
         };
+        let assemble::Posture { loaded, bundle, systems } = posture;
         let clock = Arc::new(Stopped(self.when.unwrap_or_else(|| SystemClock.now())));
         let claims = assemble::claims(&loaded.claims);
         // An agent that calls with one issuer's tokens is asked about as with one of those.
@@ -120,8 +122,14 @@ impl Explain {
         let (identity, credential) = identity(&call.principal, claims, (issuer, clock.0))?;
         // Only these are reached, so only what they need of the deployment has to be there.
         let asked = looked_up(&loaded.posture, &call.tool);
-        loaded.systems.retain(|name, _| asked.contains(name));
-        let systems = assemble::systems(&deployment, &loaded)?;
+        let Systems { at: mut systems, missing, .. } = systems;
+        if let Some(finding) = asked.iter().filter_map(|name| missing.get(name)).flatten().next() {
+            return Err(Failure::new(finding.message.clone()));
+        }
+        systems.retain(|name, _| asked.contains(name));
+        if !systems.is_empty() {
+            here::make_logs(&deployment)?;
+        }
         let bundle = Arc::new(bundle);
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),

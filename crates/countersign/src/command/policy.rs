@@ -1,7 +1,7 @@
 //! `countersign policy`: what hand-written policies can speak of, and what stands beside them.
 
 use super::{At, End};
-use crate::assemble::{self, Read};
+use crate::assemble::{self, Posture, Read};
 use crate::policies::attributes;
 use crate::render::{self, Failure};
 use countersign_core::id::ToolName;
@@ -55,7 +55,7 @@ fn schema(at: &At) -> Result<End, Failure> {
 impl Show {
     fn run(&self) -> Result<End, Failure> {
         let (read, findings) = assemble::read(&self.at.file())?;
-        let Some(Read { loaded, bundle, .. }) = read else {
+        let Some(Read { posture: Posture { loaded, bundle, .. }, .. }) = read else {
             render::findings(&findings);
             return Ok(End::Findings);
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-fn check(here: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn check(here: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.arg("check").args(arguments).current_dir(here).output().unwrap()
 }
@@ -18,7 +18,7 @@ fn said(here: &Path, format: &str) -> String {
 }
 
 /// What `init` writes, in `gw`.
-fn fresh() -> TempDir {
+pub(crate) fn fresh() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let init = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(["init", "gw"])

@@ -34,6 +34,8 @@ mod gateway;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod here;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod limits;

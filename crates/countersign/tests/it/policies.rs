@@ -126,11 +126,12 @@ fn mistakes_in_policies_are_findings_like_any_others() {
         "@id(\"x\") forbid (principal, action, resource) when { context. };\n",
     );
     write(&company, "c.yaml", "policies: []\n");
-    // While the posture has errors, policies are judged by themselves.
+    // Errors elsewhere in the posture hide none of them.
     assert_eq!(
         findings(&company),
         [
             "posture/policies/c.yaml:1:1 unexpected-file: `policies/c.yaml` is no part of a posture (a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools` and `systems`, and NAME.cedar in `policies`)",
+            "posture/policies/a.cedar:3:38 policy-name: no agent is granted a tool `refund_invoce` (did you mean `refund_invoice`?)",
             "posture/policies/b.cedar:1:63 policy-syntax: unexpected token `}` (expected identifier)",
         ]
     );
@@ -143,6 +144,30 @@ fn mistakes_in_policies_are_findings_like_any_others() {
     assert!(found[1].contains("policy-syntax"), "{found:?}");
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(company.run(&["serve", "."]).status.code(), Some(1));
+}
+
+#[test]
+fn of_what_has_a_mistake_itself_policies_are_told_nothing() {
+    let company = Company::new();
+    company.edit("posture/tools/refund_invoice.yaml", |text| text.replace("maximum:", "maximun:"));
+    let codes = |company: &Company| {
+        let found = findings(company);
+        let words = found.iter().map(|line| line.split(' ').nth(1).unwrap().to_owned());
+        words.filter(|code| code.starts_with("policy")).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&company), [""; 0], "its own policies have nothing wrong");
+    write(
+        &company,
+        "more.cedar",
+        "@id(\"a\") forbid (principal, action == Action::\"read_ticket\", resource) when { context.input.nothing == 1 };
+@id(\"b\") forbid (principal, action == Action::\"refund_invoice\", resource) when { context.input.nothing == 1 };
+@id(\"c\") forbid (principal, action == Action::\"read_ticket\", resource) when { context.hour == 25 };
+@id(\"d\") forbid (principal, action, resource) when { context.hour == 25 };
+",
+    );
+    assert_eq!(codes(&company), ["policy-type:", "policy-never:"]);
+    company.edit("posture/agents/support-copilot.yaml", |text| format!("{text}nope: 1\n"));
+    assert_eq!(codes(&company), [""; 0], "nor what it is granted");
 }
 
 #[tokio::test]

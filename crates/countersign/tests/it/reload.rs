@@ -27,8 +27,10 @@ impl Two {
         for letter in ["a", "b"] {
             let database = company.path().join(format!("data/{letter}.db"));
             let database = rusqlite::Connection::open(database).unwrap();
-            let sql =
-                format!("create table mark (letter text); insert into mark values ('{letter}')");
+            let sql = format!(
+                "create table mark (letter text, who text);
+                 insert into mark values ('{letter}', 'ann'), ('{letter}', 'acct_alpha')"
+            );
             database.execute_batch(&sql).unwrap();
         }
         company.edit("countersign.yaml", |text| {
@@ -87,7 +89,7 @@ impl Two {
                     "tool: mark\ndescription: The posture is {letter}.\neffect: read\n\
                      input: {{ {letter}: {{ type: string, enum: [{letter}] }}, {n} }}\n\
                      scope: {{ who: {{ bind: caller.subject }} }}\ncall:\n  system: one\n  \
-                     sql: select '{letter}' as letter, letter as stored, :who as who, :{letter} as sent, :n as n from mark\n"
+                     sql: select '{letter}' as letter, letter as stored, :who as who, :{letter} as sent, :n as n from mark where who = :who\n"
                 ),
             ),
             (
@@ -95,7 +97,7 @@ impl Two {
                 format!(
                     "tool: only_{letter}\ndescription: Numbers of another database.\neffect: read\n\
                      input: {{ {n} }}\nscope: {{ who: {{ bind: caller.subject }} }}\ncall:\n  system: two\n  \
-                     sql: select '{letter}' as letter, letter as stored, :who as who, :n as n from mark\n"
+                     sql: select '{letter}' as letter, letter as stored, :who as who, :n as n from mark where who = :who\n"
                 ),
             ),
         ] {

@@ -1,0 +1,333 @@
+//! What a deployment needs of the machine that serves it, judged whole: `serve` starts if nothing is
+//! missing, and `check --here` tells the same before.
+
+use crate::assemble::{Posture, store};
+use crate::machine;
+use crate::render::{Doing, Failure};
+use countersign_connectors::{
+    Credential, CredentialError, Encryption, HttpSystem, Networks, Origin, PostgresSystem,
+    SqliteSystem, System, SystemNames, Unreachable,
+};
+use countersign_core::id::SystemName;
+use countersign_gateway::identity::{
+    Algorithm, Fetched, IssuerConfig, KeySet, KeySource, Place as KeyPlace, Tenancy,
+};
+use countersign_posture::{
+    Auth, Backend, Code, Deployment, Finding, Issuer, Loaded, Reference, SystemSpec, sort,
+};
+use countersign_store::{SqliteStore, StoreError};
+use secrecy::{ExposeSecret, SecretString};
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::{collections::BTreeMap, fs, sync::Arc};
+
+/// The systems of a posture, as the deployment resolves them on this machine.
+#[derive(Default)]
+pub(crate) struct Systems {
+    /// Those that have all they need.
+    pub(crate) at: BTreeMap<SystemName, System>,
+    /// What keeps each of the others from being used here.
+    pub(crate) missing: BTreeMap<SystemName, Vec<Finding>>,
+    /// What is wrong with values that the deployment itself holds: on every machine.
+    pub(crate) wrong: Vec<Finding>,
+}
+
+/// Whose tokens are accepted, and everything that keeps `serve` from starting here but that another
+/// gateway runs already: the journal and the address are that one's until it ends.
+pub(crate) fn look(
+    deployment: &Deployment,
+    posture: Option<&Posture>,
+) -> (Vec<IssuerConfig>, Vec<Finding>) {
+    let (issuers, mut missing) = issuers(deployment);
+    let systems =
+        posture.into_iter().flat_map(|posture| posture.systems.missing.values().flatten());
+    missing.extend(systems.cloned());
+    missing.extend(journal(deployment));
+    missing.extend(logs(deployment));
+    missing.extend(listener(deployment));
+    sort(&mut missing);
+    // Two systems may miss the same.
+    missing.dedup_by(|a, b| a.to_string() == b.to_string());
+    (issuers, missing)
+}
+
+// ── issuers ─────────────────────────────────────────────────────────────────────────────────────
+
+fn issuers(deployment: &Deployment) -> (Vec<IssuerConfig>, Vec<Finding>) {
+    let mut configs = Vec::new();
+    let mut missing = Vec::new();
+    for (written, place) in deployment.issuers.iter().zip(&deployment.written.issuers) {
+        match issuer(deployment, written) {
+            Ok(config) => configs.push(config),
+            Err(failure) => missing.push(Finding {
+                code: Code::AbsentKeys,
+                place: place.clone(),
+                message: failure.to_string(),
+                help: Some("put the issuer's JWK set there: its public keys".to_owned()),
+            }),
+        }
+    }
+    (configs, missing)
+}
+
+pub(crate) fn issuer(deployment: &Deployment, written: &Issuer) -> Result<IssuerConfig, Failure> {
+    let Issuer { issuer, audiences, keys, algorithms, tenant, tenants, require_at_jwt } = written;
+    let purpose = if written.is_spiffe() { "jwt-svid" } else { "sig" };
+    let fetched = |place| {
+        let fetched = Fetched::new(place, purpose).doing(format!("the issuer `{issuer}`"))?;
+        Ok(KeySource::Fetched(Arc::new(fetched)))
+    };
+    let keys = match keys {
+        countersign_posture::KeySource::File(path) => {
+            let path = deployment.base.join(path);
+            let text = fs::read(&path).doing(path.display())?;
+            let keys = match purpose {
+                "sig" => KeySet::parse(&text),
+                purpose => KeySet::usable(&text, purpose), // A bundle holds other keys as well.
+            };
+            KeySource::Fixed(Arc::new(keys.doing(path.display())?))
+        }
+        countersign_posture::KeySource::Url(url) => fetched(KeyPlace::KeySet(url.clone()))?,
+        countersign_posture::KeySource::Discovery => {
+            fetched(KeyPlace::Metadata(issuer.as_str().to_owned()))?
+        }
+    };
+    let config = IssuerConfig {
+        issuer: issuer.as_str().to_owned(),
+        audiences: audiences.clone(),
+        algorithms: algorithms.iter().copied().map(algorithm).collect(),
+        keys,
+        tenancy: Tenancy { only: tenant.clone(), among: tenants.clone() },
+        require_at_jwt: *require_at_jwt,
+    };
+    config.check().map_err(Failure::new)?;
+    Ok(config)
+}
+
+fn algorithm(written: countersign_posture::Algorithm) -> Algorithm {
+    match written {
+        countersign_posture::Algorithm::Es256 => Algorithm::Es256,
+        countersign_posture::Algorithm::Rs256 => Algorithm::Rs256,
+        countersign_posture::Algorithm::EdDsa => Algorithm::EdDsa,
+    }
+}
+
+// ── systems ─────────────────────────────────────────────────────────────────────────────────────
+
+/// The posture's systems, with their references resolved.
+pub(crate) fn systems(deployment: &Deployment, loaded: &Loaded) -> Systems {
+    let mut systems = Systems::default();
+    for (name, spec) in &loaded.systems {
+        let mut used = spec.backend.references();
+        // That a reference is not in the deployment at all is another finding.
+        if used.any(|reference| !deployment.references.contains_key(reference)) {
+            continue;
+        }
+        let from = Resolver { deployment, system: name };
+        let used = spec.backend.references();
+        let mut problems: Vec<_> = used.filter_map(|name| from.value(name).err()).collect();
+        if problems.is_empty() {
+            match system(&from, spec) {
+                Ok(system) => drop(systems.at.insert(name.clone(), system)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for Problem { finding, here } in problems {
+            if here {
+                systems.missing.entry(name.clone()).or_default().push(finding);
+            } else {
+                systems.wrong.push(finding);
+            }
+        }
+    }
+    systems
+}
+
+/// Why a system cannot be used.
+struct Problem {
+    finding: Finding,
+    /// Whether another machine may have what it takes.
+    here: bool,
+}
+
+/// A deployment's references, as one system asks for them.
+struct Resolver<'a> {
+    deployment: &'a Deployment,
+    system: &'a SystemName,
+}
+
+impl Resolver<'_> {
+    fn value(&self, reference: &str) -> Result<SecretString, Problem> {
+        let Self { deployment, system } = self;
+        let found = deployment.references.get(reference).ok_or_else(|| {
+            self.unfit(reference, &format!("the reference of `{system}` stands for nothing"))
+        })?;
+        found.resolve(&deployment.base, &machine::env).map_err(|error| {
+            let help = match found {
+                Reference::Env(name) => format!("set `{name}` for whoever runs `serve`"),
+                Reference::File(_) => "put the file there, for whoever runs `serve`".to_owned(),
+                Reference::Value(_) => "write a value".to_owned(),
+            };
+            let message = format!("`{reference}` stands for nothing here: {error}");
+            let finding = self.finding(Code::AbsentReference, reference, message, &help);
+            Problem { finding, here: true }
+        })
+    }
+
+    /// What its value is not good for.
+    fn unfit(&self, reference: &str, why: &dyn std::fmt::Display) -> Problem {
+        let message = format!("the system `{}` cannot use `{reference}`: {why}", self.system);
+        let help = "mend the value that the reference stands for";
+        let written = self.deployment.references.get(reference);
+        let finding = self.finding(Code::UnfitReference, reference, message, help);
+        Problem { finding, here: !matches!(written, Some(Reference::Value(_))) }
+    }
+
+    fn finding(&self, code: Code, reference: &str, message: String, help: &str) -> Finding {
+        let Self { deployment, .. } = self;
+        let place = deployment.written.references.get(reference);
+        let place = place.unwrap_or(&deployment.written.posture).clone();
+        Finding { code, place, message, help: Some(help.to_owned()) }
+    }
+}
+
+/// One system.
+fn system(from: &Resolver<'_>, spec: &SystemSpec) -> Result<System, Problem> {
+    let Resolver { deployment, system: name } = from;
+    match &spec.backend {
+        Backend::Sqlite { database } => {
+            let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
+            Ok(System::Sqlite(SqliteSystem {
+                path: deployment.base.join(from.value(database)?.expose_secret()),
+                concurrency: spec.concurrency,
+                statement_log: logs.map(|logs| logs.join(format!("{name}.log"))),
+            }))
+        }
+        Backend::Postgres { connection, tenant_setting, encryption, authorities, .. } => {
+            let pem = authorities.as_deref().map(|pem| from.value(pem)).transpose()?;
+            let system = PostgresSystem {
+                connection: from.value(connection)?,
+                encryption: encryption.map(encrypted),
+                authorities: pem.map(|pem| pem.expose_secret().to_owned()),
+                tenant_setting: tenant_setting.clone(),
+                concurrency: spec.concurrency,
+            };
+            system.check().map_err(|why| match (&why, authorities) {
+                (Unreachable::Authorities(_), Some(pem)) => from.unfit(pem, &why),
+                // The machine's own certificates.
+                (Unreachable::Authorities(_), None) => {
+                    Problem { here: true, ..from.unfit(connection, &why) }
+                }
+                _ => from.unfit(connection, &why),
+            })?;
+            Ok(System::Postgres(system))
+        }
+        Backend::Http { origin, auth, networks, plaintext } => {
+            let credential = auth.as_ref().map(|auth| credential(auth, from)).transpose()?;
+            let value = from.value(origin)?;
+            let parsed = Origin::parse(value.expose_secret(), *plaintext);
+            let system = HttpSystem {
+                origin: parsed.map_err(|why| from.unfit(origin, &why))?,
+                credential,
+                networks: Networks::new(networks.clone()),
+                concurrency: spec.concurrency,
+                names: Arc::new(SystemNames),
+            };
+            system.check().map_err(|why| from.unfit(origin, &why))?;
+            Ok(System::Http(system))
+        }
+    }
+}
+
+/// What an API's requests are authorised by.
+fn credential(auth: &Auth, from: &Resolver<'_>) -> Result<Credential, Problem> {
+    let (made, reference) = match auth {
+        Auth::Bearer(token) => (Credential::bearer(&from.value(token)?), token),
+        Auth::Basic { user, password } => {
+            let made = Credential::basic(&from.value(user)?, &from.value(password)?);
+            let of_user = matches!(made, Err(CredentialError::Colon));
+            (made, if of_user { user } else { password })
+        }
+        Auth::Header { name, value } => (Credential::header(name, &from.value(value)?), value),
+    };
+    made.map_err(|why| from.unfit(reference, &why))
+}
+
+fn encrypted(written: countersign_posture::Encryption) -> Encryption {
+    match written {
+        countersign_posture::Encryption::VerifyFull => Encryption::VerifyFull,
+        countersign_posture::Encryption::Off => Encryption::Off,
+    }
+}
+
+// ── the journal, the logs, the address ──────────────────────────────────────────────────────────
+
+fn journal(deployment: &Deployment) -> Option<Finding> {
+    let config = store(deployment);
+    let error = match SqliteStore::examine(&config) {
+        Ok(()) | Err(StoreError::InUse(_)) => return None,
+        Err(error) => error,
+    };
+    let written = &deployment.written;
+    // And what lies beside it, with something added to its name.
+    let key = config.key.as_os_str().as_encoded_bytes();
+    let of_key = |path: &Path| path.as_os_str().as_encoded_bytes().starts_with(key);
+    let place = match &error {
+        StoreError::Key { .. } | StoreError::OtherKey(_) | StoreError::Exposed(_) => {
+            &written.signing_key
+        }
+        StoreError::File { path, .. } if of_key(path) => &written.signing_key,
+        _ => &written.journal,
+    };
+    let failed: Result<(), _> = Err(error);
+    let failure = failed.doing("the journal cannot be opened").err()?;
+    Some(Finding {
+        code: Code::AbsentJournal,
+        place: place.clone(),
+        message: failure.to_string(),
+        help: Some("`countersign init` makes journal and key; nothing else does".to_owned()),
+    })
+}
+
+/// Makes the folder for statement logs.
+pub(crate) fn make_logs(deployment: &Deployment) -> Result<(), Failure> {
+    match logs_folder(deployment) {
+        Some(folder) => machine::private_folder(&folder).doing(folder.display()),
+        None => Ok(()),
+    }
+}
+
+fn logs_folder(deployment: &Deployment) -> Option<PathBuf> {
+    deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs))
+}
+
+/// Whether it could be made is known once it is; what was not there before is taken away again.
+fn logs(deployment: &Deployment) -> Option<Finding> {
+    let folder = logs_folder(deployment)?;
+    let absent: Vec<_> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    let made = machine::private_folder(&folder);
+    for folder in absent {
+        // Only an empty one goes, and one that stays does no harm.
+        drop(fs::remove_dir(folder));
+    }
+    Some(Finding {
+        code: Code::AbsentLogs,
+        place: deployment.written.statement_logs.clone()?,
+        message: format!("the folder cannot be made: {}", made.err()?),
+        help: Some("name one that whoever runs `serve` may make".to_owned()),
+    })
+}
+
+fn listener(deployment: &Deployment) -> Option<Finding> {
+    let error = TcpListener::bind(deployment.listen).err()?;
+    if error.kind() == ErrorKind::AddrInUse {
+        return None;
+    }
+    Some(Finding {
+        code: Code::ListenAddress,
+        place: deployment.written.listen.clone(),
+        message: format!("this machine cannot listen on `{}`: {error}", deployment.listen),
+        help: Some("name an address of its own, and a port from 1024".to_owned()),
+    })
+}
