@@ -111,8 +111,8 @@ async fn a_journal_that_is_gone_takes_no_call_and_none_is_made_in_its_place() {
     assert!(!gateway.wait().success(), "there is nothing that could be in good order");
     assert!(files.iter().all(|file| !file.exists()));
     let again = company.run(&["serve", "."]);
-    let said = String::from_utf8_lossy(&again.stderr);
-    assert!(!again.status.success() && said.contains("there is no journal"), "{said}");
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(!again.status.success() && said.contains("absent-journal"), "{said}");
 }
 
 #[tokio::test]
