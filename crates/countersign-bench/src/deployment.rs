@@ -158,7 +158,7 @@ fn request(target: &Target, tenant: &str, token: &str) -> Request {
     let text = "pallets ".repeat(TEXT_BYTES.div_ceil(8));
     let text = text.get(..TEXT_BYTES).unwrap_or_default();
     let number: u64 = NUMBER.parse().unwrap_or_default();
-    let arguments = json!({ "account_id": tenant, "number": number, "limit": 20, "text": text });
+    let arguments = json!({ "account_id": tenant, "after": number, "limit": 20, "text": text });
     let modern = |tool: &str| {
         let headers = format!(
             "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
@@ -177,7 +177,7 @@ fn request(target: &Target, tenant: &str, token: &str) -> Request {
     let ours = || (AUDIENCE.trim_start_matches("http://").to_owned(), token.to_owned());
     let ((host, token), path, (headers, body)) = match target {
         Target::Direct(address) => {
-            let body = json!({ "number": number, "limit": 20, "text": text });
+            let body = json!({ "after": number, "limit": 20, "text": text });
             let path = format!("/v1/accounts/{tenant}/search");
             ((address.to_string(), token.to_owned()), path, (String::new(), body))
         }
@@ -246,7 +246,7 @@ concurrency: 4
 const INPUT: &str = "effect: read
 input:
   account_id: { type: string, pattern: \"^acct_[a-z0-9]{1,16}$\" }
-  number: { type: integer, minimum: 1, maximum: 99999999, description: \"From which order on.\" }
+  after: { type: integer, minimum: 1, maximum: 99999999, description: \"From which order on.\" }
   limit: { type: integer, minimum: 1, maximum: 20 }
   status: { type: string, enum: [open, shipped, returned], optional: true }
   text: { type: string, text: true, maxLength: 2000 }
@@ -278,7 +278,7 @@ fn tools() -> Vec<(String, String)> {
         let text = format!(
             "tool: search_{thing}\ndescription: Searches the {thing} of one account by their text, newest first.\n{INPUT}  \
              system: orders-api\n  post: \"/v1/accounts/{{account_id}}/search\"\n  \
-             body: {{ number: \"{{number}}\", limit: \"{{limit}}\", status: \"{{status}}\", text: \"{{text}}\" }}\n  \
+             body: {{ after: \"{{after}}\", limit: \"{{limit}}\", status: \"{{status}}\", text: \"{{text}}\" }}\n  \
              result: /items\n  pick: {{ id: /id, account: /account, status: /status, placed_on: /placed_on, note: /note }}\n"
         );
         (format!("search_{thing}"), text)
@@ -287,7 +287,7 @@ fn tools() -> Vec<(String, String)> {
         let text = format!(
             "tool: list_{thing}\ndescription: Lists the {thing} of one account that come before a given one.\n{INPUT}  \
              system: orders-db\n  sql: |\n    select id, account, status, placed_on, note from orders\n    \
-             where account = :account_id and number <= :number % 100 and (:status is null or status = :status)\n      \
+             where account = :account_id and number <= :after % 100 and (:status is null or status = :status)\n      \
              and instr(note, :text) = 0\n    order by number desc limit min(:limit, 1)\n"
         );
         (format!("list_{thing}"), text)
@@ -308,7 +308,7 @@ fn rules() -> String {
         "principal.subject like \"intern-*\" && context.input.limit > 10",
         "principal.groups.contains(\"suspended\")",
         "context.input has status && context.input.status == \"returned\" && context.hour == 3 && context.minute > 58",
-        "context.input.number > 99999990 && principal.groups.contains(\"externals\")",
+        "context.input.after > 99999990 && principal.groups.contains(\"externals\")",
         "context.input.text like \"*ignore all previous*\"",
     ];
     let rules = conditions.iter().enumerate().map(|(number, condition)| {

@@ -25,7 +25,7 @@ async fn search(
     axum::extract::Path(account): axum::extract::Path<String>,
     Json(asked): Json<Value>,
 ) -> Json<Value> {
-    let number = asked.get("number").and_then(Value::as_u64).unwrap_or_default();
+    let number = asked.get("after").and_then(Value::as_u64).unwrap_or_default();
     Json(json!({ "items": [{
         "id": format!("ord_{number:08}"),
         "account": account,
