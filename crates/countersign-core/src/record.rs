@@ -121,18 +121,21 @@ impl Entry {
     }
 
     /// Gives the record its place: the header's bytes (canonical JSON, RFC 8785), its hash, and
-    /// the bodies with their salts. `salt` is asked once for each body.
+    /// the bodies with their salts. `fill` is asked once for all salts.
     #[must_use]
     pub fn seal(
         self,
         stream: &str,
         sequence: u64,
         previous: &Digest,
-        mut salt: impl FnMut() -> [u8; SALT_BYTES],
+        mut fill: impl FnMut(&mut [u8]),
     ) -> Sealed {
         let Self { kind, at, mut header, bodies, charges: _ } = self;
+        let mut salts = vec![[0; SALT_BYTES]; bodies.len()];
+        fill(salts.as_flattened_mut());
+        let bodies = bodies.into_iter().zip(salts);
         let bodies: Vec<Body> =
-            bodies.into_iter().map(|(field, bytes)| Body { field, salt: salt(), bytes }).collect();
+            bodies.map(|((field, bytes), salt)| Body { field, salt, bytes }).collect();
         let commitments = bodies.iter().map(|body| {
             let digest = chain::commit(body.field, &body.salt, &body.bytes);
             (body.field.to_owned(), Value::from(digest.to_string()))

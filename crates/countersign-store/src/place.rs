@@ -1,7 +1,7 @@
 //! Gives records their places in a stream.
 
 use crate::counters::{self, Charges};
-use countersign_core::chain::{self, GENESIS};
+use countersign_core::chain::GENESIS;
 use countersign_core::id::Digest;
 use countersign_core::port::Entropy;
 use countersign_core::record::{Body, Entry, Kind, Sealed};
@@ -57,11 +57,8 @@ impl Placer<'_> {
         let entry = entry.body(counters::FIELD, charges);
         let intent = entry.member("intent").filter(|_| kind == Kind::Outcome).and_then(intent_of);
         let intent = intent.map(|(stream, sequence)| (stream.to_owned(), sequence));
-        let Sealed { header, hash, bodies } = entry.seal(self.stream, sequence, &previous, || {
-            let mut salt = [0; chain::SALT_BYTES];
-            self.entropy.fill(&mut salt);
-            salt
-        });
+        let fill = |salts: &mut [u8]| self.entropy.fill(salts);
+        let Sealed { header, hash, bodies } = entry.seal(self.stream, sequence, &previous, fill);
         if header.is_empty() {
             return Err("the header has no text".to_owned());
         }

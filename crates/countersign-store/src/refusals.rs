@@ -201,7 +201,7 @@ mod tests {
     use countersign_core::quota::{Charge, Window};
 
     fn sealed(entry: Entry) -> Sealed {
-        entry.seal("", 0, &GENESIS, Default::default)
+        entry.seal("", 0, &GENESIS, |_zeros| {})
     }
 
     fn refused(key: u64, at: i64, code: &str) -> Refused {

@@ -19,13 +19,18 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 pub(super) fn run(config: &Path) -> Result<End, Failure> {
     let runtime = runtime()?;
-    let assembled = runtime.block_on(async {
+    let assemble = async {
         // First of all, so that a SIGHUP meanwhile is a reload, and whoever stops it ends the
         // stream that it begins.
         let hangups = machine::hangups().doing("SIGHUP cannot be heard")?;
         let stopping = stopping();
         Ok(assemble::assemble(config).await?.map(|assembled| (assembled, hangups, stopping)))
-    })?;
+    };
+    // On a thread of its own: reading a posture takes much memory for a moment, and what a thread
+    // does not give back while it lives it gives back at its end.
+    let assembled = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(assemble)).join());
+    let assembled =
+        assembled.map_err(|_panicked| Failure::new("the start did not come to its end"))??;
     let Some((Assembled { gateway, reloader, store, listen }, hangups, stopping)) = assembled
     else {
         return Ok(End::Findings);
