@@ -328,6 +328,32 @@ mod tests {
     }
 
     #[test]
+    fn calls_alike_are_counted_by_the_minute_and_forgotten_with_it() {
+        let mut meter = Meter::default();
+        let alike = |key: &str| [Counter { key: key.to_owned(), window: Window::Alike, max: 2 }];
+        let at = Timestamp::from_secs;
+        for key in ["a", "b", "a", "b"] {
+            assert!(meter.reserve(&alike(key), at(6_000)).is_ok(), "{key}");
+        }
+        let reached = meter.reserve(&alike("a"), at(6_059)).unwrap_err();
+        assert_eq!((reached.max, reached.retry_after_s, reached.window), (2, 1, Window::Alike));
+        assert!(meter.reserve(&alike("a"), at(5_000)).is_err(), "a clock that went back");
+        assert!(meter.reserve(&alike("a"), at(6_060)).is_ok(), "the next minute of the clock");
+        meter.restore("a".to_owned(), Window::Alike, Tally { count: 5, ..tally(6_000) });
+        assert!(meter.reserve(&alike("a"), at(6_061)).is_ok(), "what is over counts no more");
+        meter.restore("b".to_owned(), Window::Alike, tally(6_060));
+        meter.restore("b".to_owned(), Window::Alike, tally(6_060));
+        assert!(meter.reserve(&alike("b"), at(6_061)).is_err(), "what is put back adds up");
+        meter.sweep(at(6_120));
+        assert!(meter.alike.counts.is_empty());
+    }
+
+    fn tally(started: i64) -> Tally {
+        let started = Timestamp::from_secs(started);
+        Tally { started, last: started, count: 1 }
+    }
+
+    #[test]
     fn a_refused_call_is_charged_to_no_counter() {
         let mut meter = Meter::default();
         let now = Timestamp::from_secs(0);

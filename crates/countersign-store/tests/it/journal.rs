@@ -6,12 +6,12 @@ use countersign_core::quota::{Counter, Window};
 use countersign_core::record::Kind;
 use countersign_store::audit::{Record, verify};
 
-fn limit(max: u32) -> [Counter; 2] {
-    [Window::Hour, Window::Session].map(|window| Counter {
-        key: "agent/copilot".to_owned(),
-        window,
-        max,
-    })
+fn limit(max: u32) -> [Counter; 3] {
+    [Window::Hour, Window::Session, Window::Alike].map(|window| counter(window, max))
+}
+
+fn counter(window: Window, max: u32) -> Counter {
+    Counter { key: "agent/copilot".to_owned(), window, max }
 }
 
 fn of_kind(place: &Place, kind: Kind) -> Vec<Record> {
@@ -53,6 +53,27 @@ fn refused_calls_count_after_a_restart_however_they_were_recorded() {
     let store = place.open();
     let more = (0..100).filter(|_| store.reserve(&limit(8), at(6)).is_ok()).count();
     assert_eq!(more, 3);
+}
+
+#[test]
+fn calls_alike_are_counted_from_intents_and_from_refusals_after_a_restart() {
+    let place = Place::new();
+    let store = place.open();
+    let alike = |max| [counter(Window::Alike, max)];
+    for n in 0..4 {
+        let charges = store.reserve(&alike(100), at(n)).unwrap().into_charges();
+        append(&store, intent(&format!("call_{n}"), "read").charged(charges)).unwrap();
+        let charges = store.reserve(&alike(100), at(n)).unwrap().into_charges();
+        let mut refused = refused("call", "forbidden", at(n));
+        refused.entry = refused.entry.charged(charges);
+        store.note(refused);
+    }
+    append(&store, intent("call_last", "read")).unwrap(); // the writer has taken the notes along
+    drop(store); // as by kill -9
+    assert_eq!(place.findings(), []);
+    let store = place.open();
+    assert_eq!((0..100).filter(|_| store.reserve(&alike(9), at(20)).is_ok()).count(), 1);
+    assert!(store.reserve(&alike(1), at(60)).is_ok(), "the minute is over");
 }
 
 #[test]
@@ -209,7 +230,7 @@ fn a_record_names_what_its_calls_were_charged() {
     };
     let charged = |count| {
         format!(
-            r#"[["hour","agent/copilot",0,{count}],["session","agent/copilot",5000000,{count}]]"#
+            r#"[["hour","agent/copilot",0,{count}],["session","agent/copilot",5000000,{count}],["alike","agent/copilot",0,{count}]]"#
         )
     };
     assert_eq!(named(Kind::Intent), [charged(1)]);
