@@ -150,6 +150,7 @@ impl Connector for World {
             rows: rows.len().try_into().unwrap_or(u64::MAX),
             result: rows.into(),
             truncated: false,
+            changed: 0,
             applied: Applied::Applied,
         };
         let verdict = match sum % 7 {

@@ -14,6 +14,7 @@ pub mod bound;
 pub mod call;
 pub mod chain;
 pub mod id;
+pub mod ladder;
 pub mod port;
 pub mod posture;
 pub mod principal;

@@ -214,7 +214,7 @@ impl Found {
     ///
     /// # Errors
     /// A sentence for the journal: a row that says neither yes nor no.
-    pub(crate) fn confirms(&self, identifier: &Value) -> Result<bool, String> {
+    pub fn confirms(&self, identifier: &Value) -> Result<bool, String> {
         let Some(row) = self.rows.first() else { return Ok(false) };
         match only_column(row) {
             Some(said) if said == identifier => Ok(true),
@@ -254,6 +254,8 @@ pub struct Report {
     pub rows: u64,
     /// Whether there were more than the bounds admit.
     pub truncated: bool,
+    /// How many rows an effect changed; 0 where the system does not say.
+    pub changed: u64,
     /// What is known of the effect.
     pub applied: Applied,
 }

@@ -24,6 +24,8 @@ pub enum Window {
     Minute,
     /// An hour of the clock, UTC.
     Hour,
+    /// A day of the clock, UTC.
+    Day,
     /// From a session's first call to its idle or absolute end.
     Session,
     /// A minute of the clock, UTC, for one and the same call: the loop breaker.
@@ -37,6 +39,7 @@ impl Window {
         match self {
             Self::Minute => "minute",
             Self::Hour => "hour",
+            Self::Day => "day",
             Self::Session => "session",
             Self::Alike => "alike",
         }
@@ -45,7 +48,7 @@ impl Window {
     /// As records write it, read back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Minute, Self::Hour, Self::Session, Self::Alike];
+        let all = [Self::Minute, Self::Hour, Self::Day, Self::Session, Self::Alike];
         all.into_iter().find(|window| window.as_str() == text)
     }
 
@@ -53,6 +56,7 @@ impl Window {
         match self {
             Self::Minute | Self::Alike => Some(60),
             Self::Hour => Some(3_600),
+            Self::Day => Some(86_400),
             Self::Session => None,
         }
     }
@@ -173,6 +177,7 @@ pub struct LimitReached {
 pub struct Meter {
     minutes: BTreeMap<String, Tally>,
     hours: BTreeMap<String, Tally>,
+    days: BTreeMap<String, Tally>,
     sessions: BTreeMap<String, Tally>,
     alike: Alike,
 }
@@ -227,6 +232,7 @@ impl Meter {
         match window {
             Window::Minute => Some(&mut self.minutes),
             Window::Hour => Some(&mut self.hours),
+            Window::Day => Some(&mut self.days),
             Window::Session => Some(&mut self.sessions),
             Window::Alike => None,
         }
@@ -292,7 +298,7 @@ impl Meter {
 
     /// Forgets counters whose window is over.
     pub fn sweep(&mut self, now: Timestamp) {
-        for window in [Window::Minute, Window::Hour, Window::Session] {
+        for window in [Window::Minute, Window::Hour, Window::Day, Window::Session] {
             if let Some(tallies) = self.of(window) {
                 tallies.retain(|_key, tally| !tally.ended(window, now));
             }

@@ -112,6 +112,8 @@ impl Places {
             Window::Alike => "identical_per_minute",
             Window::Minute => "per_minute",
             Window::Hour => "per_hour",
+            // Of budgets, which are no limits of calls.
+            Window::Day => return None,
             Window::Session => "per_session",
         };
         let own = [Key("limits"), Key(key)];

@@ -47,8 +47,13 @@ impl Journal for World {
 impl Connector for World {
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         *self.executed.lock().unwrap() = Some(permit.arguments().clone());
-        let report =
-            Report { result: json!([]), rows: 0, truncated: false, applied: Applied::Applied };
+        let report = Report {
+            result: json!([]),
+            rows: 0,
+            truncated: false,
+            changed: 0,
+            applied: Applied::Applied,
+        };
         Box::pin(std::future::ready(Ok(report)))
     }
     /// Does not know numbers that end with a three, and fails at those that end with a seven.
