@@ -1,5 +1,6 @@
 //! The example company behind its production router, with systems and a journal that only remember.
 
+use super::nobody::Nobody;
 use super::jwt::{AUDIENCE, NOW, claims, issuer};
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -78,6 +79,8 @@ impl World {
             authenticator: Arc::new(Identity::new(issuers, claims()).expect("an identity")),
             pdp: Arc::new(bundle),
             journal: world.clone(),
+            register: Arc::new(Nobody),
+            people: Arc::new(Nobody),
             connector: world.clone(),
             clock: world.clone(),
             entropy: world.clone(),

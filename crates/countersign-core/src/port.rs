@@ -6,6 +6,7 @@
 use crate::call::{Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
 use crate::id::{AgentId, Digest, DraftId, TenantId, Timestamp, ToolName};
+use crate::person::Person;
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
 use crate::record::Entry;
@@ -82,6 +83,19 @@ pub trait Authenticator: Send + Sync + Debug {
         credential: &'a Credential,
         now: Timestamp,
     ) -> Eventually<'a, Result<Arc<Principal>, AuthenticationFailure>>;
+}
+
+/// Which person a credential belongs to.
+pub trait People: Send + Sync + Debug {
+    /// As [`Authenticator::authenticate`], for people: a token of an agent belongs to none.
+    ///
+    /// # Errors
+    /// [`AuthenticationFailure`] for everything that is not wholly valid.
+    fn person<'a>(
+        &'a self,
+        credential: &'a Credential,
+        now: Timestamp,
+    ) -> Eventually<'a, Result<Arc<Person>, AuthenticationFailure>>;
 }
 
 /// The policy decision point: a pure function of its bundle and the question.

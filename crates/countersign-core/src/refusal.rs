@@ -5,6 +5,8 @@
 //! told. Each has two faces: `public()` for the agent, `detail()` for the journal.
 
 use crate::bound::{ISSUES_RECORDED_MAX, ISSUES_SHOWN_MAX};
+use crate::draft::{Draft, State, Suspension};
+use crate::id::{DraftId, Timestamp};
 use crate::quota::{LimitReached, Window};
 use crate::scope::ScopeViolation;
 use crate::tool::{Issue, Rung};
@@ -30,10 +32,74 @@ pub enum Refusal {
     Undecided(String),
     /// A system that had to confirm an argument did not answer.
     LookUpFailed(SystemFault),
+    /// The sums that calls may come to are used up.
+    OverBudget(LimitReached),
+    /// Somebody switched it off.
+    Suspended(Box<Suspension>),
     /// A person must agree first.
-    ApprovalRequired(Rung),
+    ApprovalRequired(Pending),
+    /// Whoever was to agree did not: a person with this reason, or the company's decision point.
+    Rejected(Option<String>),
+    /// It was carried out, and nobody knows whether it took effect.
+    OutcomeUnknown(DraftId),
+    /// Its draft is at an end, and this is what is known of it.
+    DraftEnded(Ended),
+    /// There is no such draft for this caller: it is nobody's, or somebody else's.
+    UnknownDraft {
+        /// Whether it is somebody else's: for the record alone.
+        foreign: bool,
+    },
+    /// An answer that was never asked for, or a state that nobody gave: the client is no approver.
+    OutsideApproval,
+    /// As many drafts wait as people can be asked about.
+    TooManyDrafts,
+    /// What it rests on has changed meanwhile.
+    Stale,
     /// The intent could not be made durable.
     JournalUnavailable(String),
+}
+
+/// A call that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The clearance it needs.
+    pub rung: Rung,
+    /// Its draft; `None` if none was made.
+    pub draft: Option<DraftId>,
+    /// Until when somebody may agree.
+    pub expires: Option<Timestamp>,
+    /// Whether somebody has agreed and it is being carried out.
+    pub under_way: bool,
+}
+
+impl Pending {
+    /// Of a draft.
+    #[must_use]
+    pub fn of(draft: &Draft) -> Self {
+        Self {
+            rung: draft.rung,
+            draft: Some(draft.id.clone()),
+            expires: Some(draft.expires),
+            under_way: draft.state != State::Waiting,
+        }
+    }
+
+    /// Of a call that was not drafted.
+    #[must_use]
+    pub const fn would_be(rung: Rung) -> Self {
+        Self { rung, draft: None, expires: None, under_way: false }
+    }
+}
+
+/// A draft that is at an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How it ended.
+    pub state: State,
+    /// What is known of its effect, if it was carried out.
+    pub applied: Option<Applied>,
+    /// A fault's code, or why it came to that.
+    pub code: Option<String>,
 }
 
 /// Which policies forbid a call.
@@ -162,6 +228,8 @@ pub struct Public {
     pub issues: Vec<Issue>,
     /// When to try again, in seconds.
     pub retry_after_s: Option<u64>,
+    /// The draft's name, by which to ask after it.
+    pub reference: Option<String>,
 }
 
 impl Public {
@@ -172,6 +240,7 @@ impl Public {
             next: next.into(),
             issues: Vec::new(),
             retry_after_s: None,
+            reference: None,
         }
     }
 }
@@ -190,7 +259,27 @@ impl Refusal {
             Self::Forbidden(_) => "forbidden",
             Self::Undecided(_) => "undecided",
             Self::LookUpFailed(_) => "lookup_failed",
+            Self::OverBudget(_) => "over_budget",
+            Self::Suspended(_) => "suspended",
             Self::ApprovalRequired(_) => "approval_required",
+            Self::Rejected(_) => "rejected",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::DraftEnded(ended) => match ended.state {
+                State::Executed => "executed",
+                State::Failed => "commit_failed",
+                State::Withdrawn => "withdrawn",
+                State::Expired => "expired",
+                State::Waiting
+                | State::Approved
+                | State::Committing
+                | State::Unknown
+                | State::Rejected
+                | State::Void => "void",
+            },
+            Self::UnknownDraft { .. } => "unknown_draft",
+            Self::OutsideApproval => "outside_approval",
+            Self::TooManyDrafts => "too_many_drafts",
+            Self::Stale => "stale",
             Self::JournalUnavailable(_) => "journal_unavailable",
         }
     }
@@ -246,13 +335,49 @@ impl Refusal {
                 "A system that has to confirm whose this is did not answer. Nothing was done.",
                 "Go on without it, or try again later.",
             ),
-            Self::ApprovalRequired(rung) => Public::new(
+            Self::OverBudget(reached) => over_budget(code, reached),
+            Self::Suspended(_) => Public::new(
                 code,
-                format!(
-                    "This call needs a person's approval (rung {}), and no gate is configured. Nothing was done.",
-                    rung.number()
-                ),
-                "Do not repeat it; tell the person you work for what you would have done.",
+                "This was suspended by the people who run the gateway. Nothing was done.",
+                "Do not repeat it; tell the person you work for that it is suspended.",
+            ),
+            Self::ApprovalRequired(pending) => approval_required(code, pending),
+            Self::Rejected(reason) => Public::new(
+                code,
+                match reason {
+                    Some(reason) => format!("A person rejected this call: {reason}"),
+                    None => "The company's own check did not permit this call.".to_owned(),
+                },
+                "Do not repeat it; tell the person you work for.",
+            ),
+            Self::OutcomeUnknown(draft) => Public {
+                reference: Some(draft.to_string()),
+                ..Public::new(
+                    code,
+                    "It was approved and carried out, and whether it took effect is not known. People have been told.",
+                    "Do not repeat it; ask again later with the same arguments.",
+                )
+            },
+            Self::DraftEnded(ended) => ended.public(code),
+            Self::UnknownDraft { .. } => Public::new(
+                code,
+                "There is no draft of that reference.",
+                "Use the reference that your own call was answered with.",
+            ),
+            Self::OutsideApproval => Public::new(
+                code,
+                "An answer from the client approves nothing. Nothing was done.",
+                "Call again without it: whether somebody approved is looked up here.",
+            ),
+            Self::TooManyDrafts => Public::new(
+                code,
+                "Too many calls wait for a person already. Nothing was done.",
+                "Wait until some are decided; do not propose more.",
+            ),
+            Self::Stale => Public::new(
+                code,
+                "What this call rests on has changed meanwhile. Nothing was done.",
+                "Call again with the same arguments.",
             ),
             Self::JournalUnavailable(_) => Public::new(
                 code,
@@ -260,6 +385,32 @@ impl Refusal {
                 "Try again in a minute; if it stays so, tell the person you work for.",
             ),
         }
+    }
+
+    /// What people should be told of at once, as records write it: a write was attempted outside the
+    /// approval flow.
+    #[must_use]
+    pub const fn alert(&self) -> Option<&'static str> {
+        match self {
+            Self::OutsideApproval | Self::UnknownDraft { foreign: true } => {
+                Some("outside_approval_flow")
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the same call would be refused again however often it is tried: nothing but time, an
+    /// operator or a system that is back makes the others good.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        !matches!(
+            self,
+            Self::RateLimited(_)
+                | Self::LookUpFailed(_)
+                | Self::OverBudget(_)
+                | Self::Suspended(_)
+                | Self::JournalUnavailable(_)
+        )
     }
 
     /// What the journal keeps beyond the code.
@@ -292,10 +443,77 @@ impl Refusal {
             }
             Self::Undecided(policy) => format!("could not be evaluated: {policy}"),
             Self::LookUpFailed(fault) => fault.detail.clone(),
-            Self::ApprovalRequired(rung) => {
-                format!("rung {}: no gate is configured", rung.number())
+            Self::OverBudget(r) => format!("{} per {} of {}", r.max, r.window.as_str(), r.key),
+            Self::Suspended(suspension) => {
+                format!("{} {} is suspended", suspension.of.kind(), suspension.of.name())
             }
+            Self::ApprovalRequired(pending) => format!("rung {}", pending.rung.number()),
+            Self::Rejected(reason) => reason.clone().unwrap_or_default(),
+            Self::DraftEnded(ended) => ended.code.clone().unwrap_or_default(),
+            Self::UnknownDraft { foreign: true } => "it is another caller's".to_owned(),
+            Self::OutcomeUnknown(_)
+            | Self::UnknownDraft { foreign: false }
+            | Self::OutsideApproval
+            | Self::TooManyDrafts
+            | Self::Stale => String::new(),
         }
+    }
+}
+
+fn approval_required(code: &'static str, pending: &Pending) -> Public {
+    let Some(draft) = &pending.draft else {
+        let rung = pending.rung.number();
+        return Public::new(
+            code,
+            format!("This call needs a person's approval (rung {rung}). Nothing was done."),
+            "Do not repeat it; tell the person you work for what you would have done.",
+        );
+    };
+    let message = if pending.under_way {
+        "A person approved this call, and it is being carried out.".to_owned()
+    } else {
+        format!("Drafted, not executed: a person has to approve it. Reference {draft}.")
+    };
+    let next = "Go on with something else and tell the person you work for that it waits. To learn what became of it, call `check_draft` with the reference, or ask again with the same arguments.";
+    Public { reference: Some(draft.to_string()), ..Public::new(code, message, next) }
+}
+
+fn over_budget(code: &'static str, reached: &LimitReached) -> Public {
+    let message = format!(
+        "This would pass what calls like it may come to per {}: {}. Nothing was done.",
+        reached.window.as_str(),
+        reached.max
+    );
+    let next = format!(
+        "Do not split it; tell the person you work for, or come back in {} seconds.",
+        reached.retry_after_s
+    );
+    Public { retry_after_s: Some(reached.retry_after_s), ..Public::new(code, message, next) }
+}
+
+impl Ended {
+    fn public(&self, code: &'static str) -> Public {
+        let why = self.code.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let message = match (self.state, self.applied) {
+            (State::Executed, None) => {
+                "It was approved and carried out; its result was told before.".to_owned()
+            }
+            (State::Executed, Some(_)) => {
+                format!("It was approved and took effect, and did not end well{why}.")
+            }
+            (State::Failed, Some(Applied::Compensated)) => {
+                format!("It was approved, carried out and put back, so nothing has changed{why}.")
+            }
+            (State::Failed, _) => {
+                format!("It was approved and could not be carried out, so nothing has changed{why}.")
+            }
+            (state, _) => format!("Its draft is {}{why}; nothing was done.", state.as_str()),
+        };
+        let next = match self.state {
+            State::Executed => "Do not repeat it.",
+            _ => "If it is still wanted, call again: a person will be asked anew.",
+        };
+        Public::new(code, message, next)
     }
 }
 

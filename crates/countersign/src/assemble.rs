@@ -216,6 +216,8 @@ impl Ground {
             authenticator: identity.clone(),
             pdp: Arc::new(bundle),
             journal: self.store.clone(),
+            register: self.store.clone(),
+            people: identity,
             connector: connectors.clone(),
             clock,
             entropy: Arc::new(SystemEntropy),

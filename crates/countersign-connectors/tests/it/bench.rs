@@ -1,5 +1,6 @@
 //! A monitor that permits everything, before the real connectors and a real SQLite file.
 
+use crate::nobody::Nobody;
 use countersign_connectors::{Connectors, SqliteSystem, System};
 use countersign_core::call::{Answer, Door, Monitor, Proposed};
 use countersign_core::id::{
@@ -261,7 +262,7 @@ pub(crate) async fn answer(
     let monitor = monitor(connectors, clock, tool, tenant);
     let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
     let caller = Arc::new(caller);
-    monitor.call(Proposed { caller, tool: name, arguments }).await
+    monitor.call(Proposed { caller, tool: name, arguments, answers: None }).await
 }
 
 /// What a connector brought back, or its fault.
@@ -306,6 +307,8 @@ fn monitor(
         authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
         pdp: Arc::new(World),
         journal: Arc::new(World),
+        register: Arc::new(Nobody),
+        people: Arc::new(Nobody),
         connector: Arc::<Connectors>::clone(connectors),
         clock: Arc::<Ticking>::clone(clock),
         entropy: Arc::new(World),

@@ -15,6 +15,9 @@ mod http;
 #[cfg(test)]
 mod look_ups;
 #[cfg(test)]
+#[path = "../../../countersign-core/tests/it/nobody.rs"]
+mod nobody;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod reads;

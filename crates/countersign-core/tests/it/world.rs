@@ -115,6 +115,8 @@ impl World {
             authenticator: Arc::new(self.clone()),
             pdp: Arc::new(self.clone()),
             journal: Arc::new(self.clone()),
+            register: Arc::new(self.clone()),
+            people: Arc::new(self.clone()),
             connector: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
             entropy: Arc::new(self.clone()),
@@ -130,13 +132,13 @@ impl World {
     pub(crate) fn explain(&self, tool: &str, arguments: Value) -> Explained {
         let monitor = self.monitor(Effect::Read);
         let caller = self.caller(&monitor);
-        now(monitor.explain(Proposed { caller, tool: tool.into(), arguments }))
+        now(monitor.explain(Proposed { caller, tool: tool.into(), arguments, answers: None }))
     }
 
     pub(crate) fn call_with(&self, effect: Effect, tool: &str, arguments: Value) -> Answer {
         let monitor = self.monitor(effect);
         let caller = self.caller(&monitor);
-        now(monitor.call(Proposed { caller, tool: tool.into(), arguments }))
+        now(monitor.call(Proposed { caller, tool: tool.into(), arguments, answers: None }))
     }
 
     pub(crate) fn caller(&self, monitor: &Monitor) -> Arc<Caller> {

@@ -105,7 +105,7 @@ impl ServerHandler for Server {
         let Some(StrictArguments(arguments)) = arguments else {
             return Err(ErrorData::internal_error("the call was not read", None));
         };
-        match self.doors.call(known, request.name.into_owned(), arguments).await {
+        match self.doors.call(known, request.name.into_owned(), arguments, None).await {
             Some(answer) => {
                 if let Answer::Refused(refused) = &answer
                     && let Some(scope) = refused.refusal().lacking_scope()

@@ -131,12 +131,16 @@ impl Explain {
             here::make_logs(&deployment)?;
         }
         let bundle = Arc::new(bundle);
+        // It does not reach beyond this process: nothing is recorded.
+        let journal = Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy)));
+        let identity = Arc::new(identity);
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
-            authenticator: Arc::new(identity),
+            authenticator: identity.clone(),
             pdp: bundle.clone(),
-            // It does not reach beyond this process: nothing is recorded.
-            journal: Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy))),
+            journal: journal.clone(),
+            register: journal,
+            people: identity,
             // An explanation holds no permit: these answer declared look-ups and nothing else.
             connector: Arc::new(Connectors::new(systems, clock.clone())),
             clock,

@@ -46,6 +46,9 @@ mod load;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+#[path = "../../../countersign-core/tests/it/nobody.rs"]
+mod nobody;
+#[cfg(test)]
 mod oidc;
 #[cfg(test)]
 mod outages;

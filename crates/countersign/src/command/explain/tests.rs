@@ -23,6 +23,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+#[path = "../../../../countersign-core/tests/it/nobody.rs"]
+mod nobody;
+
 const CALLS: u32 = 10_000;
 
 /// A journal that admits and takes everything, and a system that answers everything with no rows
@@ -210,6 +213,8 @@ fn the_explanation_says_what_the_pipeline_does() {
             authenticator: Arc::new(identity),
             pdp: bundle.clone(),
             journal: world.clone(),
+            register: Arc::new(nobody::Nobody),
+            people: Arc::new(nobody::Nobody),
             connector: world.clone(),
             clock,
             entropy: Arc::new(SystemEntropy),
@@ -219,7 +224,7 @@ fn the_explanation_says_what_the_pipeline_does() {
         assert!(world.executed.lock().unwrap().is_none(), "an explanation has acted");
         let answer = met().map(|caller: Caller| {
             let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
-            let proposed = Proposed { caller: Arc::new(caller), tool, arguments };
+            let proposed = Proposed { caller: Arc::new(caller), tool, arguments, answers: None };
             runtime.block_on(monitor.call(proposed))
         });
         let decided = match &answer {
