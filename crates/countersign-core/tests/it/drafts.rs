@@ -99,7 +99,7 @@ fn executed(world: &World) -> usize {
 }
 
 #[test]
-fn a_gated_call_is_drafted_approved_carried_out_once_and_told_once() {
+fn a_gated_call_becomes_one_draft_and_nothing_is_done() {
     let world = world(named());
     let Answer::Refused(refused) = ask(&world) else { panic!("drafted") };
     let draft = only(&world);
@@ -112,7 +112,12 @@ fn a_gated_call_is_drafted_approved_carried_out_once_and_told_once() {
     assert_eq!(world.drafts().len(), 1, "asking again meets the same draft");
     assert_eq!(tend(&world), None, "nobody has approved it");
     assert_eq!(executed(&world), 0);
+}
 
+#[test]
+fn an_approved_draft_is_carried_out_once_and_told_once() {
+    let world = world(named());
+    let _drafted = ask(&world);
     assert_eq!(approve(&world, SAM), Ok(()));
     assert_eq!(approve(&world, SAM), Err("conflict"));
     assert_eq!(tend(&world), Some("completed"));
