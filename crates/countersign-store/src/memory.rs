@@ -72,7 +72,8 @@ impl MemoryJournal {
         if let Some(why) = &state.broken {
             return Err(Unrecorded(why.clone()));
         }
-        let mut placer = Placer { stream: STREAM, head: state.head, entropy: &*self.entropy };
+        let mut placer =
+            Placer { stream: STREAM, epoch: 1, head: state.head, entropy: &*self.entropy };
         let Placed { head, header, bodies, .. } = placer.place(entry).map_err(Unrecorded)?;
         let members = serde_json::from_slice(&header).unwrap_or_default();
         state.head = Some(head);

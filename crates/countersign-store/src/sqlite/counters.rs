@@ -1,6 +1,7 @@
 //! The table of counters: differences in, tallies out.
 
 use crate::counters::{self, Charges, Owed};
+use crate::place;
 use countersign_core::id::Timestamp;
 use countersign_core::quota::{Meter, Tally, Window};
 use rusqlite::{Connection, params};
@@ -46,11 +47,13 @@ fn restore_alike(
 ) -> rusqlite::Result<()> {
     const MINUTE_US: i64 = 60 * 1_000_000;
     let mut intents = connection.prepare(
-        "SELECT entries.at, bodies.body FROM entries JOIN bodies USING (stream, seq)
-         WHERE entries.at > ?1 AND entries.kind = 'intent' AND bodies.field = ?2",
+        "SELECT entries.at, bodies.body FROM entries JOIN bodies
+           ON bodies.place >= entries.place << ?3 AND bodies.place < (entries.place + 1) << ?3
+         WHERE entries.at > ?1 AND json_extract(entries.header, '$.kind') = 'intent'
+           AND bodies.field = ?2",
     )?;
     let since = now.micros().saturating_sub(MINUTE_US);
-    let mut rows = intents.query(params![since, counters::FIELD])?;
+    let mut rows = intents.query(params![since, counters::FIELD, place::BODY_BITS])?;
     while let Some(row) = rows.next()? {
         let (at, body): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
         // What is no list of charges is for `audit verify` to find.

@@ -3,7 +3,7 @@
 
 use crate::counters::{Owed, tabled};
 use crate::file::Anchor;
-use crate::place::{Placed, Placer};
+use crate::place::Placed;
 use crate::refusals::{Noted, Repeats};
 use crate::sqlite::room::Room;
 use crate::sqlite::stream::{self, Pen, Stream, TAKEN_OVER};
@@ -238,11 +238,7 @@ impl Writer {
 
     /// Gives every entry its place. One that cannot have one is told so, and the next one gets it.
     fn place(&self, entries: Vec<Appended>, noted: Vec<Noted>) -> Vec<(Placed, Then)> {
-        let mut placer = Placer {
-            stream: &self.stream.name,
-            head: Some(self.stream.head),
-            entropy: &*self.pen.entropy,
-        };
+        let mut placer = self.stream.placer(&*self.pen.entropy);
         let entries = entries.into_iter().map(|(entry, reply)| (entry, Then::Answer(reply)));
         let noted = noted.into_iter().map(|noted| {
             let (entry, repeat, repeats) = noted.into_entry();
@@ -280,7 +276,7 @@ impl Writer {
             .map_err(before_commit)?;
         let head = batch.last().map_or(self.stream.head, |(placed, _)| placed.head);
         let fill = || {
-            stream::store(&transaction, &self.stream.name, batch.iter().map(|(placed, _)| placed))?;
+            stream::store(&transaction, batch.iter().map(|(placed, _)| placed))?;
             counters::add(&transaction, owed)?;
             if sweep {
                 counters::sweep(&transaction, now)?;
