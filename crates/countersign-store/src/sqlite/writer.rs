@@ -24,6 +24,11 @@ use tokio::sync::oneshot;
 const BATCH_MAX: usize = 512;
 /// How long the writer waits for work before it looks after what is due.
 const TICK: Duration = Duration::from_millis(250);
+/// After a commit of so many entries many callers are at work, who will have more before long.
+const CROWD_MIN: usize = 4;
+/// The writer then leaves them so long to send it: a commit costs much the same for few and for many.
+/// It sleeps, rather than waits for the next entry, so that nobody has to wake it.
+const GAP: Duration = Duration::from_micros(500);
 /// How often an idle writer renews its lease, in microseconds.
 const RENEW_US: u64 = 5 * 1_000_000;
 /// How often counters of windows that are over are forgotten, in microseconds.
@@ -93,6 +98,7 @@ pub(super) struct Writer {
     renewed: Timestamp,
     swept: Timestamp,
     writes: usize,
+    crowded: bool,
 }
 
 impl Writer {
@@ -100,7 +106,7 @@ impl Writer {
         let now = pen.clock.now();
         let (renewed, swept) = (now, now);
         let level = Health::Well;
-        Self { files, shared, pen, stream, level, renewed, swept, writes: 0 }
+        Self { files, shared, pen, stream, level, renewed, swept, writes: 0, crowded: false }
     }
 
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
@@ -134,6 +140,9 @@ impl Writer {
     /// sync. The second value says that it is time to stop.
     fn gather(&mut self, queue: &Receiver<Message>) -> (Vec<Appended>, Option<Stop>) {
         let mut entries = Vec::new();
+        if self.crowded {
+            std::thread::sleep(GAP);
+        }
         let mut next = match queue.recv_timeout(TICK) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -149,6 +158,7 @@ impl Writer {
             }
             next = if entries.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
+        self.crowded = entries.len() >= CROWD_MIN;
         (entries, None)
     }
 
