@@ -967,7 +967,7 @@ impl Monitor {
             Err(Unrecorded::Refused(Conflict::Suspended(suspension))) => {
                 Err(Refusal::Suspended(suspension))
             }
-            Err(Unrecorded::Refused(_)) => Err(Refusal::Stale),
+            Err(Unrecorded::Refused(_)) => Err(Refusal::Conflict),
             Err(Unrecorded::Unavailable(why)) => Err(Refusal::JournalUnavailable(why)),
         }
     }

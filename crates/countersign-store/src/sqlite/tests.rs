@@ -92,7 +92,7 @@ fn a_full_disk_records_nothing_and_service_returns_with_room() {
     assert!(store.health().is_err());
     let noted = Refused {
         entry: entry("noted while full"),
-        repeat: countersign_core::id::Digest::of("test", &[]),
+        repeat: Digest::of("test", &[]),
     };
     store.note(noted);
     assert!(wait(store.append(entry("full"))).is_err());
@@ -184,7 +184,7 @@ fn a_full_queue_is_an_error_at_once_and_noting_goes_on() {
     assert!(error.to_string().contains("waiting"), "{error}");
     store.note(Refused {
         entry: entry("noted"),
-        repeat: countersign_core::id::Digest::of("test", &[]),
+        repeat: Digest::of("test", &[]),
     });
     release.send(()).unwrap();
     for verdict in waiting {
@@ -338,7 +338,7 @@ fn without_room_no_call_is_begun_and_those_under_way_are_ended_on_record() {
     assert_eq!(store.health(), Err(refused.clone()));
     store.note(Refused {
         entry: entry("noted"),
-        repeat: countersign_core::id::Digest::of("test", &[]),
+        repeat: Digest::of("test", &[]),
     });
     let outcome = Entry::new(Kind::Outcome, Timestamp::from_micros(0))
         .with("call", "under way")

@@ -2,7 +2,7 @@
 //! edits, switches, crashes and lost outcomes over the real pipeline, a real SQLite journal and a
 //! system that counts. What must hold is judged from the system's own count.
 
-use crate::support::{Place, wait};
+use crate::support::Place;
 use countersign_core::act::{Act, Visitor};
 use countersign_core::call::{Answer, Answers, Caller, Door, Inquiry, Monitor, Permit, Proposed};
 use countersign_core::draft::{Draft, State, Step, Switch, Who};
@@ -27,7 +27,18 @@ use countersign_store::SqliteStore;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
+
+thread_local! {
+    /// Where nothing is to be waited for but time, time has passed.
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}
 
 /// Steps of the walk. `scripts/soak` takes more.
 const STEPS: u32 = 100_000;
