@@ -72,7 +72,8 @@ pub(crate) struct Columns {
 pub(crate) fn draft(columns: Columns) -> Option<Draft> {
     let Columns { id, binding, state, proposed, expires, agent, .. } = columns;
     let fixed: Value = serde_json::from_str(&columns.fixed).ok()?;
-    let optional = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text).ok());
+    let optional =
+        |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text).ok());
     let decided = match optional(columns.decided) {
         Some(value) => Some(decided_back(&value?)?),
         None => None,

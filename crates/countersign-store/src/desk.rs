@@ -92,8 +92,11 @@ pub(crate) fn deliver(draft: &mut Draft) -> Result<(), Conflict> {
 
 /// What a person says came of a draft's call, as its outcome.
 pub(crate) fn resolved(happened: bool) -> (Step, Outcome) {
-    let (step, applied) =
-        if happened { (Step::Succeed, Applied::Applied) } else { (Step::Fail, Applied::NotApplied) };
+    let (step, applied) = if happened {
+        (Step::Succeed, Applied::Applied)
+    } else {
+        (Step::Fail, Applied::NotApplied)
+    };
     (step, Outcome { applied, code: None, result: None, resolved: true })
 }
 

@@ -150,10 +150,7 @@ impl Register for MemoryJournal {
         Box::pin(ready(Ok(due)))
     }
 
-    fn unknown(
-        &self,
-        resolved: bool,
-    ) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
+    fn unknown(&self, resolved: bool) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
         let unknown = self.state().desk.unknown(resolved);
         Box::pin(ready(Ok(unknown)))
     }

@@ -16,13 +16,13 @@ mod stream;
 mod tests;
 mod writer;
 
+use crate::desk::Suspensions;
 use crate::file::{
     Anchor, beside, lock, locked_before, read_secret, resolve, rewrite, sync_folder, write_new,
 };
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
-use crate::desk::Suspensions;
 use countersign_core::draft::{Draft, Reach, State, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId};
 use countersign_core::port::{
@@ -39,8 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use stream::Pen;
 use std::time::Duration;
+use stream::Pen;
 use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -437,9 +437,8 @@ impl Register for SqliteStore {
                 loop {
                     moved.mark_unchanged();
                     let draft = self.draft(id).await?;
-                    let under_way = |draft: &Draft| {
-                        matches!(draft.state, State::Approved | State::Committing)
-                    };
+                    let under_way =
+                        |draft: &Draft| matches!(draft.state, State::Approved | State::Committing);
                     if !draft.as_ref().is_some_and(under_way) || moved.changed().await.is_err() {
                         return Ok(draft);
                     }
@@ -460,10 +459,7 @@ impl Register for SqliteStore {
         Box::pin(self.ask(move |connection| drafts::due(connection, now)))
     }
 
-    fn unknown(
-        &self,
-        resolved: bool,
-    ) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
+    fn unknown(&self, resolved: bool) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
         Box::pin(self.ask(move |connection| drafts::unknown(connection, resolved)))
     }
 }

@@ -226,8 +226,7 @@ pub(super) fn cut_off(
     let applied = if unknown { Applied::Unknown } else { Applied::NotApplied };
     let outcome =
         Outcome { applied, code: Some("cut_off".to_owned()), result: None, resolved: false };
-    let by =
-        Move { step: Step::of(applied), decided: None, commit: None, outcome: Some(&outcome) };
+    let by = Move { step: Step::of(applied), decided: None, commit: None, outcome: Some(&outcome) };
     let moved = change_draft(connection, &draft, now, |draft| by.take(draft))?;
     moved.map_err(|conflict| {
         StoreError::Tampered(format!("the draft `{draft}` of a call cannot be: {conflict:?}"))
@@ -241,8 +240,7 @@ pub(super) fn suspensions(connection: &Connection) -> Result<Suspensions, StoreE
     let mut rows = statement.query([])?;
     let mut suspensions = Suspensions::default();
     while let Some(row) = rows.next()? {
-        let (kind, name, who): (String, String, String) =
-            (row.get(0)?, row.get(1)?, row.get(3)?);
+        let (kind, name, who): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
         // INVARIANT: what cannot be read is not left out, or it would be switched on.
         let unreadable = || StoreError::Tampered(format!("the suspension of {kind} `{name}`"));
         let who = codec::parse(&who).map(Value::Object);
@@ -287,7 +285,8 @@ pub(super) fn listed(connection: &Connection, which: &Which) -> rusqlite::Result
     let Which { tenant, agent, state, before } = which;
     let mut condition = "WHERE proposed < ?1".to_owned();
     let before = before.map_or(i64::MAX, Timestamp::micros);
-    let (tenant, agent) = (tenant.as_ref().map(TenantId::as_str), agent.as_ref().map(AgentId::as_str));
+    let (tenant, agent) =
+        (tenant.as_ref().map(TenantId::as_str), agent.as_ref().map(AgentId::as_str));
     let state = state.map(countersign_core::draft::State::as_str);
     let mut values: Vec<&dyn ToSql> = vec![&before];
     for (column, value) in [("tenant", &tenant), ("agent", &agent), ("state", &state)] {
@@ -296,7 +295,8 @@ pub(super) fn listed(connection: &Connection, which: &Which) -> rusqlite::Result
             condition.push_str(&format!(" AND {column} = ?{}", values.len()));
         }
     }
-    let listed = format!("{condition} ORDER BY proposed DESC, rowid DESC LIMIT {DRAFTS_LISTED_MAX}");
+    let listed =
+        format!("{condition} ORDER BY proposed DESC, rowid DESC LIMIT {DRAFTS_LISTED_MAX}");
     read(connection, &listed, &values)
 }
 
@@ -358,7 +358,8 @@ pub(super) fn unknown(
 
 fn outcome_of(row: &Row<'_>) -> rusqlite::Result<Option<UnknownOutcome>> {
     let text = |column: usize| row.get::<_, String>(column);
-    let (call, agent, tenant) = (CallId::new(text(0)?), AgentId::new(text(2)?), TenantId::new(text(3)?));
+    let (call, agent, tenant) =
+        (CallId::new(text(0)?), AgentId::new(text(2)?), TenantId::new(text(3)?));
     let (tool, system) = (ToolName::new(text(4)?), SystemName::new(text(5)?));
     let draft = row.get::<_, Option<String>>(6)?.map(DraftId::new).transpose();
     let (decided, happened): (Option<String>, Option<bool>) = (row.get(7)?, row.get(8)?);

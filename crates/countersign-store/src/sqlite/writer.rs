@@ -2,8 +2,8 @@
 //! answers.
 
 use crate::counters::{Owed, tabled};
-use crate::file::Anchor;
 use crate::desk::Suspensions;
+use crate::file::Anchor;
 use crate::place::{Placed, Placer};
 use crate::refusals::{Noted, Repeats};
 use crate::sqlite::room::Room;
