@@ -1,7 +1,7 @@
 //! The example company behind its production router, with systems and a journal that only remember.
 
-use super::nobody::Nobody;
 use super::jwt::{AUDIENCE, NOW, claims, issuer};
+use super::nobody::Nobody;
 use arc_swap::ArcSwap;
 use axum::Router;
 use countersign_core::call::{Inquiry, Monitor, Permit};

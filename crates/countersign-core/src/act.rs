@@ -206,7 +206,12 @@ impl Monitor {
         done
     }
 
-    async fn entitle(&self, visitor: &Visitor, act: Act, now: Timestamp) -> Result<Entitled, Barred> {
+    async fn entitle(
+        &self,
+        visitor: &Visitor,
+        act: Act,
+        now: Timestamp,
+    ) -> Result<Entitled, Barred> {
         let person = visitor.person();
         if person.expires <= now {
             return Err(Barred::StaleSignIn);
@@ -223,7 +228,12 @@ impl Monitor {
         }
     }
 
-    async fn approve(&self, person: &Person, id: &DraftId, now: Timestamp) -> Result<Entitled, Barred> {
+    async fn approve(
+        &self,
+        person: &Person,
+        id: &DraftId,
+        now: Timestamp,
+    ) -> Result<Entitled, Barred> {
         let (draft, grant) = self.governed(person, id).await?;
         let gate = grant.tool.ladder.gate.as_ref().ok_or(Barred::Overtaken)?;
         let rung = grant.tool.ladder.rung(now).max(draft.rung);
@@ -255,7 +265,10 @@ impl Monitor {
         let gate = grant.tool.ladder.gate.as_ref().ok_or(Barred::Overtaken)?;
         may_decide(person, &draft, gate)?;
         let decided = decided(person, Some(reason), now);
-        Ok(Entitled { entry: moved(&draft, (Kind::DraftRejected, Step::Reject), decided), approved: None })
+        Ok(Entitled {
+            entry: moved(&draft, (Kind::DraftRejected, Step::Reject), decided),
+            approved: None,
+        })
     }
 
     async fn withdraw(
@@ -374,7 +387,9 @@ impl Monitor {
         let person = visitor.person();
         let gate = self.grant_of(draft).and_then(|grant| grant.tool.ladder.gate.as_ref());
         gate.is_some_and(|gate| {
-            may_decide(person, draft, gate).and_then(|()| not_their_own(person, draft, gate)).is_ok()
+            may_decide(person, draft, gate)
+                .and_then(|()| not_their_own(person, draft, gate))
+                .is_ok()
         })
     }
 
@@ -404,7 +419,11 @@ impl Monitor {
         self.unknown(visitor.person(), resolved).await
     }
 
-    async fn unknown(&self, person: &Person, resolved: bool) -> Result<Vec<UnknownOutcome>, Barred> {
+    async fn unknown(
+        &self,
+        person: &Person,
+        resolved: bool,
+    ) -> Result<Vec<UnknownOutcome>, Barred> {
         let unknown = self.register.unknown(resolved).await.map_err(unavailable)?;
         let shown = |unknown: &UnknownOutcome| {
             !person.roles.is_empty() && person.tenants.include(&unknown.tenant)
@@ -430,7 +449,8 @@ impl Monitor {
     /// Notes what somebody was not given. It never waits.
     fn note_barred(&self, visitor: &Visitor, act: &'static str, barred: &Barred, now: Timestamp) {
         let Who { issuer, id, .. } = &visitor.person().who;
-        let parts = [issuer.as_str().as_bytes(), id.as_bytes(), act.as_bytes(), barred.code().as_bytes()];
+        let parts =
+            [issuer.as_str().as_bytes(), id.as_bytes(), act.as_bytes(), barred.code().as_bytes()];
         let repeat = Digest::of("countersign/barred/1", &parts);
         let entry = by(Entry::new(Kind::ActRefused, now), visitor.person())
             .with("act", act)
@@ -460,12 +480,12 @@ fn may_decide(person: &Person, draft: &Draft, gate: &Gate) -> Result<(), Barred>
 fn not_their_own(person: &Person, draft: &Draft, gate: &Gate) -> Result<(), Barred> {
     let themselves = matches!(gate.approvers, Approvers::Group { subject: true, .. });
     match (person.kinship(&draft.principal), draft.rung >= Rung::NAMED) {
-        (Kinship::Same, true) => {
-            Err(Barred::NotEntitled("It was asked for on your own behalf: somebody else has to approve it."))
-        }
-        (Kinship::Same, false) if !themselves => {
-            Err(Barred::NotEntitled("It was asked for on your own behalf: somebody else has to approve it."))
-        }
+        (Kinship::Same, true) => Err(Barred::NotEntitled(
+            "It was asked for on your own behalf: somebody else has to approve it.",
+        )),
+        (Kinship::Same, false) if !themselves => Err(Barred::NotEntitled(
+            "It was asked for on your own behalf: somebody else has to approve it.",
+        )),
         (Kinship::Unclear, true) => Err(Barred::NotEntitled(
             "Whether it was asked for on your own behalf cannot be told: the token that asked, or yours, \
              does not name a person.",
@@ -497,7 +517,12 @@ fn operates(person: &Person, of: &Switch) -> Result<(), Barred> {
     }
 }
 
-fn suspend(person: &Person, of: Switch, reason: String, now: Timestamp) -> Result<Entitled, Barred> {
+fn suspend(
+    person: &Person,
+    of: Switch,
+    reason: String,
+    now: Timestamp,
+) -> Result<Entitled, Barred> {
     let reason = worded(reason)?;
     operates(person, &of)?;
     let entry = switched(Kind::Suspended, &of, (person, &reason), now);

@@ -283,14 +283,14 @@ impl Monitor {
         };
         let asks = gated::has_gates(agent).then(gated::listed).flatten();
         let grants = agent.grants.values();
-        let granted = grants
-            .filter(|grant| grant.lacking(&caller.principal).is_none())
-            .map(|Grant { tool, .. }| Listed {
+        let granted = grants.filter(|grant| grant.lacking(&caller.principal).is_none()).map(
+            |Grant { tool, .. }| Listed {
                 name: tool.name.clone(),
                 description: tool.description.clone(),
                 input: scope::shown_to(&caller.principal, &tool.scope, &tool.input),
                 effect: tool.effect,
-            });
+            },
+        );
         let mut listed: Vec<Listed> = granted.chain(asks).collect();
         listed.sort_by(|one, other| one.name.cmp(&other.name));
         listed
@@ -681,7 +681,8 @@ fn budgets(
             }
             (Summed::Recipients, Plan::Email(plan)) => match arguments.get(&plan.to)? {
                 Value::Array(all) => u64::try_from(all.len()).ok()?,
-                _ => 1,
+                Value::String(_) => 1,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
             },
             (Summed::Recipients, _) => 0,
             (Summed::Rows, _) if tool.effect == Effect::Read => tool.plan.bounds().rows_max.into(),
@@ -875,8 +876,7 @@ impl Monitor {
                 }
                 Source::Agent(answers) => {
                     let binding = arguments.digest(&principal, &tool.name);
-                    let gated =
-                        Gated { principal, tool, arguments, clearance, binding, answers };
+                    let gated = Gated { principal, tool, arguments, clearance, binding, answers };
                     return self.decision_point(gated, trail).await;
                 }
             },
@@ -1051,7 +1051,8 @@ impl Monitor {
         let call = self.look_up(call, &mut trail).await?;
         passed.push(Evidence::LookedUp(trail.look_ups));
         let Authorized { tool, clearance, .. } = call.authorized;
-        let by = ungated(&tool, clearance).ok_or(Refusal::ApprovalRequired(Pending::would_be(clearance)))?;
+        let by = ungated(&tool, clearance)
+            .ok_or(Refusal::ApprovalRequired(Pending::would_be(clearance)))?;
         passed.push(Evidence::Cleared(by));
         Ok(())
     }
@@ -1348,7 +1349,9 @@ impl Monitor {
             .with("applied", applied.as_str())
             .with("result_bytes", text.len());
         let entry = bounded(entry, "result", text.as_bytes());
-        let entry = self.settle(entry, &trail, applied, None, Some(&text));
+        let result = Some(text.clone());
+        let outcome = Outcome { applied, code: None, result, resolved: false };
+        let entry = self.settle(entry, &trail, outcome);
         match self.journal.append(entry).await {
             Ok(receipt) => Answer::Completed(Completed { call: trail.call, receipt, text, value }),
             // The intent stays without an outcome; recovery closes it as unknown.
@@ -1370,7 +1373,9 @@ impl Monitor {
             Some(alert) => entry.with("alert", alert),
             None => entry,
         };
-        let entry = self.settle(entry, &trail, fault.applied(), Some(fault.code()), None);
+        let (applied, code) = (fault.applied(), Some(fault.code().to_owned()));
+        let outcome = Outcome { applied, code, result: None, resolved: false };
+        let entry = self.settle(entry, &trail, outcome);
         let fault = match self.journal.append(entry).await {
             Ok(_receipt) => fault,
             Err(error) => Fault::JournalUnavailable(error.to_string()),
@@ -1379,29 +1384,17 @@ impl Monitor {
     }
 
     /// What an outcome changes besides: the draft that it is of, and what of budgets was not used.
-    fn settle(
-        &self,
-        entry: Entry,
-        trail: &Trail,
-        applied: Applied,
-        code: Option<&'static str>,
-        result: Option<&str>,
-    ) -> Entry {
-        let returned = trail.unused(applied);
+    fn settle(&self, entry: Entry, trail: &Trail, outcome: Outcome) -> Entry {
+        let returned = trail.unused(outcome.applied);
         self.journal.give_back(&returned);
         let entry = entry.giving_back(returned);
         let Some(Clearance::Approval(draft)) = &trail.cleared else { return entry };
         entry.changing(Change::Move {
             draft: draft.clone(),
-            step: Step::of(applied),
+            step: Step::of(outcome.applied),
             decided: None,
             commit: None,
-            outcome: Some(Outcome {
-                applied,
-                code: code.map(str::to_owned),
-                result: result.map(str::to_owned),
-                resolved: false,
-            }),
+            outcome: Some(outcome),
         })
     }
 

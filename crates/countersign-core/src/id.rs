@@ -171,8 +171,8 @@ impl Timestamp {
     }
     /// So many seconds later, saturating.
     #[must_use]
-    pub const fn plus_secs(self, secs: u32) -> Self {
-        Self(self.0.saturating_add((secs as i64).saturating_mul(1_000_000)))
+    pub fn plus_secs(self, secs: u32) -> Self {
+        Self(self.0.saturating_add(i64::from(secs).saturating_mul(1_000_000)))
     }
     /// Microseconds from `earlier` to `self`; 0 if the clock went back.
     #[must_use]

@@ -80,7 +80,8 @@ pub(crate) enum Kinship {
 impl Person {
     pub(crate) fn kinship(&self, principal: &Principal) -> Kinship {
         let Who { issuer, id, address } = &self.who;
-        let named = address.as_deref().is_some_and(|a| a.eq_ignore_ascii_case(principal.subject.as_str()));
+        let named =
+            address.as_deref().is_some_and(|a| a.eq_ignore_ascii_case(principal.subject.as_str()));
         match &principal.person {
             _ if named || (*issuer == principal.issuer && id == principal.subject.as_str()) => {
                 Kinship::Same

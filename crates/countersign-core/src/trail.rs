@@ -182,9 +182,7 @@ impl Trail {
         let unused = |(charge, of): &(Charge, Summed)| {
             let amount = match applied {
                 Applied::NotApplied | Applied::Compensated => charge.amount,
-                Applied::Applied if *of == Summed::Rows => {
-                    charge.amount.saturating_sub(self.used?)
-                }
+                Applied::Applied if *of == Summed::Rows => charge.amount.saturating_sub(self.used?),
                 Applied::Applied | Applied::Unknown => 0,
             };
             (amount > 0).then(|| Charge { amount, ..charge.clone() })

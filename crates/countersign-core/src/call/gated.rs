@@ -109,7 +109,8 @@ impl Monitor {
         let Gated { principal, tool, arguments, clearance, binding, answers: _ } = call;
         let nobody = || Refusal::ApprovalRequired(Pending::would_be(*clearance));
         let gate = tool.ladder.gate.as_ref().ok_or_else(nobody)?;
-        let (agent, (_, decision)) = trail.agent.as_ref().zip(trail.tool.as_ref()).ok_or_else(nobody)?;
+        let (agent, (_, decision)) =
+            trail.agent.as_ref().zip(trail.tool.as_ref()).ok_or_else(nobody)?;
         let mut random = [0; 16];
         self.entropy.fill(&mut random);
         let mut summary = gate.summary.with(arguments.values());
@@ -231,7 +232,11 @@ impl Monitor {
         match draft {
             Some(draft) if is_own(&draft, &call.principal) => {
                 trail.draft = Some(draft.id.clone());
-                if withdraw { self.take_back(draft, trail).await } else { self.meet(draft, trail).await }
+                if withdraw {
+                    self.take_back(draft, trail).await
+                } else {
+                    self.meet(draft, trail).await
+                }
             }
             // Somebody else's and nobody's read the same; the record tells them apart.
             draft => {
@@ -315,7 +320,8 @@ impl Monitor {
     ) -> Result<Found, SystemFault> {
         let values = bound_again(draft, tool).ok_or_else(|| unasked("the draft cannot be read"))?;
         let parameters = query.plan.parameters.iter().map(|parameter| parameter.name.as_str());
-        let values = parameters.filter_map(|name| Some((name.to_owned(), values.get(name)?.clone())));
+        let values =
+            parameters.filter_map(|name| Some((name.to_owned(), values.get(name)?.clone())));
         let inquiry = Inquiry {
             tenant: draft.principal.tenant.clone(),
             query: Arc::clone(query),
@@ -373,7 +379,9 @@ fn asked(arguments: Value) -> Result<(DraftId, bool), Refusal> {
         Some(_) => return Err(malformed("withdraw", "be true or false")),
     };
     match arguments.keys().next() {
-        Some(_) => Err(malformed("(arguments)", "have `reference`, perhaps `withdraw`, and nothing else")),
+        Some(_) => {
+            Err(malformed("(arguments)", "have `reference`, perhaps `withdraw`, and nothing else"))
+        }
         None => Ok((id, withdraw)),
     }
 }
@@ -399,10 +407,7 @@ pub(super) fn listed() -> Option<super::Listed> {
         description: "Tells how far a drafted call is: waiting for a person, rejected, or carried \
                       out, with its result. With `withdraw` it takes the draft back."
             .to_owned(),
-        input: match input {
-            Value::Object(input) => input,
-            _ => Map::new(),
-        },
+        input: input.as_object()?.clone(),
         effect: Effect::Read,
     })
 }

@@ -3,7 +3,7 @@
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod call;
 #[cfg(test)]
-#[expect(dead_code, reason = "other crates' tests use it")]
-mod nobody;
+mod drafts;
+#[cfg(test)]
 #[cfg(test)]
 mod world;

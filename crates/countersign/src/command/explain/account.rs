@@ -68,7 +68,8 @@ impl Account {
             Ok(caller) => {
                 let caller = Arc::new(caller);
                 let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
-                let proposed = Proposed { caller: Arc::clone(&caller), tool, arguments, answers: None };
+                let proposed =
+                    Proposed { caller: Arc::clone(&caller), tool, arguments, answers: None };
                 (Some(caller), monitor.explain(proposed).await)
             }
             Err(refused) => {
