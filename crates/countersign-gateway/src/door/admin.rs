@@ -373,3 +373,27 @@ async fn page(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
     ];
     (headers, text).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let described: Value = serde_json::from_str(OPENAPI).unwrap();
+        let described = described["paths"].as_object().unwrap().iter().flat_map(|(path, ways)| {
+            ways.as_object().unwrap().keys().map(move |way| format!("{way} {path}"))
+        });
+        let source = include_str!("admin.rs").split("mod tests").next().unwrap();
+        let routes = source.split(".route(\"").skip(1).filter_map(|rest| {
+            let (path, rest) = rest.split_once("\", ")?;
+            let ways = rest.split_once(")\n").map_or(rest, |(ways, _)| ways);
+            let ways = ["get", "post"].into_iter().filter(move |way| ways.contains(&format!("{way}(")));
+            Some(ways.map(move |way| format!("{way} {path}")).collect::<Vec<_>>())
+        });
+        let routes: BTreeSet<_> = routes.flatten().filter(|route| route != "get /drafts/{id}").collect();
+        assert_eq!(described.collect::<BTreeSet<_>>(), routes);
+        assert!(routes.len() > 12);
+    }
+}

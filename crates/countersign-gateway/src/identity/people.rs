@@ -184,3 +184,194 @@ impl People for SignIn {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::development::{DevelopmentIssuer, PersonRequest, TokenRequest};
+    use super::super::{Claims, IssuerConfig};
+    use super::*;
+    use countersign_core::port::Entropy;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    const NOW: i64 = 1_800_000_000;
+
+    #[derive(Debug)]
+    struct Sevens;
+
+    impl Entropy for Sevens {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(7);
+        }
+    }
+
+    fn issuer() -> DevelopmentIssuer {
+        DevelopmentIssuer::new(&Sevens, "http://127.0.0.1/dev".to_owned(), "gateway".to_owned())
+            .unwrap()
+    }
+
+    fn groups(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn config(tenancy: Tenancy) -> PeopleConfig {
+        let pointer = |name: &str| Some(name.to_owned());
+        PeopleConfig {
+            issuer: IssuerConfig {
+                audiences: vec!["people".to_owned()],
+                tenancy,
+                ..issuer().issuer_config()
+            },
+            client_id: "cli".to_owned(),
+            scopes: Vec::new(),
+            claims: PersonClaims {
+                person: "/sub".to_owned(),
+                address: pointer("/email"),
+                address_verified: "/email_verified".to_owned(),
+                groups: pointer("/groups"),
+                tenants: pointer("/tenants"),
+            },
+            roles: BTreeMap::from([
+                (Role::Operator, groups(&["ops"])),
+                (Role::Viewer, groups(&["ops", "support"])),
+            ]),
+            all_tenants: groups(&["finance"]),
+        }
+    }
+
+    fn agents() -> Agents {
+        Agents { pointers: vec!["/act/by".to_owned()], clients: groups(&["copilot"]) }
+    }
+
+    fn request() -> PersonRequest {
+        PersonRequest {
+            person: "p-1".to_owned(),
+            address: Some("Sam@acme.example".to_owned()),
+            groups: vec!["support".to_owned()],
+            tenants: vec!["alpha".to_owned(), "bravo".to_owned()],
+            signed_in_s: Some(NOW - 100),
+            ttl_s: 600,
+        }
+    }
+
+    fn met(config: PeopleConfig, token: &str, at_s: i64) -> Result<Person, String> {
+        let sign_in = SignIn::new(Some(config), agents()).unwrap();
+        let mut met = pin!(sign_in.signed_in(token, Timestamp::from_secs(at_s)));
+        match met.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(met) => met.map_err(|unmet| format!("{unmet:?}")),
+            Poll::Pending => panic!("keys that are there need no waiting"),
+        }
+    }
+
+    fn of(request: PersonRequest, tenancy: Tenancy) -> Result<Person, String> {
+        let config = config(tenancy);
+        let now = Timestamp::from_secs(NOW);
+        let token = issuer().mint_person(request, &config, now, [1; 16]).unwrap();
+        met(config, &token, NOW)
+    }
+
+    /// A token of the issuer's that says this, and otherwise what a person's does.
+    fn saying(pointer: &str, value: &str) -> Result<Person, String> {
+        let config = config(Tenancy::default());
+        let mut other = config.clone();
+        other.claims.tenants = Some(pointer.to_owned());
+        let request = PersonRequest { tenants: vec![value.to_owned()], ..request() };
+        let now = Timestamp::from_secs(NOW);
+        let token = issuer().mint_person(request, &other, now, [1; 16]).unwrap();
+        met(config, &token, NOW)
+    }
+
+    #[test]
+    fn a_person_is_what_their_token_says() {
+        let person = of(request(), Tenancy::default()).unwrap();
+        assert_eq!(person.who.issuer.as_str(), "http://127.0.0.1/dev");
+        assert_eq!(person.who.id, "p-1");
+        assert_eq!(person.who.address.as_deref(), Some("Sam@acme.example"));
+        assert_eq!(person.groups, groups(&["support"]));
+        assert_eq!(person.roles, BTreeSet::from([Role::Viewer]));
+        assert_eq!(person.signed_in, Some(Timestamp::from_secs(NOW - 100)));
+        assert_eq!(person.expires, Timestamp::from_secs(NOW + 600));
+        let tenants = ["alpha", "bravo"].map(|name| TenantId::new(name).unwrap());
+        assert_eq!(person.tenants, Tenants::Of(BTreeSet::from(tenants)));
+    }
+
+    #[test]
+    fn tenants_are_those_that_the_issuer_speaks_for() {
+        let alpha = TenantId::new("alpha").unwrap();
+        let only_alpha = Tenants::Of(BTreeSet::from([alpha.clone()]));
+        let all = PersonRequest { groups: vec!["finance".to_owned()], ..request() };
+        assert_eq!(of(all.clone(), Tenancy::default()).unwrap().tenants, Tenants::All);
+        let among = Tenancy { only: None, among: BTreeSet::from([alpha.clone()]) };
+        assert_eq!(of(all.clone(), among.clone()).unwrap().tenants, only_alpha);
+        assert_eq!(of(request(), among).unwrap().tenants, only_alpha);
+        let only = Tenancy { only: Some(alpha), among: BTreeSet::new() };
+        assert_eq!(of(all, only).unwrap().tenants, only_alpha);
+        let none = PersonRequest { tenants: Vec::new(), ..request() };
+        assert_eq!(of(none, Tenancy::default()).unwrap().tenants, Tenants::Of(BTreeSet::new()));
+    }
+
+    #[test]
+    fn an_address_that_is_not_verified_is_none() {
+        let mut lax = config(Tenancy::default());
+        lax.claims.address_verified = "/elsewhere".to_owned();
+        let now = Timestamp::from_secs(NOW);
+        let token = issuer().mint_person(request(), &lax, now, [1; 16]).unwrap();
+        assert_eq!(met(config(Tenancy::default()), &token, NOW).unwrap().who.address, None);
+    }
+
+    #[test]
+    fn an_agents_token_is_no_persons() {
+        let claims = Claims {
+            subject: "/sub".to_owned(),
+            actor: vec!["/client_id".to_owned()],
+            tenant: "/tenants".to_owned(),
+            session: None,
+            person: None,
+            scopes: Vec::new(),
+            agent_build: None,
+            model: None,
+            attributes: BTreeMap::new(),
+        };
+        let request = TokenRequest {
+            actor: "copilot".to_owned(),
+            tenant: "alpha".to_owned(),
+            subject: "ann".to_owned(),
+            session: None,
+            scopes: Vec::new(),
+            attributes: BTreeMap::new(),
+            ttl_s: 600,
+        };
+        let now = Timestamp::from_secs(NOW);
+        let token = issuer().mint(&request, &claims, now, [1; 16]).unwrap();
+        assert!(met(config(Tenancy::default()), &token, NOW).unwrap_err().contains("`aud`"));
+        // Nor if it were for the audience of people.
+        let people = DevelopmentIssuer::new(&Sevens, "http://127.0.0.1/dev".to_owned(), "people".to_owned());
+        let token = people.unwrap().mint(&request, &claims, now, [1; 16]).unwrap();
+        let why = met(config(Tenancy::default()), &token, NOW).unwrap_err();
+        assert!(why.contains("`/client_id` is not the client of people"), "{why}");
+        // Whatever the claim is called by which the posture knows agents.
+        for (pointer, client) in [("/cid", "copilot"), ("/appid", "other"), ("/client_id", "cli ")] {
+            assert!(saying(pointer, client).unwrap_err().contains(pointer), "{pointer}");
+        }
+        assert!(saying("/client", "copilot").is_ok(), "it is not known as a client anywhere");
+    }
+
+    #[test]
+    fn the_clients_own_token_is_nobodys() {
+        let own = PersonRequest { person: "cli".to_owned(), ..request() };
+        assert!(of(own, Tenancy::default()).unwrap_err().contains("the client's own"));
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_ends_and_no_longer() {
+        let config = config(Tenancy::default());
+        let now = Timestamp::from_secs(NOW);
+        let token = issuer().mint_person(request(), &config, now, [1; 16]).unwrap();
+        assert!(met(config.clone(), &token, NOW + 599).is_ok());
+        assert!(met(config.clone(), &token, NOW + 600).unwrap_err().contains("expired"));
+        let nobody = SignIn::new(None, agents()).unwrap();
+        let mut met = pin!(nobody.signed_in(&token, now));
+        let refused = met.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(refused, Poll::Ready(Err(_))));
+    }
+}
