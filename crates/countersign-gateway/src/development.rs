@@ -63,7 +63,11 @@ impl Development {
         let agents = || in_force.monitor.posture.agents.keys().map(ActorId::as_str);
         if !agents().any(|agent| agent == request.actor) {
             let agents: Vec<&str> = agents().collect();
-            return Err(format!("no agent is `{}`: there are {}", request.actor, agents.join(", ")));
+            return Err(format!(
+                "no agent is `{}`: there are {}",
+                request.actor,
+                agents.join(", ")
+            ));
         }
         self.issuer.mint(&request, &in_force.claims, self.clock.now(), self.id())
     }

@@ -90,8 +90,7 @@ impl Driver {
     async fn tend(self: &Arc<Self>, draft: Draft) {
         let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return };
         let id = draft.id.clone();
-        let begun =
-            self.tended.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        let begun = self.tended.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
         if !begun {
             return;
         }

@@ -221,7 +221,8 @@ impl Ground {
             pointers: claims.actor.clone(),
             clients: loaded.posture.agents.keys().map(ToString::to_string).collect(),
         };
-        let people = Arc::new(SignIn::new(self.people.clone(), agents).doing("how people sign in")?);
+        let people =
+            Arc::new(SignIn::new(self.people.clone(), agents).doing("how people sign in")?);
         let since = clock.now();
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),

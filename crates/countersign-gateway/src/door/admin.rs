@@ -268,20 +268,12 @@ async fn approve(
     written(approved.await)
 }
 
-async fn reject(
-    Extension(met): Extension<Met>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Response {
+async fn reject(Extension(met): Extension<Met>, Path(id): Path<String>, body: Bytes) -> Response {
     let act = || Ok(Act::Reject(draft_id(id)?, ask::reason(&body)?));
     written(done(&met, act()).await)
 }
 
-async fn withdraw(
-    Extension(met): Extension<Met>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Response {
+async fn withdraw(Extension(met): Extension<Met>, Path(id): Path<String>, body: Bytes) -> Response {
     let act = || Ok(Act::Withdraw(draft_id(id)?, ask::reason(&body)?));
     written(done(&met, act()).await)
 }
@@ -389,10 +381,12 @@ mod tests {
         let routes = source.split(".route(\"").skip(1).filter_map(|rest| {
             let (path, rest) = rest.split_once("\", ")?;
             let ways = rest.split_once(")\n").map_or(rest, |(ways, _)| ways);
-            let ways = ["get", "post"].into_iter().filter(move |way| ways.contains(&format!("{way}(")));
+            let ways =
+                ["get", "post"].into_iter().filter(move |way| ways.contains(&format!("{way}(")));
             Some(ways.map(move |way| format!("{way} {path}")).collect::<Vec<_>>())
         });
-        let routes: BTreeSet<_> = routes.flatten().filter(|route| route != "get /drafts/{id}").collect();
+        let routes: BTreeSet<_> =
+            routes.flatten().filter(|route| route != "get /drafts/{id}").collect();
         assert_eq!(described.collect::<BTreeSet<_>>(), routes);
         assert!(routes.len() > 12);
     }

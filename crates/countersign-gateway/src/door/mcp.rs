@@ -188,7 +188,9 @@ impl Server {
         };
         let params = ElicitRequestParams::UrlElicitationParams {
             meta: None,
-            message: format!("The call is drafted and not executed: {whom}. Here is how far it is."),
+            message: format!(
+                "The call is drafted and not executed: {whom}. Here is how far it is."
+            ),
             url: format!("{}/drafts/{draft}", self.doors.resource.url),
             elicitation_id: String::new(), // This era has none.
         };

@@ -139,11 +139,8 @@ impl PeopleConfig {
         let groups = of(&self.claims.groups)?;
         let tenants = of(&self.claims.tenants)?.into_iter().map(TenantId::new);
         let tenants = tenants.collect::<Result<_, _>>().map_err(|why| format!("a tenant {why}"))?;
-        let tenants = if groups.is_disjoint(&self.all_tenants) {
-            Tenants::Of(tenants)
-        } else {
-            Tenants::All
-        };
+        let tenants =
+            if groups.is_disjoint(&self.all_tenants) { Tenants::Of(tenants) } else { Tenants::All };
         let roles = self.roles.iter().filter(|(_, of)| !groups.is_disjoint(of));
         let signed_in = date(&claims, "auth_time", f64::floor)?;
         Ok(Person {
@@ -345,12 +342,14 @@ mod tests {
         let token = issuer().mint(&request, &claims, now, [1; 16]).unwrap();
         assert!(met(config(Tenancy::default()), &token, NOW).unwrap_err().contains("`aud`"));
         // Nor if it were for the audience of people.
-        let people = DevelopmentIssuer::new(&Sevens, "http://127.0.0.1/dev".to_owned(), "people".to_owned());
+        let people =
+            DevelopmentIssuer::new(&Sevens, "http://127.0.0.1/dev".to_owned(), "people".to_owned());
         let token = people.unwrap().mint(&request, &claims, now, [1; 16]).unwrap();
         let why = met(config(Tenancy::default()), &token, NOW).unwrap_err();
         assert!(why.contains("`/client_id` is not the client of people"), "{why}");
         // Whatever the claim is called by which the posture knows agents.
-        for (pointer, client) in [("/cid", "copilot"), ("/appid", "other"), ("/client_id", "cli ")] {
+        for (pointer, client) in [("/cid", "copilot"), ("/appid", "other"), ("/client_id", "cli ")]
+        {
             assert!(saying(pointer, client).unwrap_err().contains(pointer), "{pointer}");
         }
         assert!(saying("/client", "copilot").is_ok(), "it is not known as a client anywhere");

@@ -568,11 +568,7 @@ fn people() -> Vec<Key> {
         ),
         required("claims", "Which claim of their token says what.", Shape::Map(claims)),
         optional("roles", "The groups that have each role.", Shape::Map(roles)),
-        optional(
-            "all_tenants",
-            "The groups whose members decide for every tenant.",
-            groups(),
-        ),
+        optional("all_tenants", "The groups whose members decide for every tenant.", groups()),
     ]
 }
 

@@ -1148,7 +1148,11 @@ fn without_people(company: &Company) {
 
 /// The usage tool waits for people, and its grant was reviewed.
 fn gated(company: &Company) {
-    company.edit(USAGE, "effect: read", "effect: irreversible\ngate: { approvers: { named: [sam@acme.example] }, expires: 4h }");
+    company.edit(
+        USAGE,
+        "effect: read",
+        "effect: irreversible\ngate: { approvers: { named: [sam@acme.example] }, expires: 4h }",
+    );
     let reason = "\"Usage questions are most tickets.\"";
     let reviewed = format!("{reason}, reviewed_by: ann, reviewed_on: 2026-11-20");
     company.edit(AGENT, reason, &reviewed);

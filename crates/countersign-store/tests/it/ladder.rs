@@ -20,9 +20,7 @@ use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::Principal;
 use countersign_core::quota::Limits;
 use countersign_core::refusal::{Applied, AuthenticationFailure, SystemFault, SystemFaultKind};
-use countersign_core::tool::{
-    Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool,
-};
+use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool};
 use countersign_store::SqliteStore;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,11 +241,8 @@ impl Walk {
         let place = Place::new();
         place.clock.advance(1_000_000);
         let store = Some(Arc::new(place.open()));
-        let system = System {
-            mode: Mutex::new(Mode::Does),
-            effects: Mutex::default(),
-            died: Notify::new(),
-        };
+        let system =
+            System { mode: Mutex::new(Mode::Does), effects: Mutex::default(), died: Notify::new() };
         Self {
             dice: Dice(seed),
             place,
