@@ -13,7 +13,7 @@
 //! let visitor = Visitor { person: person() };
 //! ```
 
-use crate::bound::{FRESH_SIGN_IN_S, PERSON_REASON_BYTES_MAX};
+use crate::bound::{DRAFTS_LISTED_MAX, FRESH_SIGN_IN_S, PERSON_REASON_BYTES_MAX};
 use crate::call::Monitor;
 use crate::draft::{
     Change, Conflict, Decided, Draft, Reach, Step, Suspension, Switch, UnknownOutcome, Who,
@@ -371,14 +371,27 @@ impl Monitor {
         self.seen(visitor.person(), id).await
     }
 
-    /// The drafts that the person may see, latest first. Pages go by [`Which::before`]: one may hold
-    /// fewer than there are on it, and only an empty one that was not filtered is the last.
+    /// The drafts that the person may see, latest first, and where the next page begins
+    /// ([`Which::before`]) unless this is the last. One may hold none of theirs and not be the last.
     ///
     /// # Errors
     /// [`Barred::Unavailable`].
-    pub async fn queue(&self, visitor: &Visitor, which: Which) -> Result<Vec<Draft>, Barred> {
+    pub async fn queue(
+        &self,
+        visitor: &Visitor,
+        which: Which,
+    ) -> Result<(Vec<Draft>, Option<Timestamp>), Barred> {
         let drafts = self.register.drafts(which).await.map_err(unavailable)?;
-        Ok(drafts.into_iter().filter(|draft| self.shows(visitor.person(), draft)).collect())
+        let next = drafts.last().filter(|_| drafts.len() >= DRAFTS_LISTED_MAX);
+        let next = next.map(|draft| draft.proposed);
+        let shown = drafts.into_iter().filter(|draft| self.shows(visitor.person(), draft));
+        Ok((shown.collect(), next))
+    }
+
+    /// Whether the draft was asked for on this person's own behalf.
+    #[must_use]
+    pub fn is_theirs(&self, visitor: &Visitor, draft: &Draft) -> bool {
+        visitor.person().kinship(&draft.principal) == Kinship::Same
     }
 
     /// Whether this person could approve the draft now, their sign-in's age apart.

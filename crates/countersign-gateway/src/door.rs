@@ -1,5 +1,6 @@
 //! The doors: each turns a request of its protocol into a proposed call, and an answer back.
 
+pub mod admin;
 pub mod http;
 pub mod mcp;
 

@@ -282,6 +282,11 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::IssuerTenant, "", ""),
     (Code::AgentIssuer, "", ""),
     (Code::NoIssuer, "", ""),
+    (Code::PeopleIssuer, "", ""),
+    (Code::PeopleAudience, "", ""),
+    (Code::PeopleClient, "", ""),
+    (Code::PersonClaim, "", ""),
+    (Code::NoPeople, "", ""),
 ];
 
 #[cfg(test)]

@@ -402,10 +402,10 @@ fn whoever_may_not_see_a_draft_is_told_what_nobody_is_told() {
     let stranger = visitor(&monitor, "x-9 eve@acme.example sales t1 10");
     let id = only(&world).id;
     assert_eq!(now(monitor.look_at(&stranger, &id)).unwrap_err(), Barred::NotFound);
-    assert!(now(monitor.queue(&stranger, Default::default())).unwrap().is_empty());
+    assert!(now(monitor.queue(&stranger, Default::default())).unwrap().0.is_empty());
     let sam = visitor(&monitor, SAM);
     assert!(monitor.could_approve(&sam, &only(&world)));
-    assert_eq!(now(monitor.queue(&sam, Default::default())).unwrap().len(), 1);
+    assert_eq!(now(monitor.queue(&sam, Default::default())).unwrap().0.len(), 1);
     let caller = world.caller(&monitor);
     let listed: Vec<_> = monitor.tools(&caller).iter().map(|t| t.name.to_string()).collect();
     assert_eq!(listed, ["check_draft", "get_usage"]);
