@@ -28,15 +28,15 @@ struct Answer {
 
 /// What makes two inquiries one question: system, what is asked, tenant and values.
 pub(crate) fn question(inquiry: &Inquiry) -> Digest {
-    let look_up = inquiry.look_up();
+    let query = inquiry.query();
     let mut values = Value::Object(inquiry.values().clone());
     values.sort_all_objects();
     Digest::of(
         "countersign/look-up/1",
         &[
-            look_up.system.as_str().as_bytes(),
-            look_up.asks.as_str().as_bytes(),
-            look_up.plan.statement.as_bytes(),
+            query.system.as_str().as_bytes(),
+            query.plan.bounds.rows_max.to_be_bytes().as_slice(),
+            query.plan.statement.as_bytes(),
             inquiry.tenant().as_str().as_bytes(),
             values.to_string().as_bytes(),
         ],

@@ -53,6 +53,7 @@ impl Gathered {
             rows: u64::try_from(self.rows.len()).unwrap_or(u64::MAX),
             result: Value::Array(self.rows),
             truncated: self.truncated,
+            changed: 0,
             applied: Applied::Applied,
         }
     }

@@ -25,7 +25,7 @@ impl Leave {
                 let plan = plan.clone();
                 Ok(Self::Permit(permit, plan))
             }
-            Plan::Http(_) => Err(misplaced("a request")),
+            Plan::Http(_) | Plan::Email(_) => Err(misplaced("anything but a statement")),
         }
     }
 
@@ -33,7 +33,7 @@ impl Leave {
     pub(crate) fn plan(&self) -> &SqlPlan {
         match self {
             Self::Permit(_, plan) => plan,
-            Self::Inquiry(inquiry) => &inquiry.look_up().plan,
+            Self::Inquiry(inquiry) => &inquiry.query().plan,
         }
     }
 

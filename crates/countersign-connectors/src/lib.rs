@@ -134,13 +134,13 @@ impl Connectors {
 
     async fn found(&self, inquiry: Inquiry) -> Result<Found, SystemFault> {
         let question = answers::question(&inquiry);
-        let (now, held_ms) = (self.clock.now(), inquiry.look_up().cached_ms);
+        let (now, held_ms) = (self.clock.now(), inquiry.query().cached_ms);
         if held_ms.is_some()
             && let Some(found) = self.answers.get(&question, now)
         {
             return Ok(found);
         }
-        let system = self.system(&inquiry.look_up().system)?;
+        let system = self.system(&inquiry.query().system)?;
         let Report { result, truncated, .. } = system.look_up(inquiry).await?;
         let Value::Array(rows) = result else {
             return Err(fault(SystemFaultKind::Failed, "the answer is no list of rows".to_owned()));

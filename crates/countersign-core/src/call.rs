@@ -29,7 +29,7 @@
 //! # use countersign_core::{call::Permit, tool::Tool, id::{CallId, TenantId}, args::Arguments};
 //! # fn parts() -> (CallId, TenantId, std::sync::Arc<Tool>, Arguments) { std::process::abort() }
 //! let (call, tenant, tool, arguments) = parts();
-//! let permit = Permit { call, tenant, tool, arguments };
+//! let permit = Permit { call, tenant, tool, does: todo!(), arguments: arguments.into() };
 //! ```
 //!
 //! Nor an answer:
@@ -72,11 +72,11 @@
 //! A look-up takes an inquiry, which nobody else can make:
 //!
 //! ```compile_fail,E0451
-//! # use countersign_core::{call::Inquiry, id::TenantId, scope::LookUp};
+//! # use countersign_core::{call::Inquiry, id::TenantId, scope::Query};
 //! # use serde_json::{Map, Value};
-//! # fn parts() -> (TenantId, std::sync::Arc<LookUp>, Map<String, Value>) { std::process::abort() }
-//! let (tenant, look_up, values) = parts();
-//! let inquiry = Inquiry { tenant, look_up, values };
+//! # fn parts() -> (TenantId, std::sync::Arc<Query>, Map<String, Value>) { std::process::abort() }
+//! let (tenant, query, values) = parts();
+//! let inquiry = Inquiry { tenant, query, values };
 //! ```
 //!
 //! And the functions between the stages are this module's own:
@@ -90,6 +90,7 @@
 
 use crate::args::{Arguments, ArgumentsError};
 use crate::id::{CallId, Digest, TenantId, Timestamp, ToolName};
+use crate::ladder::Check;
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, Permission,
     Question, Receipt, Refused as Noted, Report,
@@ -101,7 +102,7 @@ use crate::record::Kind;
 use crate::refusal::{
     Applied, AuthenticationFailure, Fault, Forbidden, Public, Refusal, SystemFault, SystemFaultKind,
 };
-use crate::scope::{self, Asks, LookUp, ScopeEvidence, ScopeViolation, VALUE};
+use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation, VALUE};
 use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
 pub use crate::trail::LookedUpBy;
@@ -397,11 +398,8 @@ impl Monitor {
         // Agent and tool names hold no `/`, so no two of these share a key.
         let mut count = |who: String, limits: &Limits| {
             let mut push = |what: fmt::Arguments<'_>, window, max: Option<u32>| {
-                counters.extend(max.map(|max| Counter {
-                    key: format!("{who}/{what}"),
-                    window,
-                    max,
-                }));
+                counters
+                    .extend(max.map(|max| Counter::of_calls(format!("{who}/{what}"), window, max)));
             };
             push(format_args!("session/{session}"), Window::Session, limits.per_session);
             push(format_args!("tenant/{tenant}"), Window::Minute, limits.per_minute);
@@ -541,7 +539,7 @@ impl Monitor {
         }
         trail.policies = determining;
         // INVARIANT: no policy lowers a tool's rung; the ladder's step is the least clearance.
-        let clearance = clearance.max(tool.effect.rung());
+        let clearance = clearance.max(tool.ladder.rung(trail.begun));
         Ok(Authorized { principal, tool, arguments, clearance })
     }
 }
@@ -559,7 +557,7 @@ pub struct LookedUp {
 #[must_use]
 pub struct Inquiry {
     tenant: TenantId,
-    look_up: Arc<LookUp>,
+    query: Arc<Query>,
     values: Map<String, Value>,
 }
 
@@ -569,10 +567,10 @@ impl Inquiry {
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
-    /// The rule that asks, with the system, the statement and its bounds.
+    /// The system, the statement and its bounds.
     #[must_use]
-    pub fn look_up(&self) -> &LookUp {
-        &self.look_up
+    pub fn query(&self) -> &Query {
+        &self.query
     }
     /// What is bound to the statement: a value for each parameter that is not left out.
     #[must_use]
@@ -631,7 +629,8 @@ impl Monitor {
         look_up: &Arc<LookUp>,
         value: Option<&Value>,
     ) -> Result<Found, Refusal> {
-        let parameters = look_up.plan.parameters.iter().map(|parameter| parameter.name.as_str());
+        let parameters =
+            look_up.query.plan.parameters.iter().map(|parameter| parameter.name.as_str());
         let value_of = |name: &str| match value {
             Some(value) if name == VALUE => Some(value),
             Some(_) | None => call.arguments.values().get(name),
@@ -639,7 +638,7 @@ impl Monitor {
         let values = parameters.filter_map(|name| Some((name.to_owned(), value_of(name)?.clone())));
         let inquiry = Inquiry {
             tenant: call.principal.tenant.clone(),
-            look_up: Arc::clone(look_up),
+            query: Arc::clone(&look_up.query),
             values: values.collect(),
         };
         let found = caught(async { self.connector.look_up(inquiry).await }).await;
@@ -688,7 +687,7 @@ impl Monitor {
         let entry = trail.entry(Kind::Intent, trail.begun).charged(charges);
         let entry = bounded(entry, "arguments", &trail.arguments);
         let receipt = self.journal.append(entry).await;
-        let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.0))?;
+        let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.to_string()))?;
         trail.intent = Some(receipt);
         Ok(Recorded { cleared, call: trail.call.clone() })
     }
@@ -786,7 +785,17 @@ pub struct Permit {
     call: CallId,
     tenant: TenantId,
     tool: Arc<Tool>,
-    arguments: Arguments,
+    does: Does,
+    arguments: Arc<Arguments>,
+}
+
+/// What a permit is for.
+#[derive(Debug, PartialEq, Eq)]
+enum Does {
+    /// The tool's plan, with its check.
+    Call,
+    /// What puts back an effect whose check failed.
+    Undo(Arc<Plan>),
 }
 
 impl Permit {
@@ -808,7 +817,24 @@ impl Permit {
     /// The plan to carry out.
     #[must_use]
     pub fn plan(&self) -> &Plan {
-        &self.tool.plan
+        match &self.does {
+            Does::Call => &self.tool.plan,
+            Does::Undo(plan) => plan,
+        }
+    }
+    /// What has to hold afterwards: it is part of the plan.
+    #[must_use]
+    pub fn check(&self) -> Option<&Check> {
+        self.tool.ladder.check.as_ref().filter(|_| self.does == Does::Call)
+    }
+    /// One and the same for this call and nothing else, for systems that refuse to do a thing twice
+    /// (`Idempotency-Key`).
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        match self.does {
+            Does::Call => self.call.to_string(),
+            Does::Undo(_) => format!("{}-undo", self.call),
+        }
     }
     /// The arguments to bind, and nothing else of what the agent sent.
     #[must_use]
@@ -830,16 +856,21 @@ impl Monitor {
     async fn execute(&self, call: Recorded) -> Result<Executed, Fault> {
         let Recorded { cleared: Cleared { principal, tool, arguments }, call } = call;
         let tenant = principal.tenant.clone();
-        let permit = Permit { call, tenant, tool: Arc::clone(&tool), arguments };
-        // A connector that panics must not take the outcome's record with it.
-        let outcome = caught(async { self.connector.execute(permit).await }).await;
-        let outcome = outcome.unwrap_or_else(|| {
-            Err(SystemFault {
-                kind: SystemFaultKind::Failed,
-                applied: Applied::Unknown,
-                detail: "the connector panicked".to_owned(),
-            })
-        });
+        let arguments = Arc::new(arguments);
+        let permit = |does| Permit {
+            call: call.clone(),
+            tenant: tenant.clone(),
+            tool: Arc::clone(&tool),
+            does,
+            arguments: Arc::clone(&arguments),
+        };
+        let outcome = match (self.perform(permit(Does::Call)).await, &tool.ladder.undo) {
+            (Err(fault), Some(undo)) if fault.is_to_be_undone() => {
+                let undone = self.perform(permit(Does::Undo(Arc::clone(undo)))).await;
+                Err(fault.after(undone.map(drop)))
+            }
+            (outcome, _) => outcome,
+        };
         match outcome {
             Ok(report) => Ok(Executed { principal, tool, report }),
             // A read that failed changed nothing, whatever else is unknown.
@@ -848,6 +879,18 @@ impl Monitor {
             }
             Err(fault) => Err(Fault::System(fault)),
         }
+    }
+
+    /// A connector that panics must not take the outcome's record with it.
+    async fn perform(&self, permit: Permit) -> Result<Report, SystemFault> {
+        let outcome = caught(async { self.connector.execute(permit).await }).await;
+        outcome.unwrap_or_else(|| {
+            Err(SystemFault {
+                kind: SystemFaultKind::Failed,
+                applied: Applied::Unknown,
+                detail: "the connector panicked".to_owned(),
+            })
+        })
     }
 }
 
@@ -899,7 +942,7 @@ pub struct Screened {
 
 impl Monitor {
     fn screen(&self, call: Verified, trail: &mut Trail) -> Result<Screened, Fault> {
-        let Report { mut result, rows, truncated, applied } = call.report;
+        let Report { mut result, rows, truncated, changed: _, applied } = call.report;
         let hidden = screen::strip_hidden(&mut result);
         let value = json!({ "rows": result, "row_count": rows, "truncated": truncated });
         let text = value.to_string();
@@ -1027,7 +1070,7 @@ impl Monitor {
             // The intent stays without an outcome; recovery closes it as unknown.
             Err(error) => Answer::Faulted(FaultedCall {
                 call: trail.call,
-                fault: Fault::JournalUnavailable(error.0),
+                fault: Fault::JournalUnavailable(error.to_string()),
             }),
         }
     }
@@ -1045,7 +1088,7 @@ impl Monitor {
         };
         let fault = match self.journal.append(entry).await {
             Ok(_receipt) => fault,
-            Err(error) => Fault::JournalUnavailable(error.0),
+            Err(error) => Fault::JournalUnavailable(error.to_string()),
         };
         Answer::Faulted(FaultedCall { call: trail.call, fault })
     }

@@ -84,6 +84,29 @@ pub struct SystemFault {
     pub detail: String,
 }
 
+impl SystemFault {
+    /// Whether it is known that the effect took place and is not the one that was to be.
+    pub(crate) fn is_to_be_undone(&self) -> bool {
+        self.kind == SystemFaultKind::PostCondition && self.applied == Applied::Applied
+    }
+
+    /// What is known once it was tried to put the effect back. What was tried and failed may have
+    /// been done in part.
+    pub(crate) fn after(self, undone: Result<(), Self>) -> Self {
+        match undone {
+            Ok(()) => Self { applied: Applied::Compensated, ..self },
+            Err(Self { applied: Applied::NotApplied, detail, .. }) => {
+                Self { detail: format!("{}; not put back: {detail}", self.detail), ..self }
+            }
+            Err(Self { detail, .. }) => Self {
+                applied: Applied::Unknown,
+                detail: format!("{}; whether it was put back is unknown: {detail}", self.detail),
+                ..self
+            },
+        }
+    }
+}
+
 /// The ways in which a system fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemFaultKind {
@@ -95,6 +118,9 @@ pub enum SystemFaultKind {
     Failed,
     /// As many calls as it may take are under way.
     Busy,
+    /// It answered, and the effect is not the one that was to be: the post-condition does not hold,
+    /// or more or fewer rows changed than may.
+    PostCondition,
 }
 
 /// What is known of a call's effect.
@@ -104,6 +130,8 @@ pub enum Applied {
     Applied,
     /// It did not happen.
     NotApplied,
+    /// It happened, and was put back.
+    Compensated,
     /// Nobody knows.
     Unknown,
 }
@@ -115,6 +143,7 @@ impl Applied {
         match self {
             Self::Applied => "applied",
             Self::NotApplied => "not_applied",
+            Self::Compensated => "compensated",
             Self::Unknown => "unknown",
         }
     }
@@ -277,6 +306,7 @@ fn limited(code: &'static str, reached: &LimitReached) -> Public {
         let span = match reached.window {
             Window::Minute | Window::Alike => "minute",
             Window::Hour => "hour",
+            Window::Day => "day",
             Window::Session => "session",
         };
         format!("The limit of {} calls per {span} is used up.", reached.max)
@@ -310,6 +340,7 @@ impl Fault {
                 SystemFaultKind::TimedOut => "system_timed_out",
                 SystemFaultKind::Failed => "system_failed",
                 SystemFaultKind::Busy => "system_busy",
+                SystemFaultKind::PostCondition => "post_condition_failed",
             },
             Self::Withheld(_) | Self::ForeignRows(_) => "withheld",
             Self::JournalUnavailable(_) => "journal_unavailable",
@@ -345,12 +376,21 @@ impl Fault {
                     SystemFaultKind::Busy => {
                         "The system behind this tool has as many calls as it may take."
                     }
+                    SystemFaultKind::PostCondition => {
+                        "The check after this call shows that it did not do what it was to do."
+                    }
                 };
                 let next = match fault.applied {
                     Applied::NotApplied => {
                         "Nothing was done. Go on without it, or try again later."
                     }
-                    Applied::Applied | Applied::Unknown => {
+                    Applied::Compensated => {
+                        "It was done and put back, so nothing has changed. Do not repeat it as it is."
+                    }
+                    Applied::Applied => {
+                        "It took effect all the same. Do not repeat it; tell the person you work for."
+                    }
+                    Applied::Unknown => {
                         "Whether it took effect is not known. Do not repeat it; tell the person you work for."
                     }
                 };

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 /// One rule of a tool's `scope:`.
@@ -44,9 +45,16 @@ pub struct LookUp {
     pub path: ArgumentPath,
     /// What is asked.
     pub asks: Asks,
+    /// How. [`VALUE`] stands for the identifier.
+    pub query: Arc<Query>,
+}
+
+/// A statement of the posture's author that only reads, with what it takes to put it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
     /// Which system.
     pub system: SystemName,
-    /// The statement, with its time and bounds. [`VALUE`] stands for the identifier.
+    /// The statement, with its time and bounds.
     pub plan: SqlPlan,
     /// How long an answer holds, in milliseconds; without it every call asks.
     pub cached_ms: Option<u32>,

@@ -1,6 +1,7 @@
 //! A tool as the posture declares it: what a model may ask for, and the plan that answers it.
 
 use crate::id::{SystemName, ToolName};
+use crate::ladder::{Ladder, Phrase};
 use crate::quota::Limits;
 use crate::scope::{LookUp, ResultRule, ScopeRule};
 use serde_json::{Map, Value};
@@ -23,8 +24,10 @@ pub struct Tool {
     pub look_ups: Vec<Arc<LookUp>>,
     /// What every row that comes back must carry.
     pub result: Vec<ResultRule>,
-    /// What a call changes; the rung follows from it.
+    /// What a call changes; the least rung follows from it.
     pub effect: Effect,
+    /// What has to be so before and after an effect.
+    pub ladder: Ladder,
     /// The system it reaches.
     pub system: SystemName,
     /// How.
@@ -120,6 +123,8 @@ pub enum Plan {
     Sql(SqlPlan),
     /// One HTTP request.
     Http(HttpPlan),
+    /// One message.
+    Email(EmailPlan),
 }
 
 impl Plan {
@@ -129,6 +134,7 @@ impl Plan {
         match self {
             Self::Sql(plan) => plan.bounds,
             Self::Http(plan) => plan.bounds,
+            Self::Email(plan) => plan.bounds,
         }
     }
 }
@@ -143,6 +149,21 @@ pub struct SqlPlan {
     /// How long it may run, in milliseconds.
     pub timeout_ms: u32,
     /// What may come back.
+    pub bounds: ResultBounds,
+}
+
+/// One message, as plain text. Who sends it is the system's, never the plan's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailPlan {
+    /// The argument that says to whom: one address, or a list of them.
+    pub to: String,
+    /// The subject: one line.
+    pub subject: Phrase,
+    /// What it says.
+    pub text: Phrase,
+    /// How long the whole of it may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// What may come back: one row that says what was sent.
     pub bounds: ResultBounds,
 }
 

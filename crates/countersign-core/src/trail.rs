@@ -110,7 +110,7 @@ impl Trail {
                 .with("tool", tool.name.as_str())
                 .with("system", tool.system.as_str())
                 .with("effect", tool.effect.as_str())
-                .with("rung", tool.effect.rung().number())
+                .with("rung", tool.ladder.rung(self.begun).number())
                 .with("decision", decision.to_string());
         }
         if !self.policies.is_empty() {
@@ -169,7 +169,7 @@ fn written(LookedUpBy { rule, asked, cached }: &LookedUpBy) -> Value {
     json!({
         "path": rule.path.to_string(),
         "asks": rule.asks.as_str(),
-        "system": rule.system.as_str(),
+        "system": rule.query.system.as_str(),
         "asked": asked,
         "cached": cached,
     })

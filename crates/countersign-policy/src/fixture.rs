@@ -4,6 +4,7 @@ use crate::{Bundle, CompileError};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
+use countersign_core::ladder::Ladder;
 use countersign_core::port::{Denial, Pdp, Permission, Question};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::{CallerRef, Principal};
@@ -51,6 +52,7 @@ pub(crate) fn tool(name: &str, effect: Effect, input: Value, scope: Vec<ScopeRul
         look_ups: Vec::new(),
         result: Vec::new(),
         effect,
+        ladder: Ladder::at(effect.rung()),
         system: SystemName::new("db").unwrap(),
         plan: Plan::Sql(SqlPlan {
             statement: "select 1".to_owned(),

@@ -100,7 +100,7 @@ pub(crate) fn policies(tool: &Tool, agents: &BTreeSet<&AgentId>, bounds: &[Rule]
          when {{ [{agents}].contains(principal.agent) }};\n"
     );
     let scopes: Vec<Rule> = tool.scope.iter().map(scope).collect();
-    let gate = gate(tool.effect);
+    let gate = gate(tool.ladder.least());
     let rules = scopes.iter().chain(bounds).chain(&gate).map(|rule| rule.render(&tool.name));
     std::iter::once(permit).chain(rules).collect::<Vec<_>>().join("\n")
 }
@@ -131,8 +131,7 @@ fn scope(rule: &ScopeRule) -> Rule {
 }
 
 /// The ladder: from the second rung on, a call needs more than an ungated call holds.
-fn gate(effect: Effect) -> Option<Rule> {
-    let rung = effect.rung();
+fn gate(rung: Rung) -> Option<Rule> {
     (rung > Rung::UNGATED).then(|| Rule {
         name: "gate".to_owned(),
         gate: Some(rung),

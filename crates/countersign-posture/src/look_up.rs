@@ -12,8 +12,9 @@ use crate::statement::{self, Bindable, Own};
 use crate::system::{DURATIONS, SystemSpec};
 use countersign_core::id::SystemName;
 use countersign_core::principal::CallerRef;
-use countersign_core::scope::{ArgumentPath, Asks, LookUp, ScopeRule, VALUE};
+use countersign_core::scope::{ArgumentPath, Asks, LookUp, Query, ScopeRule, VALUE};
 use countersign_core::tool::{Parameter, ResultBounds, SqlPlan};
+use std::sync::Arc;
 
 /// A look-up as it is written.
 #[derive(Debug)]
@@ -127,13 +128,15 @@ pub(crate) fn compile(
     Some(LookUp {
         path: entry.path.clone()?,
         asks: entry.asks,
-        system: system.name.clone(),
-        plan: SqlPlan {
-            statement: entry.compiled.statement.clone(),
-            parameters,
-            timeout_ms: system.timeout_ms.min(LOOK_UP_TIMEOUT_MS_MAX),
-            bounds: ResultBounds { rows_max, bytes_max },
-        },
-        cached_ms: entry.cached_ms,
+        query: Arc::new(Query {
+            system: system.name.clone(),
+            plan: SqlPlan {
+                statement: entry.compiled.statement.clone(),
+                parameters,
+                timeout_ms: system.timeout_ms.min(LOOK_UP_TIMEOUT_MS_MAX),
+                bounds: ResultBounds { rows_max, bytes_max },
+            },
+            cached_ms: entry.cached_ms,
+        }),
     })
 }

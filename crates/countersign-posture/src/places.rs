@@ -112,6 +112,8 @@ impl Places {
             Window::Alike => "identical_per_minute",
             Window::Minute => "per_minute",
             Window::Hour => "per_hour",
+            // Of budgets, which are no limits of calls.
+            Window::Day => return None,
             Window::Session => "per_session",
         };
         let own = [Key("limits"), Key(key)];
@@ -205,7 +207,7 @@ mod tests {
     }
 
     fn counter(key: &str, window: Window) -> Counter {
-        Counter { key: key.to_owned(), window, max: 1 }
+        Counter::of_calls(key.to_owned(), window, 1)
     }
 
     #[test]

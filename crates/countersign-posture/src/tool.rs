@@ -16,6 +16,7 @@ use crate::sql::{Compiled, Dialect, Scan, scan};
 use crate::statement::{self, Bindable, Own};
 use crate::system::{Dialects, SystemSpec};
 use countersign_core::id::{SystemName, ToolName};
+use countersign_core::ladder::Ladder;
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
@@ -394,6 +395,7 @@ pub(crate) fn compile<'a>(
         look_ups: look_ups.collect::<Option<_>>()?,
         result: file.result.clone()?,
         effect: file.effect?,
+        ladder: Ladder::at(file.effect?.rung()),
         system: system.name.clone(),
         plan,
         limits: file.limits,

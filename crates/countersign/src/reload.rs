@@ -148,7 +148,7 @@ impl Owners {
             let grants = loaded.posture.agents.get(&entry.client).map(|agent| &agent.grants);
             for grant in grants.into_iter().flat_map(BTreeMap::values) {
                 owns(format!("tools/{}.yaml", grant.tool.name));
-                let asked = grant.tool.look_ups.iter().map(|rule| &rule.system);
+                let asked = grant.tool.look_ups.iter().map(|rule| &rule.query.system);
                 for system in asked.chain([&grant.tool.system]) {
                     owns(format!("systems/{system}.yaml"));
                 }

@@ -5,16 +5,17 @@ use countersign_core::call::{Answer, Door, Monitor, Proposed};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
+use countersign_core::ladder::Ladder;
 use countersign_core::port::{
     Authenticator, Clock, Credential, Denial, Entropy, Eventually, Journal, Pdp, Permission,
     Question, Receipt, Refused, Report, Unrecorded,
 };
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::Principal;
-use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{AuthenticationFailure, Fault, SystemFault};
-use countersign_core::scope::{ArgumentPath, Asks, LookUp, VALUE};
+use countersign_core::scope::{ArgumentPath, Asks, LookUp, Query, VALUE};
 use countersign_core::tool::{
     Effect, InputSchema, Issue, Parameter, Plan, ResultBounds, Rung, SqlPlan, Tool,
 };
@@ -78,6 +79,7 @@ impl Pdp for World {
 }
 
 impl Journal for World {
+    fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, _: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         Meter::default().reserve(&[], now)
     }
@@ -143,14 +145,16 @@ pub(crate) fn look_up(asks: Asks, path: &str, statement: &str, cached_ms: Option
     LookUp {
         path: ArgumentPath::parse(path).unwrap(),
         asks,
-        system: SystemName::new("db").unwrap(),
-        plan: SqlPlan {
-            statement: statement.to_owned(),
-            parameters: vec![parameter(VALUE)],
-            timeout_ms: 60_000,
-            bounds: ResultBounds { rows_max: 3, bytes_max: 1_000 },
-        },
-        cached_ms,
+        query: Arc::new(Query {
+            system: SystemName::new("db").unwrap(),
+            plan: SqlPlan {
+                statement: statement.to_owned(),
+                parameters: vec![parameter(VALUE)],
+                timeout_ms: 60_000,
+                bounds: ResultBounds { rows_max: 3, bytes_max: 1_000 },
+            },
+            cached_ms,
+        }),
     }
 }
 
@@ -269,6 +273,7 @@ pub(crate) fn report(answer: Answer) -> Result<Report, SystemFault> {
                 result: value["rows"].clone(),
                 rows: value["row_count"].as_u64().unwrap(),
                 truncated: value["truncated"].as_bool().unwrap(),
+                changed: 0,
                 applied: countersign_core::refusal::Applied::Applied,
             })
         }
@@ -332,6 +337,7 @@ pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
         look_ups: Vec::new(),
         result: Vec::new(),
         effect: Effect::Read,
+        ladder: Ladder::at(Rung::UNGATED),
         system: SystemName::new(system).unwrap(),
         plan,
         limits: Limits::default(),

@@ -4,16 +4,17 @@ use countersign_core::call::{Answer, Caller, Door, Explained, Inquiry, Monitor, 
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
+use countersign_core::ladder::Ladder;
 use countersign_core::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Eventually, Found, Journal, Pdp,
     Permission, Question, Receipt, Refused, Report, Unrecorded,
 };
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::{CallerRef, Principal};
-use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{Applied, AuthenticationFailure, SystemFault, SystemFaultKind};
-use countersign_core::scope::{ArgumentPath, Asks, LookUp, ResultRule, ScopeRule};
+use countersign_core::scope::{ArgumentPath, Asks, LookUp, Query, ResultRule, ScopeRule};
 use countersign_core::tool::{
     Effect, InputSchema, Issue, Parameter, Plan, ResultBounds, Rung, SqlPlan, Tool,
 };
@@ -173,6 +174,7 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
         look_ups,
         result,
         effect,
+        ladder: Ladder::at(effect.rung()),
         system: SystemName::new("db").unwrap(),
         plan: Plan::Sql(SqlPlan {
             statement: "select 1".into(),
@@ -260,6 +262,7 @@ impl Pdp for World {
 }
 
 impl Journal for World {
+    fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         self.0.meter.lock().unwrap().reserve(counters, now)
     }
@@ -271,7 +274,7 @@ impl Journal for World {
         self.header(entry);
         Box::pin(async move {
             if fails {
-                return Err(Unrecorded("disk full".into()));
+                return Err(Unrecorded::unavailable("disk full"));
             }
             Ok(Receipt { stream: "s".into(), sequence: 7, hash: Digest::sha256(b"hash") })
         })
@@ -297,6 +300,7 @@ impl Connector for World {
                     .collect(),
                 rows,
                 truncated: false,
+                changed: 0,
                 applied: Applied::Applied,
             };
             match acts {
@@ -333,14 +337,16 @@ pub(crate) fn look_up(asks: Asks, path: &str, name: &str) -> LookUp {
     LookUp {
         path: ArgumentPath::parse(path).unwrap(),
         asks,
-        system: SystemName::new("register").unwrap(),
-        plan: SqlPlan {
-            statement: "select 1".into(),
-            parameters: vec![parameter("tenant"), parameter(name)],
-            timeout_ms: 1_000,
-            bounds: ResultBounds { rows_max: 1, bytes_max: 1_000 },
-        },
-        cached_ms: None,
+        query: Arc::new(Query {
+            system: SystemName::new("register").unwrap(),
+            plan: SqlPlan {
+                statement: "select 1".into(),
+                parameters: vec![parameter("tenant"), parameter(name)],
+                timeout_ms: 1_000,
+                bounds: ResultBounds { rows_max: 1, bytes_max: 1_000 },
+            },
+            cached_ms: None,
+        }),
     }
 }
 

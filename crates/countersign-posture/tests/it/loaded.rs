@@ -4,7 +4,7 @@ use crate::folder::{Company, SYSTEM};
 use countersign_core::id::{ActorId, Digest, SystemName, ToolName};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
-use countersign_core::scope::{LookUp, ScopeRule};
+use countersign_core::scope::{LookUp, Query, ScopeRule};
 use countersign_core::tool::{Effect, Plan, ResultBounds};
 use countersign_posture::bound::FILES_MAX;
 use countersign_posture::{
@@ -381,7 +381,8 @@ fn what_systems_have_to_confirm_comes_with_its_system_statement_and_bounds() {
     let agent = loaded.posture.agents.values().next().unwrap();
     let tool = &agent.grants.iter().find(|(name, _)| name.as_str() == "get_order").unwrap().1.tool;
     let look_ups = tool.look_ups.iter().map(|look_up| {
-        let LookUp { path, asks, system, plan, cached_ms } = &**look_up;
+        let LookUp { path, asks, query } = &**look_up;
+        let Query { system, plan, cached_ms } = &**query;
         let names = plan.parameters.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(" ");
         let rows = plan.bounds.rows_max;
         format!("{path} {asks:?} {system} {names} {} ms {rows} rows {cached_ms:?}", plan.timeout_ms)

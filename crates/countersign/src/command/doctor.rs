@@ -146,9 +146,9 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
         {
             statements.push((format!("`{}`", tool.name), plan.statement.clone()));
         }
-        for rule in tool.look_ups.iter().filter(|rule| rule.system == *name) {
+        for rule in tool.look_ups.iter().filter(|rule| rule.query.system == *name) {
             let who = format!("`{}` for `{}`", tool.name, rule.path);
-            statements.push((who, rule.plan.statement.clone()));
+            statements.push((who, rule.query.plan.statement.clone()));
         }
     }
     let shared = match &spec.backend {

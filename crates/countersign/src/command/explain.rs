@@ -220,7 +220,7 @@ fn looked_up(posture: &Posture, tool: &str) -> BTreeSet<SystemName> {
     let grants = posture.agents.values().flat_map(|agent| &agent.grants);
     let granted = grants.filter(|(name, _)| name.as_str() == tool);
     let rules = granted.flat_map(|(_, grant)| &grant.tool.look_ups);
-    rules.map(|rule| rule.system.clone()).collect()
+    rules.map(|rule| rule.query.system.clone()).collect()
 }
 
 /// A file, or standard input for `-`: one byte more than is allowed tells that it is too long.

@@ -68,6 +68,7 @@ fn stripped(company: &Company) -> BTreeMap<String, (impl Fn() -> Tool, Vec<Strin
             look_ups: Vec::new(),
             result: Vec::new(),
             effect: tool.effect,
+            ladder: tool.ladder.clone(),
             system: tool.system.clone(),
             plan: tool.plan.clone(),
             limits: tool.limits,

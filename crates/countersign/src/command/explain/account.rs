@@ -170,7 +170,7 @@ impl Subject<'_> {
     fn limits(&self, counters: &[Counter]) -> Vec<Said> {
         let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
         let limit = |counter: &Counter| {
-            let Counter { key, window, max } = counter;
+            let Counter { key, window, max, .. } = counter;
             let whose = match key.split('/').next() {
                 Some("agent") => "for the agent",
                 Some("tool") => "for the tool",
@@ -179,7 +179,7 @@ impl Subject<'_> {
             };
             let span = match window {
                 Window::Alike => "minute of the very same call",
-                Window::Minute | Window::Hour | Window::Session => window.as_str(),
+                Window::Minute | Window::Hour | Window::Day | Window::Session => window.as_str(),
             };
             let text = format!("at most {max} per {span} {whose}");
             said(text, places.limit(self.agent_id(), tool, counter))
@@ -212,7 +212,7 @@ impl Subject<'_> {
     fn confirmed(&self, asked: &[LookedUpBy]) -> Vec<Said> {
         let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
         let rule = |LookedUpBy { rule, .. }: &LookedUpBy| {
-            let (path, system) = (rule.path.to_string(), &rule.system);
+            let (path, system) = (rule.path.to_string(), &rule.query.system);
             let what = match rule.asks {
                 Asks::Owned => "is the caller's",
                 Asks::Allowed => "is allowed",
@@ -370,11 +370,11 @@ impl Subject<'_> {
             let text = match rule.asks {
                 Asks::Owned => format!(
                     "the system `{}` was asked, and has no such `{path}` of the caller's",
-                    rule.system
+                    rule.query.system
                 ),
                 Asks::Allowed => format!(
                     "the system `{}` was asked, and does not list this `{path}`",
-                    rule.system
+                    rule.query.system
                 ),
             };
             said(text, places.scope(tool, path))
