@@ -41,6 +41,7 @@ fn needs() -> Needs {
             statement("`list_notes`", "select note from notes where account_id = $1"),
             statement("`list_open`", "select id from open_orders o join depots d on d.code = $1"),
         ],
+        effects: Vec::new(),
         shared: BTreeSet::from(["depots".to_owned()]),
     }
 }

@@ -13,9 +13,13 @@ mod hostile;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod http_writes;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod postgres_writes;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
@@ -24,3 +28,5 @@ mod server;
 mod upstream;
 #[cfg(test)]
 mod walls;
+#[cfg(test)]
+mod writes;
