@@ -113,8 +113,10 @@ fn begins_with(statement: &str) -> &str {
     loop {
         let remark = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
             (Some(line), _) => line.split_once('\n'),
-            // One inside another ends the first too early, and what follows is no such word.
-            (None, Some(remark)) => remark.split_once("*/"),
+            // One inside another is read otherwise by the server, and by nobody here.
+            (None, Some(remark)) => {
+                remark.split_once("*/").filter(|(inside, _)| !inside.contains("/*"))
+            }
             (None, None) => {
                 let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
                 return rest.get(..end).unwrap_or_default();

@@ -177,8 +177,10 @@ async fn whatever_does_more_than_change_rows_never_runs() {
     }
     assert!(!elsewhere.exists());
     assert_eq!(std::fs::read(bench.path()).unwrap(), before);
+    // The engine itself takes no vacuum in a transaction.
     let ran = bench.log();
-    assert!(ran.iter().all(|line| line == "begin immediate" || line == "rollback"), "{ran:?}");
+    let ours = |line: &str| matches!(line, "begin immediate" | "rollback");
+    assert!(ran.iter().all(|line| ours(line) || line.starts_with("vacuum")), "{ran:?}");
 }
 
 #[tokio::test]
@@ -283,7 +285,8 @@ fn stuck() -> (Bench, mpsc::Sender<()>) {
     let (go, told) = mpsc::channel();
     let reads = pipe.clone();
     std::thread::spawn(move || {
-        let mut pipe = File::open(reads).unwrap();
+        // For writing, too: then it has no end when a connection lets go of it.
+        let mut pipe = File::options().read(true).write(true).open(reads).unwrap();
         told.recv().unwrap();
         pipe.read_to_end(&mut Vec::new()).unwrap();
     });
