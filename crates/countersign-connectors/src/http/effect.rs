@@ -200,7 +200,7 @@ fn alike(one: &Value, other: &Value) -> bool {
 
 /// Half of the exchange's time at most: that a connection does not come about shows before the time
 /// is over, and then it is known that nothing was sent.
-fn connect_max(plan: &HttpPlan) -> Duration {
+pub(super) fn connect_max(plan: &HttpPlan) -> Duration {
     super::CONNECT_MAX.min(patience(plan) / 2)
 }
 

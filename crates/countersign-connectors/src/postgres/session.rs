@@ -252,11 +252,12 @@ async fn change(
     let report = query::change(transaction, &statement, effect, act.affects()).await?;
     within(act.affects(), report.changed)?;
     // What was put off until the commit fails now, while it is known that nothing was done.
-    let settled = transaction.batch_execute("set constraints all immediate").await;
-    settled.map_err(|error| failure(&error))?;
+    let mut settles = "set constraints all immediate".to_owned();
+    if act.check().is_some() {
+        settles.push_str("; set transaction read only");
+    }
+    transaction.batch_execute(&settles).await.map_err(|error| failure(&error))?;
     if let Some(check) = act.check() {
-        let reads_only = transaction.batch_execute("set transaction read only").await;
-        reads_only.map_err(|error| failure(&error))?;
         holds(&read(transaction, compiled, check).await?)?;
     }
     Ok(report)

@@ -264,6 +264,18 @@ enum At {
     CutAfter,
     /// Passes nothing on any more, and closes nothing.
     Hang,
+    /// Answers itself, with an error of this severity and SQLSTATE.
+    Refuse(&'static str, &'static str),
+}
+
+/// An ErrorResponse, and that the server is ready again.
+fn refusal(severity: &str, code: &str) -> Vec<u8> {
+    let fields = format!("S{severity}\0V{severity}\0C{code}\0Mmade up\0\0");
+    let mut bytes = vec![b'E'];
+    bytes.extend(u32::try_from(fields.len() + 4).unwrap().to_be_bytes());
+    bytes.extend(fields.as_bytes());
+    bytes.extend(b"Z\0\0\0\x05I");
+    bytes
 }
 
 /// A proxy before the server that acts on a mark in what the client sends.
@@ -280,7 +292,6 @@ async fn proxy(server: SocketAddr, mark: &'static [u8], does: At) -> SocketAddr 
     address
 }
 
-#[expect(clippy::too_many_arguments, reason = "both sides, and what is done between them")]
 async fn between(
     client: TcpStream,
     server: TcpStream,
@@ -303,6 +314,10 @@ async fn between(
                             let _answer = server.read(&mut from_server).await.unwrap();
                             return;
                         }
+                        At::Refuse(severity, code) => {
+                            client.write_all(&refusal(severity, code)).await.unwrap();
+                            continue;
+                        }
                         At::Hang => return held.lock().unwrap().extend([client, server]),
                     }
                 }
@@ -318,7 +333,7 @@ async fn between(
 
 #[tokio::test]
 async fn a_lost_commit_is_unknown_and_anything_lost_before_it_is_not_applied() {
-    use SystemFaultKind::{TimedOut, Unavailable};
+    use SystemFaultKind::{Busy, Failed, TimedOut, Unavailable};
     const EFFECT: &[u8] = b"update orders";
     const SETTLES: &[u8] = b"set constraints";
     const COMMIT: &[u8] = b"COMMIT";
@@ -330,6 +345,13 @@ async fn a_lost_commit_is_unknown_and_anything_lost_before_it_is_not_applied() {
         (COMMIT, At::CutBefore, Unavailable, Applied::Unknown, "n2"),
         (COMMIT, At::CutAfter, Unavailable, Applied::Unknown, "x"),
         (COMMIT, At::Hang, TimedOut, Applied::Unknown, "n2"),
+        // What a server says that has rolled back, and what might be said by one that has not.
+        (COMMIT, At::Refuse("ERROR", "40001"), Busy, Applied::NotApplied, "n2"),
+        (COMMIT, At::Refuse("ERROR", "23503"), Failed, Applied::NotApplied, "n2"),
+        (COMMIT, At::Refuse("ERROR", "40003"), Busy, Applied::Unknown, "n2"),
+        (COMMIT, At::Refuse("ERROR", "XX000"), Failed, Applied::Unknown, "n2"),
+        (COMMIT, At::Refuse("ERROR", "08006"), Unavailable, Applied::Unknown, "n2"),
+        (COMMIT, At::Refuse("FATAL", "57P01"), Unavailable, Applied::Unknown, "n2"),
     ] {
         let database = shared().database(ORDERS);
         let server = SocketAddr::from(([127, 0, 0, 1], shared().port()));

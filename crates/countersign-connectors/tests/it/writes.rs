@@ -311,7 +311,7 @@ async fn a_transaction_that_hangs_is_unknown_only_from_the_commit_on() {
         bench.call_tool("acct_alpha", writing(&note(), 1..=1, None), call).await.unwrap();
         let notes = said(&bench.path());
         let [first, second, _] = notes.split(' ').collect::<Vec<_>>()[..] else { panic!() };
-        assert_eq!((first, &second[..after.len()]), ("later", after));
+        assert!(first == "later" && second.starts_with(after), "{known:?}: {}", second.len());
     }
 }
 
