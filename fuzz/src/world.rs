@@ -4,7 +4,7 @@ use super::jwt::{AUDIENCE, NOW, claims, issuer};
 use super::nobody::Nobody;
 use arc_swap::ArcSwap;
 use axum::Router;
-use countersign_core::call::{Inquiry, Monitor, Permit};
+use countersign_core::call::{Consultation, Inquiry, Monitor, Permit};
 use countersign_core::chain::GENESIS;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
@@ -17,7 +17,8 @@ use countersign_gateway::door::InForce;
 use countersign_gateway::identity::Identity;
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::resource::Resource;
-use countersign_gateway::serve::{Development, Gateway, Readiness};
+use countersign_gateway::development::Development;
+use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::load_posture;
 use serde_json::{Value, json};
@@ -93,6 +94,7 @@ impl World {
             allowed_origins: vec!["https://app.acme.example".into()],
             resource: Resource { url: AUDIENCE.into(), authorization_servers: Vec::new() },
             connections_max: 0,
+            people: None,
             development: Some(Development {
                 issuer: development,
                 clock: world.clone(),
@@ -180,6 +182,11 @@ impl Connector for World {
             _ => found(vec![json!({"yes": 1})]),
         };
         Box::pin(std::future::ready(verdict))
+    }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 }
 

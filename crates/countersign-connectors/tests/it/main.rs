@@ -13,12 +13,16 @@ mod hostile;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod http_writes;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod postgres_writes;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
@@ -27,3 +31,5 @@ mod server;
 mod upstream;
 #[cfg(test)]
 mod walls;
+#[cfg(test)]
+mod writes;

@@ -312,6 +312,7 @@ impl Subject<'_> {
             | Refusal::OutsideApproval
             | Refusal::TooManyDrafts
             | Refusal::Stale
+            | Refusal::Conflict
             | Refusal::JournalUnavailable(_) => (vec![said(refusal.detail(), None)], Vec::new()),
         }
     }
