@@ -103,7 +103,7 @@ fn decode_auth(decoder: &mut Decoder, item: Item<'_>) -> Option<Auth> {
     }
 }
 
-fn decode_networks(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<IpNet>> {
+pub(crate) fn decode_networks(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<IpNet>> {
     if matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()) {
         let message = "`networks` is empty: no address would do";
         decoder.report(Code::BadValue, item.span(), message);
