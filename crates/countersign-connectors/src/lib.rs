@@ -1,12 +1,13 @@
 //! The connectors: the only code that reaches a production system, and it sees a [`Permit`] or an
 //! [`Inquiry`] and nothing else.
 //!
-//! So far every call is a read. A tool that changes anything is a fault here even if the monitor
+//! So far every call but a message is a read. A tool that changes anything is a fault here even if the monitor
 //! let it through: the transaction, the post-condition and the bound on rows that an effect needs
 //! do not exist yet.
 
 mod answers;
 pub mod doctor;
+mod email;
 mod gather;
 mod http;
 mod leave;
@@ -14,6 +15,7 @@ mod postgres;
 mod sqlite;
 mod turns;
 
+pub use email::{EmailSystem, MailEncryption, MailServer, MailServerError};
 pub use http::{
     Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
     SystemNames,
@@ -26,6 +28,7 @@ use countersign_core::call::{Inquiry, Permit};
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use email::Email;
 use http::Http;
 use leave::{Leave, misplaced};
 use postgres::Postgres;
@@ -38,6 +41,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub enum System {
     /// A SQLite file.
     Sqlite(SqliteSystem),
+    /// A mail server.
+    Email(EmailSystem),
     /// An HTTP API.
     Http(HttpSystem),
     /// A PostgreSQL database.
@@ -56,6 +61,7 @@ pub struct Connectors {
 #[derive(Debug, Clone)]
 enum Running {
     Sqlite(Arc<Sqlite>),
+    Email(Arc<Email>),
     Http(Arc<Http>),
     Postgres(Arc<Postgres>),
 }
@@ -66,6 +72,7 @@ impl Running {
             System::Sqlite(system) => {
                 Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
             }
+            System::Email(system) => Self::Email(Arc::new(Email::new(system, Arc::clone(clock)))),
             System::Http(system) => Self::Http(Arc::new(Http::new(system))),
             System::Postgres(system) => Self::Postgres(Arc::new(Postgres::new(system))),
         }
@@ -74,15 +81,17 @@ impl Running {
     fn runs(&self, system: &System) -> bool {
         match (self, system) {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
+            (Self::Email(running), System::Email(system)) => running.system() == system,
             (Self::Http(running), System::Http(system)) => running.system() == system,
             (Self::Postgres(running), System::Postgres(system)) => running.system() == system,
-            (Self::Sqlite(_) | Self::Http(_) | Self::Postgres(_), _) => false,
+            (Self::Sqlite(_) | Self::Email(_) | Self::Http(_) | Self::Postgres(_), _) => false,
         }
     }
 
     async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
+            Self::Email(email) => email.run(permit).await,
             Self::Http(http) => http.run(permit).await,
             Self::Postgres(postgres) => postgres.run(Leave::to_read(permit)?).await,
         }
@@ -91,7 +100,7 @@ impl Running {
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
-            Self::Http(_) => Err(misplaced("a look-up's statement")),
+            Self::Email(_) | Self::Http(_) => Err(misplaced("a look-up's statement")),
             Self::Postgres(postgres) => postgres.run(Leave::Inquiry(inquiry)).await,
         }
     }

@@ -75,7 +75,7 @@ impl Recipient {
         if text.len() > ADDRESS_BYTES_MAX.saturating_mul(4) {
             return Err(RecipientError::Long);
         }
-        if text.chars().any(is_blank) {
+        if text.chars().any(char::is_control) {
             return Err(RecipientError::Blank);
         }
         if text.contains([',', ';']) || text.matches('@').count() > 1 {
@@ -83,6 +83,10 @@ impl Recipient {
         }
         if text.contains(['<', '>', '(', ')', '[', ']', '"', '\\', ':']) {
             return Err(RecipientError::Dressed);
+        }
+        // What else is not seen, the domain's own rules refuse; before the `@` stands ASCII alone.
+        if text.chars().any(char::is_whitespace) {
+            return Err(RecipientError::Blank);
         }
         let (local, domain) = text.split_once('@').ok_or(RecipientError::Form)?;
         if local.contains(['%', '!']) {
@@ -156,12 +160,6 @@ impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// What ends a line, separates words or is not seen. What else is not seen, the domain's own rules
-/// refuse, and before the `@` stands ASCII alone.
-fn is_blank(c: char) -> bool {
-    c.is_control() || c.is_whitespace()
 }
 
 /// RFC 5322 §3.2.3.

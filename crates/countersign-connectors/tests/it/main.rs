@@ -15,11 +15,15 @@ mod http;
 #[cfg(test)]
 mod look_ups;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod smtp;
 #[cfg(test)]
 mod upstream;
 #[cfg(test)]

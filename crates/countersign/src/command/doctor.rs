@@ -114,6 +114,10 @@ async fn system(
     let needs = needs(loaded, name, spec);
     let like = match spec.backend {
         Backend::Http { .. } => "is where it may be, and listens".to_owned(),
+        Backend::Email(_) => {
+            "is where it may be, and its encryption and the credential hold; nothing was sent"
+                .to_owned()
+        }
         _ => format!("answers, and takes all {} statements", needs.statements.len()),
     };
     let mut nobody = [0; 8];
@@ -153,7 +157,7 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     }
     let shared = match &spec.backend {
         Backend::Postgres { shared, .. } => shared.clone(),
-        Backend::Sqlite { .. } | Backend::Http { .. } => BTreeSet::new(),
+        Backend::Sqlite { .. } | Backend::Http { .. } | Backend::Email(_) => BTreeSet::new(),
     };
     Needs { statements, shared }
 }
