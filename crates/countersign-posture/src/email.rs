@@ -2,7 +2,7 @@
 
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::Code;
-use crate::http::decode_networks;
+use crate::http::{decode_basic, decode_networks};
 use crate::node::Kind;
 use crate::system::{Backend, reference};
 use countersign_core::recipient::{Domain, Recipient};
@@ -88,12 +88,12 @@ pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Ba
     Some(Spanned { value: Backend::Email(Box::new(spec)), span })
 }
 
+/// As of an API: a name and a password, by reference.
 fn decode_auth(decoder: &mut Decoder, item: Item<'_>) -> Option<(String, String)> {
     let mut fields = decoder.fields(item)?;
-    let user = fields.required(decoder, "user").and_then(|item| reference(decoder, item));
-    let password = fields.required(decoder, "password").and_then(|item| reference(decoder, item));
+    let basic = fields.required(decoder, "basic").and_then(|item| decode_basic(decoder, item));
     fields.finish(decoder);
-    Some((user?.value, password?.value))
+    basic
 }
 
 fn decode_authorities(

@@ -85,7 +85,7 @@ impl Smtp {
             fs::copy(certificates().join(name), folder.path().join(name)).unwrap();
         }
         let mut process = Command::new(python)
-            .arg(root.join("tests/it/smtp.py"))
+            .arg(root.join("../countersign-connectors/tests/it/smtp.py"))
             .args([folder.path().as_os_str(), mode.as_ref()])
             .stdin(Stdio::piped())
             .stderr(Stdio::null())

@@ -481,11 +481,7 @@ fn http() -> Shape {
         |about, example| required(about, "A reference of the deployment.", name(example));
     let auth = vec![
         optional("bearer", "A bearer token: a reference of the deployment.", name("crm-token")),
-        optional(
-            "basic",
-            "A name and a password.",
-            Shape::Map(vec![reference("user", "crm-user"), reference("password", "crm-password")]),
-        ),
+        optional("basic", "A name and a password.", basic("crm-user", "crm-password")),
         optional(
             "header",
             "A header of its own.",
@@ -516,8 +512,11 @@ fn http() -> Shape {
 }
 
 fn email() -> Shape {
-    let reference =
-        |name, example| required(name, "A reference of the deployment.", self::name(example));
+    let basic = required(
+        "basic",
+        "The name and the password by which it is used.",
+        basic("mail-user", "mail-password"),
+    );
     let from = vec![
         required("address", "The address.", mail_address()),
         optional("name", "What stands beside it.", line("Example Ltd")),
@@ -533,14 +532,7 @@ fn email() -> Shape {
             "How it is spoken to: `tls` from the first byte, `starttls` before anything is said, `none` for a server of this very machine. What is encrypted is verified down to the host's name.",
             choice(MAIL_ENCRYPTIONS.iter().map(|(word, _)| *word)),
         ),
-        optional(
-            "auth",
-            "The name and the password by which it is used.",
-            Shape::Map(vec![
-                reference("user", "mail-user"),
-                reference("password", "mail-password"),
-            ]),
-        ),
+        optional("auth", "What it is used by.", Shape::Map(vec![basic])),
         optional(
             "ca",
             "A reference of the deployment that stands for certificates to trust, as PEM, instead of the machine's own.",
@@ -559,6 +551,12 @@ fn email() -> Shape {
             networks(),
         ),
     ])
+}
+
+/// References that stand for a name and a password.
+fn basic(user: &str, password: &str) -> Shape {
+    let reference = |key, example| required(key, "A reference of the deployment.", name(example));
+    Shape::Map(vec![reference("user", user), reference("password", password)])
 }
 
 fn networks() -> Shape {

@@ -266,7 +266,7 @@ call: { system: crm-3, delete: "/v2/contacts/{tenant}" }
 email:
   server: a
   encryption: starttls
-  auth: { user: a, password: b }
+  auth: { basic: { user: a, password: b } }
   ca: b
   from: { address: help@acme.example, name: Acme }
   reply_to: desk@acme.example
