@@ -9,7 +9,7 @@ use countersign_core::id::Timestamp;
 use countersign_core::port::{
     Clock, Connector, Entropy, Eventually, Found, Journal, Receipt, Refused, Report, Unrecorded,
 };
-use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_gateway::door::InForce;
@@ -109,6 +109,7 @@ fn call(entry: Entry) -> String {
 }
 
 impl Journal for World {
+    fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         self.meter.lock().expect("a lock").reserve(counters, now)
     }

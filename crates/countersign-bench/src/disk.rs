@@ -55,7 +55,7 @@ pub(crate) async fn append_us() -> Outcome<Vec<u64>> {
             .with("tool", "search_orders")
             .body("arguments", vec![b'a'; 1_024]);
         let begun = Instant::now();
-        store.append(entry).await.map_err(|error| error.0)?;
+        store.append(entry).await.map_err(|error| error.to_string())?;
         times.push(u64::try_from(begun.elapsed().as_micros())?);
     }
     store.close()?;

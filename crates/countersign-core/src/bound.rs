@@ -35,5 +35,17 @@ pub const SESSION_ABSOLUTE_S: u64 = 12 * 60 * 60;
 pub const LOOK_UP_VALUES_MAX: usize = 32;
 /// Most addresses that one message goes to.
 pub const RECIPIENTS_MAX: usize = 16;
+/// Most drafts, or unknown outcomes, listed at once.
+pub const DRAFTS_LISTED_MAX: usize = 200;
+/// Most drafts that are live at a time, over all agents.
+pub const DRAFTS_LIVE_MAX: usize = 20_000;
+/// Most drafts of one agent and tenant that are live at a time: people have to read them.
+pub const DRAFTS_LIVE_PER_AGENT_MAX: usize = 2_000;
+/// Longest reason that a person gives, in bytes.
+pub const PERSON_REASON_BYTES_MAX: usize = 500;
+/// Longest summary of a draft, in bytes.
+pub const SUMMARY_BYTES_MAX: usize = 4_096;
+/// A sign-in no older than this is fresh, in seconds.
+pub const FRESH_SIGN_IN_S: u64 = 5 * 60;
 /// Most values in one system's answer, counting every array, object and member.
 pub const ANSWER_VALUES_MAX: usize = 262_144;

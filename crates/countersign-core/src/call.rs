@@ -398,11 +398,8 @@ impl Monitor {
         // Agent and tool names hold no `/`, so no two of these share a key.
         let mut count = |who: String, limits: &Limits| {
             let mut push = |what: fmt::Arguments<'_>, window, max: Option<u32>| {
-                counters.extend(max.map(|max| Counter {
-                    key: format!("{who}/{what}"),
-                    window,
-                    max,
-                }));
+                counters
+                    .extend(max.map(|max| Counter::of_calls(format!("{who}/{what}"), window, max)));
             };
             push(format_args!("session/{session}"), Window::Session, limits.per_session);
             push(format_args!("tenant/{tenant}"), Window::Minute, limits.per_minute);
@@ -692,7 +689,7 @@ impl Monitor {
         let entry = trail.entry(Kind::Intent, trail.begun).charged(charges);
         let entry = bounded(entry, "arguments", &trail.arguments);
         let receipt = self.journal.append(entry).await;
-        let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.0))?;
+        let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.to_string()))?;
         trail.intent = Some(receipt);
         Ok(Recorded { cleared, call: trail.call.clone() })
     }
@@ -1075,7 +1072,7 @@ impl Monitor {
             // The intent stays without an outcome; recovery closes it as unknown.
             Err(error) => Answer::Faulted(FaultedCall {
                 call: trail.call,
-                fault: Fault::JournalUnavailable(error.0),
+                fault: Fault::JournalUnavailable(error.to_string()),
             }),
         }
     }
@@ -1093,7 +1090,7 @@ impl Monitor {
         };
         let fault = match self.journal.append(entry).await {
             Ok(_receipt) => fault,
-            Err(error) => Fault::JournalUnavailable(error.0),
+            Err(error) => Fault::JournalUnavailable(error.to_string()),
         };
         Answer::Faulted(FaultedCall { call: trail.call, fault })
     }

@@ -131,6 +131,19 @@ impl CallId {
     }
 }
 
+id!(
+    /// One draft.
+    DraftId, CALL_ID_BYTES_MAX, NAME, name
+);
+
+impl DraftId {
+    /// From 16 unpredictable bytes: whoever knows one was told it.
+    #[must_use]
+    pub fn drawn(random: [u8; 16]) -> Self {
+        Self(format!("drf_{}", hex::encode(random)))
+    }
+}
+
 /// A moment: microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);
@@ -155,6 +168,11 @@ impl Timestamp {
     #[must_use]
     pub const fn secs(self) -> i64 {
         self.0.div_euclid(1_000_000)
+    }
+    /// So many seconds later, saturating.
+    #[must_use]
+    pub const fn plus_secs(self, secs: u32) -> Self {
+        Self(self.0.saturating_add((secs as i64).saturating_mul(1_000_000)))
     }
     /// Microseconds from `earlier` to `self`; 0 if the clock went back.
     #[must_use]

@@ -13,6 +13,7 @@ pub mod args;
 pub mod bound;
 pub mod call;
 pub mod chain;
+pub mod draft;
 pub mod id;
 pub mod ladder;
 pub mod port;

@@ -4,9 +4,10 @@
 //! it says so). The monitor re-checks what it can of what a port returns.
 
 use crate::call::{Inquiry, Permit};
-use crate::id::{AgentId, Digest, Timestamp, ToolName};
+use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
+use crate::id::{AgentId, Digest, DraftId, TenantId, Timestamp, ToolName};
 use crate::principal::Principal;
-use crate::quota::{Counter, LimitReached, Reservation};
+use crate::quota::{Charge, Counter, LimitReached, Reservation};
 use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::scope::ScopeEvidence;
@@ -139,10 +140,24 @@ pub struct Receipt {
     pub hash: Digest,
 }
 
-/// Why an entry was not made durable. The text is for operators.
+/// Why an entry was not made durable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unrecorded(pub String);
+pub enum Unrecorded {
+    /// The journal takes none. The text is for operators.
+    #[error("{0}")]
+    Unavailable(String),
+    /// One of its changes, or the call it begins, is no longer to be. Nothing of it is in the journal.
+    #[error("refused with its changes: {0:?}")]
+    Refused(Conflict),
+}
+
+impl Unrecorded {
+    /// The journal takes none; `why` is for operators.
+    #[must_use]
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable(why.into())
+    }
+}
 
 /// The journal and the counters, in one store because they change in one transaction.
 pub trait Journal: Send + Sync + Debug {
@@ -154,8 +169,15 @@ pub trait Journal: Send + Sync + Debug {
     /// [`LimitReached`] if one counter is used up.
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached>;
 
-    /// Appends. On `Ok` the entry and its charges are on stable storage, chained, and survive
-    /// kill -9 and power loss. On `Err` they may or may not be; nothing may be built on either.
+    /// Gives back, at once and in memory, what a reservation took and was not used. What an entry
+    /// made durable is given back by [`Entry::giving_back`] as well.
+    fn give_back(&self, charges: &[Charge]);
+
+    /// Appends. On `Ok` the entry, its charges and its changes are on stable storage, chained, and
+    /// survive kill -9 and power loss. On [`Unrecorded::Unavailable`] they may or may not be; nothing
+    /// may be built on either. On [`Unrecorded::Refused`] they are not, for a reason that is this
+    /// entry's alone: entries are judged one by one in the order of the journal, each by what is
+    /// durable and what was judged before it. An intent is refused if what it names is suspended.
     /// Entries of concurrent callers share a sync. Dropping the future does not withdraw the entry.
     /// A full queue is an error at once, never a wait without bound.
     ///
@@ -167,6 +189,53 @@ pub trait Journal: Send + Sync + Debug {
     /// become one entry with a count, first and last; memory is bounded. Durable within a second
     /// or so, or when the store is closed.
     fn note(&self, refused: Refused);
+}
+
+/// The drafts, suspensions and unknown outcomes, as the journal's entries have changed them. Reads
+/// what is durable; may be called concurrently.
+pub trait Register: Send + Sync + Debug {
+    /// What of `reach` is suspended. In memory, never waits; a suspension counts here no later than
+    /// its entry's append returns.
+    fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension>;
+
+    /// Everything that is suspended.
+    fn suspensions(&self) -> Vec<Suspension>;
+
+    /// One draft.
+    ///
+    /// # Errors
+    /// [`Unrecorded::Unavailable`], here and below.
+    fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>>;
+
+    /// The latest draft of a binding.
+    fn latest(&self, binding: Digest) -> Eventually<'_, Result<Option<Draft>, Unrecorded>>;
+
+    /// The draft once it is neither approved nor committing, or as it is after a bounded wait.
+    fn settled<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>>;
+
+    /// Drafts, latest first, at most [`DRAFTS_LISTED_MAX`](crate::bound::DRAFTS_LISTED_MAX).
+    fn drafts(&self, which: Which) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>>;
+
+    /// Drafts for which it is time to do something: the approved, and those that wait beyond their
+    /// time. The longest due first, bounded as above.
+    fn due(&self, now: Timestamp) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>>;
+
+    /// Effects whose outcome is unknown, the latest first, bounded as above; those that people have
+    /// resolved only if `resolved`.
+    fn unknown(&self, resolved: bool) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>>;
+}
+
+/// Which drafts are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Proposed by this agent.
+    pub agent: Option<AgentId>,
+    /// In this state.
+    pub state: Option<State>,
+    /// Proposed before this moment: the next page.
+    pub before: Option<Timestamp>,
 }
 
 /// A refused call on its way to the journal.

@@ -70,7 +70,17 @@ pub struct Counter {
     /// Over what span.
     pub window: Window,
     /// How many are admitted.
-    pub max: u32,
+    pub max: u64,
+    /// How many this call is: 1 of calls, as much as it comes to of a budget.
+    pub amount: u64,
+}
+
+impl Counter {
+    /// Of calls.
+    #[must_use]
+    pub const fn of_calls(key: String, window: Window, max: u32) -> Self {
+        Self { key, window, max: max as u64, amount: 1 }
+    }
 }
 
 /// A counter's state.
@@ -81,7 +91,7 @@ pub struct Tally {
     /// When it last counted.
     pub last: Timestamp,
     /// How many were admitted since `started`.
-    pub count: u32,
+    pub count: u64,
 }
 
 impl Tally {
@@ -145,7 +155,7 @@ impl Reservation {
     }
 }
 
-/// One more in one counter.
+/// More in one counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// The counter's key.
@@ -156,6 +166,8 @@ pub struct Charge {
     pub started: Timestamp,
     /// When this call was counted.
     pub at: Timestamp,
+    /// How many more.
+    pub amount: u64,
 }
 
 /// A limit that is used up.
@@ -166,7 +178,7 @@ pub struct LimitReached {
     /// Its window.
     pub window: Window,
     /// What it admits.
-    pub max: u32,
+    pub max: u64,
     /// Seconds until the window is over.
     pub retry_after_s: u64,
 }
@@ -188,7 +200,7 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct Alike {
     started: Option<Timestamp>,
-    counts: BTreeMap<u128, u32>,
+    counts: BTreeMap<u128, u64>,
 }
 
 impl Alike {
@@ -207,7 +219,7 @@ impl Alike {
     }
 
     /// Adds to a counter. What is of a later minute ends those before it.
-    fn add(&mut self, key: &str, started: Timestamp, more: u32) {
+    fn add(&mut self, key: &str, started: Timestamp, more: u64) {
         if self.started.is_none_or(|current| current < started) {
             *self = Self { started: Some(started), counts: BTreeMap::new() };
         }
@@ -239,7 +251,7 @@ impl Meter {
     }
 
     fn tally(&mut self, counter: &Counter, now: Timestamp) -> Tally {
-        let Counter { key, window, max: _ } = counter;
+        let Counter { key, window, .. } = counter;
         match self.of(*window) {
             Some(tallies) => Tally::at(tallies.get(key).copied(), *window, now),
             None => self.alike.tally(key, now),
@@ -247,11 +259,11 @@ impl Meter {
     }
 
     fn count(&mut self, counter: &Counter, tally: Tally, now: Timestamp) {
-        let Counter { key, window, max: _ } = counter;
+        let Counter { key, window, amount, .. } = counter;
         let Some(tallies) = self.of(*window) else {
-            return self.alike.add(key, tally.started, 1);
+            return self.alike.add(key, tally.started, *amount);
         };
-        let (last, count) = (now.max(tally.last), tally.count.saturating_add(1));
+        let (last, count) = (now.max(tally.last), tally.count.saturating_add(*amount));
         let counted = Tally { last, count, ..tally };
         match tallies.get_mut(key) {
             Some(known) => *known = counted,
@@ -272,7 +284,7 @@ impl Meter {
         let reached = counters
             .iter()
             .zip(&tallies)
-            .filter(|(counter, tally)| tally.count >= counter.max)
+            .filter(|(counter, tally)| tally.count.saturating_add(counter.amount) > counter.max)
             .map(|(counter, tally)| LimitReached {
                 key: counter.key.clone(),
                 window: counter.window,
@@ -291,9 +303,20 @@ impl Meter {
                 window: counter.window,
                 started: tally.started,
                 at: now,
+                amount: counter.amount,
             });
         }
         Ok(Reservation { charges })
+    }
+
+    /// Takes back what was counted, as far as its window is still the same.
+    pub fn give_back(&mut self, charges: &[Charge]) {
+        for Charge { key, window, started, amount, at: _ } in charges {
+            let tally = self.of(*window).and_then(|tallies| tallies.get_mut(key));
+            if let Some(tally) = tally.filter(|tally| tally.started == *started) {
+                tally.count = tally.count.saturating_sub(*amount);
+            }
+        }
     }
 
     /// Forgets counters whose window is over.
@@ -317,7 +340,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn counter(window: Window, max: u32) -> Counter {
-        Counter { key: "k".to_owned(), window, max }
+        Counter::of_calls("k".to_owned(), window, max)
     }
 
     #[test]
@@ -336,7 +359,7 @@ mod tests {
     #[test]
     fn calls_alike_are_counted_by_the_minute_and_forgotten_with_it() {
         let mut meter = Meter::default();
-        let alike = |key: &str| [Counter { key: key.to_owned(), window: Window::Alike, max: 2 }];
+        let alike = |key: &str| [Counter::of_calls(key.to_owned(), Window::Alike, 2)];
         let at = Timestamp::from_secs;
         for key in ["a", "b", "a", "b"] {
             assert!(meter.reserve(&alike(key), at(6_000)).is_ok(), "{key}");
@@ -357,6 +380,23 @@ mod tests {
     fn tally(started: i64) -> Tally {
         let started = Timestamp::from_secs(started);
         Tally { started, last: started, count: 1 }
+    }
+
+    #[test]
+    fn a_budget_admits_exactly_what_fits_and_takes_back_what_was_not_spent() {
+        let mut meter = Meter::default();
+        let now = Timestamp::from_secs(90_000);
+        let spend = |amount| [Counter { amount, max: 100, ..counter(Window::Day, 0) }];
+        let first = meter.reserve(&spend(60), now).unwrap();
+        assert_eq!(meter.reserve(&spend(41), now).unwrap_err().max, 100);
+        assert!(meter.reserve(&spend(40), now).is_ok());
+        assert!(meter.reserve(&spend(1), now).is_err());
+        meter.give_back(first.charges());
+        assert!(meter.reserve(&spend(60), now).is_ok());
+        let tomorrow = Timestamp::from_secs(90_000 + 86_400);
+        assert!(meter.reserve(&spend(100), tomorrow).is_ok());
+        meter.give_back(first.charges());
+        assert!(meter.reserve(&spend(1), tomorrow).is_err(), "of a window that is over");
     }
 
     #[test]

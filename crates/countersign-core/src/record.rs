@@ -2,6 +2,7 @@
 //! that can be erased one by one. The bytes are a published format: `docs/audit-format.md`.
 
 use crate::chain::{self, SALT_BYTES};
+use crate::draft::Change;
 use crate::id::{Digest, Timestamp};
 use crate::quota::Charge;
 use serde_json::Value;
@@ -25,6 +26,30 @@ pub enum Kind {
     Outcome,
     /// A call, or several alike, stopped before anything was done.
     Refusal,
+    /// A gated call waits for a person.
+    DraftProposed,
+    /// A person agreed.
+    DraftApproved,
+    /// A person did not.
+    DraftRejected,
+    /// It was taken back.
+    DraftWithdrawn,
+    /// Its time was over.
+    DraftExpired,
+    /// It could no longer be carried out as it was proposed.
+    DraftVoid,
+    /// The agent was told what came of it.
+    DraftDelivered,
+    /// A person was shown what a draft's preview found.
+    DraftPreviewed,
+    /// A person switched something off.
+    Suspended,
+    /// A person switched it on again.
+    Resumed,
+    /// A person said what came of an effect whose outcome was unknown.
+    UnknownResolved,
+    /// A person, or several alike, was refused what they asked for.
+    ActRefused,
 }
 
 impl Kind {
@@ -38,6 +63,18 @@ impl Kind {
             Self::Intent => "intent",
             Self::Outcome => "outcome",
             Self::Refusal => "refusal",
+            Self::DraftProposed => "draft_proposed",
+            Self::DraftApproved => "draft_approved",
+            Self::DraftRejected => "draft_rejected",
+            Self::DraftWithdrawn => "draft_withdrawn",
+            Self::DraftExpired => "draft_expired",
+            Self::DraftVoid => "draft_void",
+            Self::DraftDelivered => "draft_delivered",
+            Self::DraftPreviewed => "draft_previewed",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::UnknownResolved => "unknown_resolved",
+            Self::ActRefused => "act_refused",
         }
     }
     /// As headers write it, read back.
@@ -50,6 +87,18 @@ impl Kind {
             Self::Intent,
             Self::Outcome,
             Self::Refusal,
+            Self::DraftProposed,
+            Self::DraftApproved,
+            Self::DraftRejected,
+            Self::DraftWithdrawn,
+            Self::DraftExpired,
+            Self::DraftVoid,
+            Self::DraftDelivered,
+            Self::DraftPreviewed,
+            Self::Suspended,
+            Self::Resumed,
+            Self::UnknownResolved,
+            Self::ActRefused,
         ];
         all.into_iter().find(|kind| kind.as_str() == text)
     }
@@ -63,13 +112,23 @@ pub struct Entry {
     header: BTreeMap<Cow<'static, str>, Value>,
     bodies: Vec<(&'static str, Vec<u8>)>,
     charges: Vec<Charge>,
+    returned: Vec<Charge>,
+    changes: Vec<Change>,
 }
 
 impl Entry {
     /// Begins a record.
     #[must_use]
     pub fn new(kind: Kind, at: Timestamp) -> Self {
-        Self { kind, at, header: BTreeMap::new(), bodies: Vec::new(), charges: Vec::new() }
+        Self {
+            kind,
+            at,
+            header: BTreeMap::new(),
+            bodies: Vec::new(),
+            charges: Vec::new(),
+            returned: Vec::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// Adds a member to the header: kept for ever, so nothing of a person belongs here.
@@ -102,6 +161,20 @@ impl Entry {
         self
     }
 
+    /// Adds what of earlier charges is given back, made durable with the record.
+    #[must_use]
+    pub fn giving_back(mut self, returned: Vec<Charge>) -> Self {
+        self.returned = returned;
+        self
+    }
+
+    /// Adds a change that is made with the record, or refuses it.
+    #[must_use]
+    pub fn changing(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+
     /// What it says.
     #[must_use]
     pub const fn kind(&self) -> Kind {
@@ -120,6 +193,18 @@ impl Entry {
         &self.charges
     }
 
+    /// What of earlier charges is given back.
+    #[must_use]
+    pub fn returned(&self) -> &[Charge] {
+        &self.returned
+    }
+
+    /// What is changed with it.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
     /// Gives the record its place: the header's bytes (canonical JSON, RFC 8785), its hash, and
     /// the bodies with their salts. `fill` is asked once for all salts.
     #[must_use]
@@ -130,7 +215,7 @@ impl Entry {
         previous: &Digest,
         mut fill: impl FnMut(&mut [u8]),
     ) -> Sealed {
-        let Self { kind, at, mut header, bodies, charges: _ } = self;
+        let Self { kind, at, mut header, bodies, .. } = self;
         let mut salts = vec![[0; SALT_BYTES]; bodies.len()];
         fill(salts.as_flattened_mut());
         let bodies = bodies.into_iter().zip(salts);

@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn counter(key: &str, window: Window) -> Counter {
-        Counter { key: key.to_owned(), window, max: 1 }
+        Counter::of_calls(key.to_owned(), window, 1)
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(crate) struct Owed(BTreeMap<(Window, String), Tally>);
 impl Owed {
     /// Adds charges, one each.
     pub(crate) fn charge<'a>(&mut self, charges: impl IntoIterator<Item = &'a Charge>) {
-        for Charge { key, window, started, at } in charges {
-            self.add(*window, key.clone(), Tally { started: *started, last: *at, count: 1 });
+        for Charge { key, window, started, at, amount } in charges {
+            self.add(*window, key.clone(), Tally { started: *started, last: *at, count: *amount });
         }
     }
 
@@ -74,13 +74,13 @@ impl Owed {
 /// A body and not a member of the header: keys hold digests of sessions and arguments, which must
 /// not outlive the bodies that they are of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Charges(BTreeMap<(Window, String, Timestamp), u32>);
+pub(crate) struct Charges(BTreeMap<(Window, String, Timestamp), u64>);
 
 impl Charges {
     pub(crate) fn of(charges: &[Charge]) -> Self {
         let mut named = Self::default();
-        for Charge { key, window, started, at: _ } in charges {
-            named.add((*window, key.clone(), *started), 1);
+        for Charge { key, window, started, at: _, amount } in charges {
+            named.add((*window, key.clone(), *started), *amount);
         }
         named
     }
@@ -92,7 +92,7 @@ impl Charges {
     }
 
     /// What is beyond the maximum is left out: records may say less than the table, never more.
-    fn add(&mut self, place: (Window, String, Timestamp), more: u32) {
+    fn add(&mut self, place: (Window, String, Timestamp), more: u64) {
         if self.0.contains_key(&place) || self.0.len() < NAMED_MAX {
             let count = self.0.entry(place).or_default();
             *count = count.saturating_add(more);
@@ -114,7 +114,7 @@ impl Charges {
 
     /// The same, read back; `None` if it is something else.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let named: Vec<(String, String, i64, u32)> = serde_json::from_slice(bytes).ok()?;
+        let named: Vec<(String, String, i64, u64)> = serde_json::from_slice(bytes).ok()?;
         named
             .into_iter()
             .map(|(window, key, started, count)| {
@@ -143,6 +143,7 @@ mod tests {
             window: Window::Minute,
             started: Timestamp::from_secs(started),
             at: Timestamp::from_secs(at),
+            amount: 1,
         };
         let mut owed = Owed::default();
         owed.charge(&[charge(0, 59), charge(60, 61), charge(0, 59), charge(60, 63)]);
@@ -160,6 +161,7 @@ mod tests {
             window: Window::Session,
             started: Timestamp::from_secs(started),
             at: Timestamp::from_secs(9),
+            amount: 1,
         };
         let mut charges = Charges::of(&[charge(1, 0), charge(1, 0), charge(1, 60)]);
         assert_eq!(
@@ -168,7 +170,7 @@ mod tests {
         );
         assert_eq!(Charges::decode(&charges.encode()), Some(charges.clone()));
         assert_eq!(Charges::default().encode(), b"");
-        for wrong in ["", "{}", "[[]]", r#"[["day","k",0,1]]"#, r#"[["hour","k",0,-1]]"#] {
+        for wrong in ["", "{}", "[[]]", r#"[["week","k",0,1]]"#, r#"[["hour","k",0,-1]]"#] {
             assert_eq!(Charges::decode(wrong.as_bytes()), None, "{wrong}");
         }
         charges.absorb(Charges::of(&(0..200).map(|key| charge(key, 0)).collect::<Vec<_>>()));

@@ -6,7 +6,7 @@ use crate::place::{Head, Placed, Placer};
 use crate::refusals::{Noted, Refusals};
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
-use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,10 +70,11 @@ impl MemoryJournal {
     fn write(&self, entry: Entry) -> Result<Receipt, Unrecorded> {
         let state = &mut *self.state();
         if let Some(why) = &state.broken {
-            return Err(Unrecorded(why.clone()));
+            return Err(Unrecorded::Unavailable(why.clone()));
         }
         let mut placer = Placer { stream: STREAM, head: state.head, entropy: &*self.entropy };
-        let Placed { head, header, bodies, .. } = placer.place(entry).map_err(Unrecorded)?;
+        let Placed { head, header, bodies, .. } =
+            placer.place(entry).map_err(Unrecorded::Unavailable)?;
         let members = serde_json::from_slice(&header).unwrap_or_default();
         state.head = Some(head);
         let bodies = bodies.into_iter().map(|body| (body.field.to_owned(), body.bytes));
@@ -94,6 +95,10 @@ impl Journal for MemoryJournal {
     fn append(&self, entry: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>> {
         let verdict = self.write(entry);
         Box::pin(std::future::ready(verdict))
+    }
+
+    fn give_back(&self, charges: &[Charge]) {
+        self.state().meter.give_back(charges);
     }
 
     fn note(&self, refused: Refused) {

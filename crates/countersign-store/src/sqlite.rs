@@ -22,7 +22,7 @@ use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
 use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
-use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::{id::Timestamp, record::Entry};
 use room::Room;
 use rusqlite::config::DbConfig;
@@ -330,7 +330,9 @@ impl SqliteStore {
         match self.shared.health() {
             Health::Well if writer.as_ref().is_none_or(JoinHandle::is_finished) => Err(ended()),
             Health::Well => Ok(()),
-            Health::Low(why) | Health::Failing(why) | Health::Lost(why) => Err(Unrecorded(why)),
+            Health::Low(why) | Health::Failing(why) | Health::Lost(why) => {
+                Err(Unrecorded::Unavailable(why))
+            }
         }
     }
 
@@ -344,7 +346,7 @@ impl SqliteStore {
         let (reply, closed) = channel();
         // If nobody takes it the channel is dropped with it, and `recv` says so.
         drop(self.queue.send(Message::Stop(Stop::Close(reply))));
-        let result = closed.recv().unwrap_or_else(|_ended| Err(ended().0));
+        let result = closed.recv().unwrap_or_else(|_ended| Err(ended().to_string()));
         self.join();
         result.map_err(StoreError::Writer)
     }
@@ -358,24 +360,28 @@ impl SqliteStore {
 
     fn enqueue(&self, entry: Entry) -> Result<oneshot::Receiver<writer::Verdict>, Unrecorded> {
         if let Health::Lost(why) = self.shared.health() {
-            return Err(Unrecorded(why));
+            return Err(Unrecorded::Unavailable(why));
         }
         let (reply, verdict) = oneshot::channel();
         match self.queue.try_send(Message::Append(entry, reply)) {
             Ok(()) => Ok(verdict),
-            Err(TrySendError::Full(_)) => {
-                Err(Unrecorded(format!("{QUEUE_MAX} entries are waiting to be written")))
-            }
+            Err(TrySendError::Full(_)) => Err(Unrecorded::Unavailable(format!(
+                "{QUEUE_MAX} entries are waiting to be written"
+            ))),
             Err(TrySendError::Disconnected(_)) => Err(ended()),
         }
     }
 }
 
 fn ended() -> Unrecorded {
-    Unrecorded("the journal is closed".to_owned())
+    Unrecorded::unavailable("the journal is closed")
 }
 
 impl Journal for SqliteStore {
+    fn give_back(&self, charges: &[Charge]) {
+        self.shared.meter().give_back(charges);
+    }
+
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         self.shared.meter().reserve(counters, now)
     }

@@ -12,7 +12,7 @@ use countersign_core::port::{
 };
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::Principal;
-use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{AuthenticationFailure, Fault, SystemFault};
 use countersign_core::scope::{ArgumentPath, Asks, LookUp, Query, VALUE};
@@ -79,6 +79,7 @@ impl Pdp for World {
 }
 
 impl Journal for World {
+    fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, _: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         Meter::default().reserve(&[], now)
     }

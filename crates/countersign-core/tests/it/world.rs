@@ -11,7 +11,7 @@ use countersign_core::port::{
 };
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::{CallerRef, Principal};
-use countersign_core::quota::{Counter, LimitReached, Limits, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{Applied, AuthenticationFailure, SystemFault, SystemFaultKind};
 use countersign_core::scope::{ArgumentPath, Asks, LookUp, Query, ResultRule, ScopeRule};
@@ -262,6 +262,7 @@ impl Pdp for World {
 }
 
 impl Journal for World {
+    fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         self.0.meter.lock().unwrap().reserve(counters, now)
     }
@@ -273,7 +274,7 @@ impl Journal for World {
         self.header(entry);
         Box::pin(async move {
             if fails {
-                return Err(Unrecorded("disk full".into()));
+                return Err(Unrecorded::unavailable("disk full"));
             }
             Ok(Receipt { stream: "s".into(), sequence: 7, hash: Digest::sha256(b"hash") })
         })

@@ -16,6 +16,7 @@ pub(super) fn add(connection: &Connection, owed: &Owed) -> rusqlite::Result<()> 
          WHERE excluded.started >= started",
     )?;
     for (window, key, Tally { started, last, count }) in owed.iter() {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
         statement.execute(params![window.as_str(), key, started.micros(), last.micros(), count])?;
     }
     Ok(())
@@ -82,7 +83,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Vec<(String, String, Tally)
             let tally = Tally {
                 started: Timestamp::from_micros(row.get(2)?),
                 last: Timestamp::from_micros(row.get(3)?),
-                count: row.get(4)?,
+                count: u64::try_from(row.get::<_, i64>(4)?).unwrap_or_default(),
             };
             Ok((row.get(0)?, row.get(1)?, tally))
         })?

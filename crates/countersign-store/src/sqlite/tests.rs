@@ -140,11 +140,11 @@ fn a_journal_that_was_moved_away_takes_nothing_and_goes_on_when_it_is_back() {
         let away = beside(&place.config.path, ".away");
         std::fs::rename(&path, &away).unwrap();
         let refused = wait(store.append(entry("moved"))).unwrap_err();
-        assert!(refused.0.contains("not in its place"), "{refused}");
+        assert!(refused.to_string().contains("not in its place"), "{refused}");
         assert_eq!(store.health(), Err(refused));
         std::fs::write(&path, "").unwrap();
         let refused = wait(store.append(entry("replaced"))).unwrap_err();
-        assert!(refused.0.contains("another file"), "{refused}");
+        assert!(refused.to_string().contains("another file"), "{refused}");
         std::fs::rename(&away, &path).unwrap();
         wait(store.append(entry("after"))).unwrap();
         assert_eq!(store.health(), Ok(()));
@@ -181,7 +181,7 @@ fn a_full_queue_is_an_error_at_once_and_noting_goes_on() {
     stands.recv().unwrap();
     let waiting: Vec<_> = (0..QUEUE_MAX).map(|_| store.append(entry("queued"))).collect();
     let error = wait(store.append(entry("too many"))).unwrap_err();
-    assert!(error.0.contains("waiting"), "{error}");
+    assert!(error.to_string().contains("waiting"), "{error}");
     store.note(Refused {
         entry: entry("noted"),
         repeat: countersign_core::id::Digest::of("test", &[]),
@@ -284,7 +284,7 @@ fn a_writer_whose_journal_was_taken_over_writes_nothing_more() {
         wait(store.append(entry("before"))).unwrap();
         Connection::open(&place.config.path).unwrap().execute_batch(taken).unwrap();
         let refused = wait(store.append(entry("after"))).unwrap_err();
-        assert!(refused.0.contains("taken the journal over"), "{refused}");
+        assert!(refused.to_string().contains("taken the journal over"), "{refused}");
         assert_eq!(store.health(), Err(refused));
         assert!(wait(store.append(entry("later"))).is_err());
         assert!(store.close().is_err(), "nor does it end the stream");
@@ -334,7 +334,7 @@ fn without_room_no_call_is_begun_and_those_under_way_are_ended_on_record() {
     clock.0.fetch_add(1_000_000, Ordering::SeqCst);
 
     let refused = wait(store.append(intent("refused"))).unwrap_err();
-    assert!(refused.0.contains("no call is begun"), "{refused}");
+    assert!(refused.to_string().contains("no call is begun"), "{refused}");
     assert_eq!(store.health(), Err(refused.clone()));
     store.note(Refused {
         entry: entry("noted"),

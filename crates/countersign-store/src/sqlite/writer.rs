@@ -177,7 +177,7 @@ impl Writer {
         let mut kept = Vec::new();
         for (entry, reply) in entries {
             if entry.kind() == Kind::Intent {
-                drop(reply.send(Err(Unrecorded(why.clone()))));
+                drop(reply.send(Err(Unrecorded::Unavailable(why.clone()))));
             } else {
                 kept.push((entry, reply));
             }
@@ -195,7 +195,7 @@ impl Writer {
     ) -> Result<(), String> {
         if let Health::Lost(why) = self.shared.health() {
             for (_, reply) in entries {
-                drop(reply.send(Err(Unrecorded(why.clone()))));
+                drop(reply.send(Err(Unrecorded::Unavailable(why.clone()))));
             }
             return Err(why);
         }
@@ -252,7 +252,9 @@ impl Writer {
         for (entry, then) in entries.chain(noted) {
             match (placer.place(entry), then) {
                 (Ok(placed), then) => batch.push((placed, then)),
-                (Err(why), Then::Answer(reply)) => drop(reply.send(Err(Unrecorded(why)))),
+                (Err(why), Then::Answer(reply)) => {
+                    drop(reply.send(Err(Unrecorded::Unavailable(why))))
+                }
                 (Err(why), Then::Noted(..)) => {
                     tracing::error!(why, "a refusal could not be recorded");
                 }
@@ -404,7 +406,7 @@ fn rolled_back(batch: Vec<(Placed, Then)>, owed: Owed, why: &str, shared: &Share
     let mut refusals = Vec::new();
     for (placed, then) in batch {
         match then {
-            Then::Answer(reply) => drop(reply.send(Err(Unrecorded(why.to_owned())))),
+            Then::Answer(reply) => drop(reply.send(Err(Unrecorded::Unavailable(why.to_owned())))),
             Then::Noted(repeat, repeats) => {
                 let Placed { header, head, bodies, .. } = placed;
                 refusals.push((Sealed { header, hash: head.hash, bodies }, repeat, repeats));

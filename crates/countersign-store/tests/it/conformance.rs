@@ -80,11 +80,8 @@ conformance!(
 fn exactly_the_maximum_of_32_callers_at_once_is_admitted<S: Subject>() {
     let subject = S::new();
     let journal = subject.journal();
-    let counters = [(Window::Minute, 100), (Window::Session, 77)].map(|(window, max)| Counter {
-        key: "k".to_owned(),
-        window,
-        max,
-    });
+    let counters = [(Window::Minute, 100), (Window::Session, 77)]
+        .map(|(window, max)| Counter::of_calls("k".to_owned(), window, max));
     let admitted: usize = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..32)
             .map(|_| {

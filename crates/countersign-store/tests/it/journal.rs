@@ -11,7 +11,7 @@ fn limit(max: u32) -> [Counter; 3] {
 }
 
 fn counter(window: Window, max: u32) -> Counter {
-    Counter { key: "agent/copilot".to_owned(), window, max }
+    Counter::of_calls("agent/copilot".to_owned(), window, max)
 }
 
 fn of_kind(place: &Place, kind: Kind) -> Vec<Record> {

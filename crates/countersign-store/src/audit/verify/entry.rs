@@ -53,7 +53,7 @@ impl Verifier<'_> {
             Some(Kind::StreamOpened) => self.opened(stream, seq, &header)?,
             Some(Kind::Intent) => self.intent(name, seq, &header),
             Some(Kind::Outcome) => self.outcome(name, seq, &header),
-            Some(Kind::StreamClosed | Kind::PostureLoaded | Kind::Refusal) => {}
+            Some(_) => {}
         }
         Ok(kind)
     }

@@ -51,7 +51,7 @@ impl Verifier<'_> {
                 Some((same, count)) if same == started => count,
                 Some(_) | None => 0,
             };
-            if counted < i64::from(tally.count) {
+            if counted < i64::try_from(tally.count).unwrap_or(i64::MAX) {
                 lowered.push(format!(
                     "the counter `{key}` of this {} stands at {counted}, and the records count {}",
                     window.as_str(),

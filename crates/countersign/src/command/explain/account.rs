@@ -171,7 +171,7 @@ impl Subject<'_> {
     fn limits(&self, counters: &[Counter]) -> Vec<Said> {
         let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
         let limit = |counter: &Counter| {
-            let Counter { key, window, max } = counter;
+            let Counter { key, window, max, .. } = counter;
             let whose = match key.split('/').next() {
                 Some("agent") => "for the agent",
                 Some("tool") => "for the tool",

@@ -11,7 +11,7 @@ use countersign_core::port::{
     Connector, Eventually, Found, Journal, Receipt, Refused, Report, Unrecorded,
 };
 use countersign_core::posture::Posture;
-use countersign_core::quota::{Counter, LimitReached, Meter, Reservation};
+use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::Entry;
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_posture::load_posture;
@@ -33,6 +33,7 @@ struct World {
 }
 
 impl Journal for World {
+    fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         Meter::default().reserve(counters, now)
     }
