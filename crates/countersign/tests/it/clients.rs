@@ -71,6 +71,7 @@ fn judge(said: &Value) {
             "read_ticket",
             "refund_invoice",
             "search_tickets",
+            "send_customer_email",
             "track_parcels",
         ]
     );
