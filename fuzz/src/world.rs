@@ -13,11 +13,12 @@ use countersign_core::port::{
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_gateway::development::Development;
 use countersign_gateway::door::InForce;
 use countersign_gateway::identity::Identity;
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::resource::Resource;
-use countersign_gateway::serve::{Development, Gateway, Readiness};
+use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::load_posture;
 use serde_json::{Value, json};
@@ -93,7 +94,9 @@ impl World {
             allowed_origins: vec!["https://app.acme.example".into()],
             resource: Resource { url: AUDIENCE.into(), authorization_servers: Vec::new() },
             connections_max: 0,
+            people: None,
             development: Some(Development {
+                people: None,
                 issuer: development,
                 clock: world.clone(),
                 entropy: world.clone(),
