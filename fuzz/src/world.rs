@@ -4,7 +4,7 @@ use super::jwt::{AUDIENCE, NOW, claims, issuer};
 use super::nobody::Nobody;
 use arc_swap::ArcSwap;
 use axum::Router;
-use countersign_core::call::{Inquiry, Monitor, Permit};
+use countersign_core::call::{Consultation, Inquiry, Monitor, Permit};
 use countersign_core::chain::GENESIS;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
@@ -183,6 +183,11 @@ impl Connector for World {
             _ => found(vec![json!({"yes": 1})]),
         };
         Box::pin(std::future::ready(verdict))
+    }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 }
 

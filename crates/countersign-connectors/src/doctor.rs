@@ -1,6 +1,6 @@
 //! Whether a system is fit for the tools that reach it, asked by the same credential.
 
-use crate::{System, http, postgres, sqlite};
+use crate::{System, email, http, postgres, sqlite};
 use countersign_core::port::Clock;
 use countersign_core::refusal::SystemFault;
 use std::collections::BTreeSet;
@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 /// What the posture needs of a system.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
-    /// Every statement that a tool or a look-up runs there, as it is sent, after what runs it.
+    /// Every statement that reads there, as it is sent, after what runs it: a tool, a look-up, a
+    /// check, a preview.
     pub statements: Vec<(String, String)>,
+    /// The same of statements with an effect.
+    pub effects: Vec<(String, String)>,
     /// Tables that hold nothing of any one tenant, as the posture says: `depots`, `ref.countries`.
     pub shared: BTreeSet<String>,
 }
@@ -54,6 +57,7 @@ pub async fn examine(
     match system {
         System::Sqlite(system) => sqlite::examine(system, needs),
         System::Postgres(system) => postgres::examine(system, needs, nobody, clock).await,
+        System::Email(system) => email::examine(system).await,
         System::Http(system) => http::examine(system).await,
     }
 }

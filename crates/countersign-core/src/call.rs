@@ -12,8 +12,8 @@
 //! what the agent sent at [`Validated`]. A check returns evidence or a refusal, never a `bool`.
 //!
 //! Two airlocks: a connector acts only with a [`Permit`], which only [`Recorded`] yields (and looks
-//! up only with an [`Inquiry`], which only [`Authorized`] yields), and a
-//! door answers only with an [`Answer`], which only this module makes.
+//! up only with an [`Inquiry`], and asks a decision point only with a [`Consultation`], which only
+//! [`Authorized`] yields), and a door answers only with an [`Answer`], which only this module makes.
 //!
 //! An identity cannot be made by hand:
 //!
@@ -79,6 +79,20 @@
 //! let inquiry = Inquiry { tenant, query, values };
 //! ```
 //!
+//! Nor can anybody else ask a decision point:
+//!
+//! ```compile_fail,E0451
+//! # use countersign_core::{call::Consultation, ladder::DecisionPoint, principal::Principal};
+//! # use countersign_core::{posture::Agent, tool::Tool, args::Arguments};
+//! # use std::sync::Arc;
+//! # fn parts() -> (DecisionPoint, Arc<Principal>, Arc<Agent>, Arc<Tool>, Arc<Arguments>) {
+//! #     std::process::abort()
+//! # }
+//! let (point, principal, agent, tool, arguments) = parts();
+//! let rung = countersign_core::tool::Rung::UNGATED;
+//! let asked = Consultation { point, principal, agent, tool, arguments, rung };
+//! ```
+//!
 //! And the functions between the stages are this module's own:
 //!
 //! ```compile_fail,E0624
@@ -92,8 +106,8 @@ mod gated;
 
 use crate::args::{self, Arguments, ArgumentsError};
 use crate::draft::{Change, Conflict, Draft, Outcome, Reach, State, Step};
-use crate::id::{CallId, Digest, DraftId, TenantId, Timestamp, ToolName};
-use crate::ladder::{Budget, Check, Per, Summed};
+use crate::id::{AgentId, CallId, Digest, DraftId, SubjectId, TenantId, Timestamp, ToolName};
+use crate::ladder::{Budget, Check, DecisionPoint, Per, Summed};
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, People,
     Permission, Question, Receipt, Refused as Noted, Register, Report, Unrecorded,
@@ -106,7 +120,7 @@ use crate::refusal::{
     Applied, AuthenticationFailure, Fault, Forbidden, Pending, Public, Refusal, SystemFault,
     SystemFaultKind,
 };
-use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation, VALUE};
+use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation};
 use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
 pub use crate::trail::LookedUpBy;
@@ -555,7 +569,7 @@ fn invalid(
     mut issues: Vec<Issue>,
 ) -> Refusal {
     let scoped: BTreeSet<String> =
-        tool.scope.iter().filter_map(|rule| rule.path()).map(|(at, _)| at.to_string()).collect();
+        tool.scope.iter().filter_map(|rule| rule.at()).map(ToString::to_string).collect();
     issues.retain(|issue| !(issue.membership && scoped.contains(&without_indices(&issue.path))));
     let violations: Vec<_> =
         tool.scope.iter().filter_map(|rule| rule.verify(principal, arguments).err()).collect();
@@ -751,7 +765,9 @@ impl Monitor {
         trail: &mut Trail,
     ) -> Result<(), Refusal> {
         let path = look_up.path.to_string();
-        let foreign = |allowed| Refusal::OutOfScope(ScopeViolation { path: path.clone(), allowed });
+        let foreign = |allowed| {
+            Refusal::OutOfScope(ScopeViolation { path: path.clone(), allowed, domains: false })
+        };
         // Nothing there is not "owned": an absent filter reads everybody's rows.
         let values = look_up.identifiers(call.arguments.values());
         let values = values.filter(|values| !values.is_empty()).ok_or_else(|| foreign(vec![]))?;
@@ -785,17 +801,10 @@ impl Monitor {
         look_up: &Arc<LookUp>,
         value: Option<&Value>,
     ) -> Result<Found, Refusal> {
-        let parameters =
-            look_up.query.plan.parameters.iter().map(|parameter| parameter.name.as_str());
-        let value_of = |name: &str| match value {
-            Some(value) if name == VALUE => Some(value),
-            Some(_) | None => call.arguments.values().get(name),
-        };
-        let values = parameters.filter_map(|name| Some((name.to_owned(), value_of(name)?.clone())));
         let inquiry = Inquiry {
             tenant: call.principal.tenant.clone(),
             query: Arc::clone(&look_up.query),
-            values: values.collect(),
+            values: look_up.binding(call.arguments.values(), value),
         };
         let found = caught(async { self.connector.look_up(inquiry).await }).await;
         found.ok_or_else(|| unanswered("the connector panicked"))?.map_err(Refusal::LookUpFailed)
@@ -808,6 +817,71 @@ fn unanswered(why: &str) -> Refusal {
         applied: Applied::NotApplied,
         detail: why.to_owned(),
     })
+}
+
+/// Leave to ask a decision point of the company's, once, whether a call may be made. It is no
+/// permit: nothing but [`crate::port::Connector::consult`] takes it.
+#[derive(Debug)]
+#[must_use]
+pub struct Consultation {
+    point: DecisionPoint,
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: Arc<Tool>,
+    arguments: Map<String, Value>,
+    rung: Rung,
+}
+
+impl Consultation {
+    /// Whom to ask, and for how long.
+    #[must_use]
+    pub fn point(&self) -> &DecisionPoint {
+        &self.point
+    }
+    /// Whose data the call would touch.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.principal.tenant
+    }
+    /// Which agent would make it.
+    #[must_use]
+    pub fn agent(&self) -> &AgentId {
+        &self.agent.id
+    }
+    /// On whose behalf.
+    #[must_use]
+    pub fn subject(&self) -> &SubjectId {
+        &self.principal.subject
+    }
+    /// Which tool.
+    #[must_use]
+    pub fn tool(&self) -> &ToolName {
+        &self.tool.name
+    }
+    /// With which arguments, bound ones included.
+    #[must_use]
+    pub fn arguments(&self) -> &Map<String, Value> {
+        &self.arguments
+    }
+    /// The step of the ladder that the call stands on.
+    #[must_use]
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+}
+
+impl Monitor {
+    /// Whether the decision point says yes. A connector that panics has not.
+    async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
+        let said = caught(async { self.connector.consult(consultation).await }).await;
+        said.unwrap_or_else(|| {
+            Err(SystemFault {
+                kind: SystemFaultKind::Failed,
+                applied: Applied::NotApplied,
+                detail: "the connector panicked".to_owned(),
+            })
+        })
+    }
 }
 
 /// What its rung asks for is there: nothing, a post-condition, a decision point's yes, or a person's.
@@ -896,7 +970,16 @@ impl Monitor {
         if call.answers.is_some() {
             return Err(Refusal::OutsideApproval.into());
         }
-        match self.consult(&call, point, trail).await {
+        let Some(agent) = trail.agent.clone() else { return Err(Refusal::Stale.into()) };
+        let consultation = Consultation {
+            point: point.clone(),
+            principal: Arc::clone(&call.principal),
+            agent,
+            tool: Arc::clone(&call.tool),
+            arguments: call.arguments.values().clone(),
+            rung: call.clearance,
+        };
+        match self.consult(consultation).await {
             Ok(true) => {}
             Ok(false) => return Err(Refusal::Rejected(None).into()),
             Err(fault) => return Err(Refusal::LookUpFailed(fault).into()),
@@ -967,7 +1050,7 @@ impl Monitor {
             Err(Unrecorded::Refused(Conflict::Suspended(suspension))) => {
                 Err(Refusal::Suspended(suspension))
             }
-            Err(Unrecorded::Refused(_)) => Err(Refusal::Stale),
+            Err(Unrecorded::Refused(_)) => Err(Refusal::Conflict),
             Err(Unrecorded::Unavailable(why)) => Err(Refusal::JournalUnavailable(why)),
         }
     }

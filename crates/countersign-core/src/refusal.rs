@@ -58,6 +58,8 @@ pub enum Refusal {
     TooManyDrafts,
     /// What it rests on has changed meanwhile.
     Stale,
+    /// Its approval was spent, or its draft has got elsewhere, while it was on its way.
+    Conflict,
     /// The intent could not be made durable.
     JournalUnavailable(String),
 }
@@ -253,6 +255,7 @@ impl Refusal {
             Self::OutsideApproval => "outside_approval",
             Self::TooManyDrafts => "too_many_drafts",
             Self::Stale => "stale",
+            Self::Conflict => "conflict",
             Self::JournalUnavailable(_) => "journal_unavailable",
         }
     }
@@ -283,6 +286,7 @@ impl Refusal {
                 | Self::LookUpFailed(_)
                 | Self::OverBudget(_)
                 | Self::Suspended(_)
+                | Self::Conflict
                 | Self::JournalUnavailable(_)
         )
     }
@@ -329,7 +333,8 @@ impl Refusal {
             | Self::UnknownDraft { foreign: false }
             | Self::OutsideApproval
             | Self::TooManyDrafts
-            | Self::Stale => String::new(),
+            | Self::Stale
+            | Self::Conflict => String::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use countersign_core::call::{Answer, Door, Monitor, Proposed};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
-use countersign_core::ladder::Ladder;
+use countersign_core::ladder::{Affects, Check, Ladder};
 use countersign_core::port::{
     Authenticator, Clock, Credential, Denial, Entropy, Eventually, Journal, Pdp, Permission,
     Question, Receipt, Refused, Report, Unrecorded,
@@ -24,6 +24,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -315,13 +316,26 @@ fn monitor(
     }
 }
 
-fn tool(ask: &Ask) -> Tool {
-    let plan = Plan::Sql(SqlPlan {
+/// A tool with an effect, for whoever is granted it, whose `check` is a statement.
+pub(crate) fn writing(ask: &Ask, affects: RangeInclusive<u64>, check: Option<&Ask>) -> Tool {
+    let tool = tool(ask);
+    let check = check.map(|check| Check::Sql(statement(check)));
+    let affects = Affects { min: *affects.start(), max: *affects.end() };
+    let ladder = Ladder { affects, check, ..tool.ladder };
+    Tool { effect: Effect::Reversible, ladder, ..tool }
+}
+
+fn statement(ask: &Ask) -> SqlPlan {
+    SqlPlan {
         statement: ask.statement.clone(),
         parameters: ask.parameters(),
         timeout_ms: ask.timeout_ms,
         bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
-    });
+    }
+}
+
+fn tool(ask: &Ask) -> Tool {
+    let plan = Plan::Sql(statement(ask));
     Tool {
         input: ask.input.as_object().unwrap().clone(),
         look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),

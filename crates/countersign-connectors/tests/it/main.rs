@@ -13,17 +13,27 @@ mod hostile;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod http_writes;
+#[cfg(test)]
 mod look_ups;
+#[cfg(test)]
+mod mail;
 #[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod postgres_writes;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod smtp;
+#[cfg(test)]
 mod upstream;
 #[cfg(test)]
 mod walls;
+#[cfg(test)]
+mod writes;

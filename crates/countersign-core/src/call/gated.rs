@@ -9,7 +9,6 @@ use crate::args::{Arguments, parse};
 use crate::bound::SUMMARY_BYTES_MAX;
 use crate::draft::{Change, Conflict, Decided, Draft, Outcome, Reach, State, Step};
 use crate::id::{Digest, DraftId, ToolName};
-use crate::ladder::DecisionPoint;
 use crate::port::{Found, Unrecorded};
 use crate::posture::Agent;
 use crate::principal::Principal;
@@ -329,16 +328,6 @@ impl Monitor {
         };
         let found = super::caught(async { self.connector.look_up(inquiry).await }).await;
         found.unwrap_or_else(|| Err(unasked("the connector panicked")))
-    }
-
-    /// Asks the company's decision point. Only its yes is a yes.
-    pub(super) async fn consult(
-        &self,
-        _call: &Gated,
-        _point: &DecisionPoint,
-        _trail: &Trail,
-    ) -> Result<bool, SystemFault> {
-        Err(unasked("decision points cannot be asked yet"))
     }
 
     fn refused(&self, trail: Trail, refusal: Refusal) -> Answer {

@@ -97,7 +97,8 @@ impl Refusal {
             | Self::UnknownDraft { .. }
             | Self::OutsideApproval
             | Self::TooManyDrafts
-            | Self::Stale => self.of_people(code),
+            | Self::Stale
+            | Self::Conflict => self.of_people(code),
         }
     }
 
@@ -143,7 +144,7 @@ impl Refusal {
                 "Too many calls wait for a person already. Nothing was done.",
                 "Wait until some are decided; do not propose more.",
             ),
-            Self::Stale => Public::new(
+            Self::Stale | Self::Conflict => Public::new(
                 code,
                 "What this call rests on has changed meanwhile. Nothing was done.",
                 "Call again with the same arguments.",

@@ -389,7 +389,7 @@ fn a_draft_is_told_to_nobody_twice_even_if_two_ask_at_once() {
     let second = now(monitor.tend(draft));
     assert_eq!(first.as_ref().map(code), Some("completed"));
     assert!(
-        matches!(second, Some(Answer::Refused(refused)) if *refused.refusal() == Refusal::Stale)
+        matches!(second, Some(Answer::Refused(refused)) if *refused.refusal() == Refusal::Conflict)
     );
     assert_eq!((executed(&world), only(&world).state), (1, State::Executed));
 }

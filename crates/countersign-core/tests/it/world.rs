@@ -1,6 +1,8 @@
 //! A monitor whose ports are in memory, write down what they were asked, and fail on demand.
 
-use countersign_core::call::{Answer, Caller, Door, Explained, Inquiry, Monitor, Permit, Proposed};
+use countersign_core::call::{
+    Answer, Caller, Consultation, Door, Explained, Inquiry, Monitor, Permit, Proposed,
+};
 use countersign_core::draft::{Change, Conflict, Draft, Reach, Suspension, UnknownOutcome, Who};
 use countersign_core::id::{
     ActorId, AgentId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId, Timestamp,
@@ -453,6 +455,11 @@ impl Connector for World {
                 detail: why.to_owned(),
             })
         })
+    }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 }
 

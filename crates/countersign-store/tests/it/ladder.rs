@@ -2,9 +2,11 @@
 //! edits, switches, crashes and lost outcomes over the real pipeline, a real SQLite journal and a
 //! system that counts. What must hold is judged from the system's own count.
 
-use crate::support::{Place, wait};
+use crate::support::Place;
 use countersign_core::act::{Act, Visitor};
-use countersign_core::call::{Answer, Answers, Caller, Door, Inquiry, Monitor, Permit, Proposed};
+use countersign_core::call::{
+    Answer, Answers, Caller, Consultation, Door, Inquiry, Monitor, Permit, Proposed,
+};
 use countersign_core::draft::{Draft, State, Step, Switch, Who};
 use countersign_core::id::{
     ActorId, AgentId, CallId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId,
@@ -23,14 +25,25 @@ use countersign_core::refusal::{Applied, AuthenticationFailure, SystemFault, Sys
 use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, Rung, SqlPlan, Tool};
 use countersign_store::SqliteStore;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-/// Steps of the walk. `scripts/soak` takes more.
-const STEPS: u32 = 100_000;
-/// How often each step from each state has to be met.
-const MET_MIN: u32 = 100;
+thread_local! {
+    /// Where nothing is to be waited for but time, time has passed.
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}
+
+/// Steps of the walk; `scripts/soak ladder` takes 100,000.
+const STEPS: u32 = 20_000;
+/// After so many steps of the walk each step from each state has to be met once more.
+const STEPS_PER_MET: u32 = 1_000;
 
 const AGENTS: [&str; 2] = ["copilot", "planner"];
 const TENANTS: [&str; 2] = ["t0", "t1"];
@@ -93,6 +106,10 @@ impl Connector for System {
                 }
             }
         })
+    }
+
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::pending())
     }
 
     fn look_up(&self, _: Inquiry) -> Eventually<'_, Result<Found, SystemFault>> {
@@ -320,14 +337,14 @@ impl Walk {
 
     fn step(&mut self) {
         match self.dice.roll(100) {
-            0..28 => self.ask(),
-            28..48 => self.approve(),
-            48..52 => self.reject(),
-            52..56 => self.withdraw(),
-            56..76 => self.tend(),
-            76..83 => self.place.clock.advance(self.dice.roll(400) as i64),
-            83..87 => self.switch(),
-            87..90 => self.edits[self.dice.roll(2)] += 1,
+            0..25 => self.ask(),
+            25..50 => self.approve(),
+            50..54 => self.reject(),
+            54..62 => self.withdraw(),
+            62..74 => self.tend(),
+            74..82 => self.place.clock.advance(self.dice.roll(300) as i64),
+            82..86 => self.switch(),
+            86..90 => self.edits[self.dice.roll(2)] += 1,
             90..96 => self.resolve(),
             96..98 => self.replay(),
             _ => self.crash(),
@@ -436,7 +453,7 @@ impl Walk {
         let visitor = Self::visitor(&monitor, who);
         let all: Vec<Switch> = self.suspended.keys().cloned().collect();
         if let Some(of) = self.dice.pick(&all).cloned()
-            && self.dice.roll(4) > 0
+            && self.dice.roll(6) > 0
         {
             let done = wait(monitor.act(&visitor, Act::Resume(of.clone(), "fine".into())));
             assert_eq!(done.is_ok(), self.suspended[&of] != who);
@@ -445,11 +462,11 @@ impl Walk {
             }
             return;
         }
-        let of = match self.dice.roll(5) {
-            0 => Switch::Agent(AgentId::new(AGENTS[self.dice.roll(2)]).unwrap()),
-            1 => Switch::Tool(ToolName::new(TOOLS[self.dice.roll(2)]).unwrap()),
-            2 => Switch::Tenant(TenantId::new(TENANTS[self.dice.roll(2)]).unwrap()),
-            3 => Switch::System(SystemName::new("bank").unwrap()),
+        let of = match self.dice.roll(12) {
+            0..4 => Switch::Agent(AgentId::new(AGENTS[self.dice.roll(2)]).unwrap()),
+            4..7 => Switch::Tool(ToolName::new(TOOLS[self.dice.roll(2)]).unwrap()),
+            7..10 => Switch::Tenant(TenantId::new(TENANTS[self.dice.roll(2)]).unwrap()),
+            10 => Switch::System(SystemName::new("bank").unwrap()),
             _ => Switch::Everything,
         };
         let act = Act::Suspend(of.clone(), "odd".into());
@@ -534,8 +551,8 @@ impl Walk {
             return;
         }
         // A step of the walk may take a draft several steps: claimed, and what came of it.
-        let mut at = vec![vec![was.state]];
-        while let Some(path) = at.pop() {
+        let mut at = VecDeque::from([vec![was.state]]);
+        while let Some(path) = at.pop_front() {
             let last = *path.last().unwrap();
             if last == is.state {
                 for pair in path.windows(2) {
@@ -587,7 +604,7 @@ fn no_walk_finds_an_effect_without_exactly_one_valid_approval() {
     }
     every.extend(walk.met.clone());
     println!("{} drafts, {} effects, {every:#?}", walk.ended.len(), walk.effects.len());
-    let least = MET_MIN.min(steps / 1_000);
+    let least = steps / STEPS_PER_MET;
     let rare: Vec<_> = every.iter().filter(|(_, met)| **met < least).collect();
     assert!(rare.is_empty(), "met too rarely: {rare:?}");
     assert!(wait(walk.store().drafts(Which::default())).unwrap().len() > 1);

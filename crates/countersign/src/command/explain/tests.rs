@@ -5,7 +5,9 @@ use super::{Call, Stopped, Who, identity};
 use crate::assemble;
 use crate::machine::SystemEntropy;
 use crate::policies;
-use countersign_core::call::{Answer, Caller, Door, Evidence, Inquiry, Monitor, Permit, Proposed};
+use countersign_core::call::{
+    Answer, Caller, Consultation, Door, Evidence, Inquiry, Monitor, Permit, Proposed,
+};
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
     Connector, Eventually, Found, Journal, Receipt, Refused, Report, Unrecorded,
@@ -75,6 +77,11 @@ impl Connector for World {
             _ => Ok(Found { rows, truncated: false, cached: false }),
         };
         Box::pin(std::future::ready(found))
+    }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 }
 
