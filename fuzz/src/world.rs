@@ -96,8 +96,8 @@ impl World {
             connections_max: 0,
             people: None,
             development: Some(Development {
-                issuer: development,
                 people: None,
+                issuer: development,
                 clock: world.clone(),
                 entropy: world.clone(),
             }),

@@ -148,8 +148,10 @@ impl Gateway {
             .route(below, get(resource::mcp))
             .method_not_allowed_fallback(not_allowed)
             .with_state((resource, doors.clone()));
-        let admin = admin::routes(admin::Admin::new(doors.clone(), driver, people), &guard)
-            .method_not_allowed_fallback(not_allowed);
+        let made_up = development.as_ref().is_some_and(|issuer| issuer.people.is_some());
+        let admin =
+            admin::routes(admin::Admin::new(doors.clone(), driver, (people, made_up)), &guard)
+                .method_not_allowed_fallback(not_allowed);
         let mut router = Router::new().merge(mcp).merge(http).merge(admin).merge(metadata);
         if let Some(development) = development {
             let token = post(token)

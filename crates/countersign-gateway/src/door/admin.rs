@@ -37,11 +37,17 @@ pub(crate) struct Admin {
     doors: Doors,
     driver: Arc<Driver>,
     people: Option<Arc<PeopleConfig>>,
+    /// Whether people are made up: by the development issuer.
+    made_up: bool,
 }
 
 impl Admin {
-    pub(crate) fn new(doors: Doors, driver: Arc<Driver>, people: Option<PeopleConfig>) -> Self {
-        Self { doors, driver, people: people.map(Arc::new) }
+    pub(crate) fn new(
+        doors: Doors,
+        driver: Arc<Driver>,
+        (people, made_up): (Option<PeopleConfig>, bool),
+    ) -> Self {
+        Self { doors, driver, people: people.map(Arc::new), made_up }
     }
 }
 
@@ -339,6 +345,7 @@ async fn sign_in(State(admin): State<Admin>) -> Response {
             "client_id": people.client_id,
             "audience": people.audience(),
             "scopes": people.scopes,
+            "made_up": admin.made_up,
             "token": if people.takes_id_tokens() { "id_token" } else { "access_token" },
         }))
         .into_response(),

@@ -4,7 +4,7 @@ use super::End;
 use super::login::kept::{Kept, SignIns};
 use crate::machine::{SystemClock, env};
 use crate::render::{self, Doing, Failure};
-use crate::report::visible;
+use crate::report::{unseen, visible};
 use countersign_connectors::{Origin, OriginError};
 use countersign_core::port::Clock as _;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -219,7 +219,7 @@ pub(super) async fn whole(mut answer: reqwest::Response) -> Result<Option<Value>
 /// Tells a yes by `tell` or as JSON, and a no on standard error.
 pub(super) fn told(ask: &Ask, answer: Answer, tell: impl FnOnce(&Value)) -> End {
     match answer {
-        Ok(value) if ask.is_json() => render::line(&value),
+        Ok(value) if ask.is_json() => render::line(plain(&value)),
         Ok(value) => tell(&value),
         Err(Refused { code, detail }) => {
             render::note(format_args!("refused ({code}): {detail}"));
@@ -227,6 +227,21 @@ pub(super) fn told(ask: &Ask, answer: Answer, tell: impl FnOnce(&Value)) -> End 
         }
     }
     End::Fine
+}
+
+/// JSON in which whatever moves a terminal, or cannot be seen, is escaped.
+fn plain(value: &Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        match unseen(c) {
+            false => text.push(c),
+            true => c
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    text
 }
 
 /// A member's text as it may be shown; a dash where there is none.
@@ -240,12 +255,23 @@ pub(super) fn text(value: &Value, pointer: &str) -> String {
 
 /// A moment as people read it: `2026-11-25 23:10:05 UTC`, and how far that is from now.
 pub(super) fn moment(value: &Value, pointer: &str) -> String {
-    let at = value.pointer(pointer).and_then(Value::as_str);
-    let Some(at) = at.and_then(|at| at.parse::<jiff::Timestamp>().ok()) else {
-        return text(value, pointer);
-    };
-    let away_s = at.as_second().saturating_sub(SystemClock.now().secs());
-    format!("{} ({})", at.strftime("%Y-%m-%d %H:%M:%S UTC"), span(away_s))
+    match at(value, pointer) {
+        Some(at) => format!("{} ({})", at.strftime("%Y-%m-%d %H:%M:%S UTC"), from_now(at)),
+        None => text(value, pointer),
+    }
+}
+
+/// How far a moment is from now.
+pub(super) fn away_from(value: &Value, pointer: &str) -> String {
+    at(value, pointer).map_or_else(|| text(value, pointer), from_now)
+}
+
+fn at(value: &Value, pointer: &str) -> Option<jiff::Timestamp> {
+    value.pointer(pointer)?.as_str()?.parse().ok()
+}
+
+fn from_now(at: jiff::Timestamp) -> String {
+    span(at.as_second().saturating_sub(SystemClock.now().secs()))
 }
 
 /// `in 3 h`, `2 min ago`.
@@ -315,6 +341,7 @@ mod tests {
     fn what_an_agent_wrote_moves_no_terminal() {
         let value = json!({"a": "x\u{1b}[2J\u{202e}y", "b": null, "c": {"d": "\n"}});
         assert_eq!(text(&value, "/a"), "x\\u{1b}[2J\\u{202e}y");
+        assert_eq!(plain(&value["a"]), "\"x\\u001b[2J\\u202ey\"");
         assert_eq!(text(&value, "/b"), "–");
         assert!(!text(&value, "/c").contains('\n'));
     }

@@ -1,8 +1,9 @@
 //! `countersign drafts`: what waits for people, and deciding about it.
 
 use super::End;
-use super::admin::{Answer, Api, Ask, encoded, moment, state, text, told, who};
+use super::admin::{Answer, Api, Ask, away_from, encoded, moment, state, text, told, who};
 use crate::render::{self, Failure};
+use comfy_table::ColumnConstraint;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -180,7 +181,7 @@ fn table(page: &Value) {
             text(draft, "/agent"),
             text(draft, "/tenant"),
             text(draft, "/summary"),
-            moment(draft, "/expires"),
+            away_from(draft, "/expires"),
             if draft["could_approve"] == true { "yes".to_owned() } else { String::new() },
         ]
     });
@@ -197,7 +198,12 @@ fn table(page: &Value) {
                 "expires",
                 "yours to decide",
             ];
-            render::line(render::table(&header, rows));
+            let mut table = render::table(&header, rows);
+            // A reference is there to be copied.
+            if let Some(reference) = table.column_mut(0) {
+                reference.set_constraint(ColumnConstraint::ContentWidth);
+            }
+            render::line(table);
         }
     }
     if page["next"].is_string() {

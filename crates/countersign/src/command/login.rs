@@ -93,7 +93,7 @@ impl Login {
         };
         let how: How = serde_json::from_value(how)
             .map_err(|error| Failure::new(format!("{url} does not say how to sign in: {error}")))?;
-        if how.issuer == format!("{url}/dev") {
+        if how.made_up {
             return Err(
                 Failure::new("people here are made up").help("say who to be: `--person NAME`")
             );

@@ -8,14 +8,20 @@ use std::collections::BTreeMap;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Token {
     /// The agent's client id
-    #[arg(long)]
+    #[arg(long, required_unless_present = "person", default_value = "", hide_default_value = true)]
     agent: String,
-    /// Whose data it may touch
-    #[arg(long)]
+    /// Whose data it may touch; of a person, for whom they decide
+    #[arg(long, required_unless_present = "person", default_value = "", hide_default_value = true)]
     tenant: String,
     /// On whose behalf it calls
-    #[arg(long)]
+    #[arg(long, required_unless_present = "person", default_value = "", hide_default_value = true)]
     user: String,
+    /// Instead of an agent's, the token of this made-up person
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["agent", "user", "session", "claims", "scopes"])]
+    person: Option<String>,
+    /// With `--person`: a group of theirs; may be given several times
+    #[arg(long = "group", requires = "person")]
+    groups: Vec<String>,
     /// The session; without one, a new one
     #[arg(long)]
     session: Option<String>,
@@ -37,6 +43,13 @@ pub(super) fn claim(text: &str) -> Result<(String, Vec<String>), String> {
 
 impl Token {
     pub(crate) fn run(&self) -> Result<End, Failure> {
+        let runtime = super::serve::runtime()?;
+        if let Some(person) = &self.person {
+            let tenants: Vec<_> = [&self.tenant].into_iter().filter(|t| !t.is_empty()).collect();
+            let body = json!({ "person": person, "groups": self.groups, "tenants": tenants });
+            render::line(runtime.block_on(sent(&self.url, &body))?);
+            return Ok(End::Fine);
+        }
         let request = Request {
             agent: &self.agent,
             tenant: &self.tenant,
@@ -45,7 +58,6 @@ impl Token {
             scopes: &self.scopes,
             attributes: self.claims.iter().cloned().collect(),
         };
-        let runtime = super::serve::runtime()?;
         render::line(runtime.block_on(request.send(&self.url))?);
         Ok(End::Fine)
     }
@@ -72,15 +84,21 @@ impl Request<'_> {
         if let (Some(session), Some(members)) = (session, body.as_object_mut()) {
             members.insert("session".to_owned(), json!(session));
         }
-        let client = reqwest::Client::builder().no_proxy().build().doing("no HTTP client")?;
-        let sent = client.post(format!("{}/dev/token", url.trim_end_matches('/'))).json(&body);
-        let answer = sent.send().await.map_err(|error| {
+        sent(url, &body).await
+    }
+}
+
+/// The token that the gateway at `url` makes for what is asked.
+async fn sent(url: &str, body: &Value) -> Result<String, Failure> {
+    let client = reqwest::Client::builder().no_proxy().build().doing("no HTTP client")?;
+    let sent = client.post(format!("{}/dev/token", url.trim_end_matches('/'))).json(body);
+    let answer = sent.send().await.map_err(|error| {
             Failure::new(format!("no gateway answers at {url}: {}", without_url(error)))
                 .help("start one with `countersign serve` or `countersign demo`, or name its address with `--url`")
         })?;
-        let status = answer.status();
-        let body: Value = answer.json().await.map_err(without_url).doing("its answer")?;
-        match body.get("access_token").and_then(Value::as_str) {
+    let status = answer.status();
+    let body: Value = answer.json().await.map_err(without_url).doing("its answer")?;
+    match body.get("access_token").and_then(Value::as_str) {
             Some(token) => Ok(token.to_owned()),
             None if status == reqwest::StatusCode::NOT_FOUND => {
                 Err(Failure::new("the gateway has no development issuer").help(
@@ -92,7 +110,6 @@ impl Request<'_> {
                 Err(Failure::new(format!("no token was given: {}", message.unwrap_or("no reason was given"))))
             }
         }
-    }
 }
 
 fn without_url(error: reqwest::Error) -> String {

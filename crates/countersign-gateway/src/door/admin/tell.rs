@@ -3,7 +3,9 @@
 use countersign_core::act::{Done, Visitor};
 use countersign_core::args;
 use countersign_core::call::Monitor;
-use countersign_core::draft::{Decided, Draft, Outcome, Suspension, Switch, UnknownOutcome, Who};
+use countersign_core::draft::{
+    Decided, Draft, Outcome, State, Suspension, Switch, UnknownOutcome, Who,
+};
 use countersign_core::id::{ActorId, Timestamp};
 use countersign_core::ladder::Approvers;
 use countersign_core::person::{Person, Tenants};
@@ -63,7 +65,7 @@ pub(super) fn draft(monitor: &Monitor, visitor: &Visitor, draft: &Draft) -> Valu
         "rung": draft.rung.number(),
         "approvers": gate.map(|gate| approvers(&gate.approvers)),
         "previewable": gate.is_some_and(|gate| gate.preview.is_some()),
-        "could_approve": monitor.could_approve(visitor, draft),
+        "could_approve": draft.state == State::Waiting && monitor.could_approve(visitor, draft),
         "fresh_sign_in": draft.rung >= Rung::NAMED,
         "yours": monitor.is_theirs(visitor, draft),
         "proposed": time(draft.proposed),

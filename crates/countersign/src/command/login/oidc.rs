@@ -44,7 +44,9 @@ const BACK: &str = "/callback";
 /// How a gateway has people sign in.
 #[derive(Debug, Deserialize)]
 pub(super) struct How {
-    pub(super) issuer: String,
+    issuer: String,
+    /// Whether people are made up: then nobody signs in there.
+    pub(super) made_up: bool,
     client_id: String,
     audience: String,
     scopes: Vec<String>,
