@@ -1,7 +1,7 @@
 //! `countersign.yaml`: where a posture runs, whom it trusts, and what its references stand for.
 
 use crate::bound::{FILE_BYTES_MAX, REFERENCE_BYTES_MAX};
-use crate::decode::{Decoder, Item, Spanned};
+use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::{Code, Finding, Place, Source, any_error, sort};
 use crate::issuer::{self, Ground, Issuer};
 use crate::load::{ReadError, read_text};
@@ -206,23 +206,8 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let tls = fields.optional("tls").map(|item| decode_tls(decoder, item));
     let allowed_hosts = fields.optional("allowed_hosts").map(|item| decoder.lines(item));
     let allowed_origins = fields.optional("allowed_origins").map(|item| decoder.lines(item));
-    let issuers = fields.optional("issuers");
-    let trusts_nobody =
-        issuers.is_none_or(|item| matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()));
-    let development = fields
-        .optional("development_issuer")
-        .and_then(|item| Some(Spanned { value: decoder.boolean(item)?, span: item.span() }));
-    let development_issuer = development.as_ref().is_some_and(|flag| flag.value);
-    let issuers = issuers.map(|item| {
-        let ground = Ground { public_url: public_url.as_deref(), environment };
-        issuer::decode(decoder, item, (ground, development_issuer))
-    });
-    let (issuers, keys) = issuers.unwrap_or_default();
-    let own = public_url.as_ref().filter(|_| development_issuer).map(|url| format!("{url}/dev"));
-    let people = fields.optional("people").map(|item| {
-        let public_url = public_url.as_deref();
-        people::decode(decoder, item, Among { issuers: &issuers, own: own.as_deref(), public_url })
-    });
+    let ground = Ground { public_url: public_url.as_deref(), environment };
+    let trust = decode_trust(decoder, &mut fields, ground);
     let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
     let references = fields.optional("references");
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
@@ -231,24 +216,22 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let statement_logs = logs.and_then(|item| path(decoder, item));
     fields.finish(decoder);
     check_plaintext(decoder, environment, listen.as_ref(), tls.is_some());
-    if let Some(flag) = development.filter(|flag| flag.value) {
+    let development = trust.development.filter(|flag| flag.value);
+    let development_issuer = development.is_some();
+    if let Some(flag) = development {
         check_development(decoder, &flag, environment, listen.as_ref());
-    } else if trusts_nobody {
+    } else if trust.nobody {
         let span = Span { start: node.span.start, end: node.span.start };
         decoder.report(Code::NoIssuer, span, "nobody's tokens are accepted");
         decoder.help("name an issuer under `issuers`, or set `development_issuer: true`");
     }
     let (references, places) = references;
-    // Nothing sound in it is no leave to do without.
-    let (people, of_people) = match people {
-        Some(people) => people.map(|(people, written)| (Some(people), Some(written)))?,
-        None => (None, None),
-    };
+    let (people, of_people) = trust.people?.unzip();
     let (store, [journal, signing_key]) = store?;
     let written = Written {
         posture: posture_place?,
         listen: decoder.place(listen.as_ref()?.span),
-        issuers: keys,
+        issuers: trust.keys,
         journal,
         signing_key,
         references: places,
@@ -263,7 +246,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         public_url: public_url?,
         allowed_hosts: values(allowed_hosts),
         allowed_origins: values(allowed_origins),
-        issuers,
+        issuers: trust.issuers,
         development_issuer,
         people,
         store,
@@ -271,6 +254,39 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         statement_logs,
         written,
     })
+}
+
+/// Whose tokens are accepted.
+struct Trust {
+    issuers: Vec<Issuer>,
+    keys: Vec<Place>,
+    development: Option<Spanned<bool>>,
+    /// Whether no issuer is written.
+    nobody: bool,
+    /// `None` if it is said how people sign in, and not soundly: that is no leave to do without.
+    people: Option<Option<(People, PeopleWritten)>>,
+}
+
+fn decode_trust(decoder: &mut Decoder, fields: &mut Fields<'_>, ground: Ground<'_>) -> Trust {
+    let issuers = fields.optional("issuers");
+    let nobody =
+        issuers.is_none_or(|item| matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()));
+    let development = fields
+        .optional("development_issuer")
+        .and_then(|item| Some(Spanned { value: decoder.boolean(item)?, span: item.span() }));
+    let is_issuer = development.as_ref().is_some_and(|flag| flag.value);
+    let issuers = issuers.map(|item| issuer::decode(decoder, item, (ground, is_issuer)));
+    let (issuers, keys) = issuers.unwrap_or_default();
+    let public_url = ground.public_url;
+    let own = public_url.filter(|_| is_issuer).map(|url| format!("{url}/dev"));
+    let people = match fields.optional("people") {
+        None => Some(None),
+        Some(item) => {
+            let among = Among { issuers: &issuers, own: own.as_deref(), public_url };
+            people::decode(decoder, item, among).map(Some)
+        }
+    };
+    Trust { issuers, keys, development, nobody, people }
 }
 
 fn values(lines: Option<Vec<Spanned<String>>>) -> Vec<String> {

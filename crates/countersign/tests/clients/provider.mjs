@@ -28,14 +28,26 @@ async function build() {
     clients: [{
       client_id: 'support-copilot', client_secret: 'made-up', grant_types: ['client_credentials'],
       redirect_uris: [], response_types: [], id_token_signed_response_alg: keys[0].alg,
+    }, {
+      // People: a public client on loopback, whose port does not count (RFC 8252).
+      client_id: 'countersign-people', token_endpoint_auth_method: 'none', application_type: 'native',
+      grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
+      redirect_uris: ['http://127.0.0.1/callback'], response_types: ['code'],
+      id_token_signed_response_alg: keys[0].alg, require_auth_time: true,
     }],
+    claims: { openid: ['sub', 'groups', 'tenants'], email: ['email', 'email_verified'] },
+    conformIdTokenClaims: false,
+    findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId, ...person }) }),
+    interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    pkce: { required: () => true },
     scopes: ['usage:read', 'tickets:read'],
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      deviceFlow: { enabled: true },
       resourceIndicators: {
         enabled: true,
-        defaultResource: () => RESOURCE,
+        defaultResource: (_ctx, client) => (client.clientId === 'countersign-people' ? undefined : RESOURCE),
         getResourceServerInfo: () => ({
           scope: 'usage:read tickets:read', audience: RESOURCE, accessTokenTTL: 600,
           accessTokenFormat: 'jwt', jwt: { sign: { alg: keys[0].alg } },
@@ -45,7 +57,25 @@ async function build() {
     extraTokenClaims: () => ({ tenant: 'acct_alpha', person: 'p-1' }),
   });
   built.on('server_error', (_ctx, error) => console.error(error));
+  oidc = built;
   provider = built.callback();
+}
+
+// Whoever is asked to sign in is this person, and agrees.
+let person = { email: 'sam@acme.example', email_verified: true, groups: ['finance'], tenants: [] };
+let account = 'p-sam';
+let oidc;
+async function interact(request, response) {
+  const { prompt, params, session, grantId } = await oidc.interactionDetails(request, response);
+  const result = {};
+  if (prompt.name === 'login') result.login = { accountId: account };
+  if (prompt.name === 'consent') {
+    const grant = grantId ? await oidc.Grant.find(grantId)
+      : new oidc.Grant({ accountId: session.accountId, clientId: params.client_id });
+    grant.addOIDCScope('openid email');
+    result.consent = { grantId: await grant.save() };
+  }
+  await oidc.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
 }
 
 const listening = (server) => new Promise((done) => {
@@ -54,6 +84,7 @@ const listening = (server) => new Promise((done) => {
 const server = createServer((request, response) => {
   if (request.url.startsWith('/jwks')) fetches += 1;
   if (away) request.socket.destroy();
+  else if (request.url.startsWith('/interaction/')) interact(request, response).catch((error) => { console.error(error); response.destroy(); });
   else provider(request, response);
 });
 let away = false;
@@ -91,6 +122,7 @@ const control = createServer(async (request, response) => {
   if (request.url === '/sign') answer = { token: await sign(asked) };
   if (request.url === '/fetches') answer = { fetches };
   if (request.url === '/away') away = asked.away;
+  if (request.url === '/become') ({ account, person } = asked);
   if (request.url === '/rotate') {
     // A new key signs from now on; the old one is still published.
     keys = [await key(asked.alg ?? 'ES256'), ...keys].slice(0, 2);
@@ -105,5 +137,6 @@ const control = createServer(async (request, response) => {
   response.end(JSON.stringify(answer));
 });
 console.log(JSON.stringify({ issuer, control: `http://127.0.0.1:${await listening(control)}` }));
+process.stdout.on('error', () => {}); // Nobody reads on.
 process.stdin.resume();
 process.stdin.on('end', () => process.exit(0));

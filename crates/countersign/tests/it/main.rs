@@ -71,6 +71,8 @@ mod schema;
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod server;
 #[cfg(test)]
+mod sign_in;
+#[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/smtp.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod smtp;

@@ -17,7 +17,7 @@ const RESOURCE: &str = "https://countersign.acme.example";
 /// The certified provider, in a process of its own. It ends with the test.
 pub(crate) struct Provider {
     _child: Child,
-    issuer: String,
+    pub(crate) issuer: String,
     control: String,
     http: reqwest::Client,
 }
@@ -74,7 +74,11 @@ pub(crate) fn company(providers: &[&Provider], more: &str) -> Company {
         let issuers = providers.iter().map(|Provider { issuer, .. }| {
             format!("  - {{ issuer: \"{issuer}\", audience: \"{RESOURCE}\", discovery: true, algorithms: [ES256, RS256]{more} }}\n")
         });
-        text.replace("development_issuer: true\n", &format!("issuers:\n{}", issuers.collect::<String>()))
+        let text = text
+            .replace("development_issuer: true\n", &format!("issuers:\n{}", issuers.collect::<String>()));
+        // People sign in at the first of them.
+        let [first, ..] = providers else { return text };
+        text.replace("people:\n", &format!("people:\n  issuer: \"{}\"\n", first.issuer))
     });
     company
 }

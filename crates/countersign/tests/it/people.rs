@@ -1,12 +1,14 @@
 //! People and the real gateway: who may decide about what, what an agent or its client may not, and
 //! the commands and the API by which people do it.
 
+use crate::clients::installed;
 use crate::gateway::{Company, Gateway, Who};
 use jsonschema::Validator;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::AsyncWriteExt;
 
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "people", depots: &[] };
@@ -341,6 +343,56 @@ async fn whatever_a_client_answers_nothing_happens_until_a_person_agrees() {
     for _ in 0..3 {
         gateway.mcp_able(&agent, shows(), accepted(&state, "accept")).await;
     }
+    assert_eq!(company.refunds(), 1);
+    gateway.stop();
+}
+
+/// What the Python client says of one refund, whose host answers every question by itself.
+async fn careless(gateway: &Gateway, token: &str, action: &str, invoice: &str) -> Value {
+    let calls = json!([["refund_invoice", refund(invoice)]]);
+    let mut client = tokio::process::Command::new(installed("venv/bin/python"))
+        .arg(installed("elicit.py"))
+        .args([format!("{}/mcp", gateway.url), action.to_owned()])
+        .env("TOKEN", token)
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(calls.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = client.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_real_client_that_answers_by_itself_gets_nothing_executed() {
+    let company = ready();
+    let gateway = company.serve();
+    let agent = gateway.token(WHO).await;
+    for (action, invoice) in [("accept", PAID[0]), ("cancel", PAID[1]), ("decline", PAID[2])] {
+        let said = careless(&gateway, &agent, action, invoice).await;
+        assert_eq!(said["asked"][0]["mode"], "url", "{said}");
+        assert_eq!(said["asked"].as_array().unwrap().len(), 1, "{said}");
+        let structured = &said["answers"][0]["structured"];
+        assert_eq!(structured["code"], "approval_required", "{action}: {said}");
+        assert_eq!(company.invoice(invoice).0, "paid");
+    }
+    let said = careless(&gateway, &agent, "form", PAID[3]).await;
+    assert_eq!(said["answers"][0]["structured"]["code"], "outside_approval", "{said}");
+    assert_eq!(company.refunds(), 0);
+    let alerts = company.records(&["--code", "outside_approval"], 1);
+    assert!(alerts[0]["alert"].is_string(), "{alerts:?}");
+    // A person's approval executes once, and the same call finds what came of it.
+    let draft = gateway.drafted(&agent, PAID[0]).await;
+    let sam = gateway.sam().await;
+    assert_eq!(gateway.decided(&sam, &draft, "approve").await, (200, String::new()));
+    assert_eq!(gateway.settled(&sam, &draft).await["state"], "executed");
+    let said = careless(&gateway, &agent, "accept", PAID[0]).await;
+    assert_eq!(said["answers"][0]["is_error"], false, "{said}");
+    assert_eq!(said["asked"], json!([]));
     assert_eq!(company.refunds(), 1);
     gateway.stop();
 }
