@@ -6,6 +6,8 @@
 mod doors;
 mod json;
 mod jwt;
+#[path = "../../crates/countersign-core/tests/it/nobody.rs"]
+mod nobody;
 mod posture;
 mod sql;
 mod world;

@@ -1,9 +1,10 @@
 //! The example company behind its production router, with systems and a journal that only remember.
 
 use super::jwt::{AUDIENCE, NOW, claims, issuer};
+use super::nobody::Nobody;
 use arc_swap::ArcSwap;
 use axum::Router;
-use countersign_core::call::{Inquiry, Monitor, Permit};
+use countersign_core::call::{Consultation, Inquiry, Monitor, Permit};
 use countersign_core::chain::GENESIS;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
@@ -12,11 +13,12 @@ use countersign_core::port::{
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_gateway::development::Development;
 use countersign_gateway::door::InForce;
 use countersign_gateway::identity::Identity;
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::resource::Resource;
-use countersign_gateway::serve::{Development, Gateway, Readiness};
+use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::load_posture;
 use serde_json::{Value, json};
@@ -78,6 +80,8 @@ impl World {
             authenticator: Arc::new(Identity::new(issuers, claims()).expect("an identity")),
             pdp: Arc::new(bundle),
             journal: world.clone(),
+            register: Arc::new(Nobody),
+            people: Arc::new(Nobody),
             connector: world.clone(),
             clock: world.clone(),
             entropy: world.clone(),
@@ -90,8 +94,10 @@ impl World {
             allowed_origins: vec!["https://app.acme.example".into()],
             resource: Resource { url: AUDIENCE.into(), authorization_servers: Vec::new() },
             connections_max: 0,
+            people: None,
             development: Some(Development {
                 issuer: development,
+                people: None,
                 clock: world.clone(),
                 entropy: world.clone(),
             }),
@@ -177,6 +183,11 @@ impl Connector for World {
             _ => found(vec![json!({"yes": 1})]),
         };
         Box::pin(std::future::ready(verdict))
+    }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 }
 

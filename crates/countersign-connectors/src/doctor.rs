@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 /// What the posture needs of a system.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
-    /// Every statement that a tool or a look-up runs there, as it is sent, after what runs it.
+    /// Every statement that reads there, as it is sent, after what runs it: a tool, a look-up, a
+    /// check, a preview.
     pub statements: Vec<(String, String)>,
+    /// The same of statements with an effect.
+    pub effects: Vec<(String, String)>,
     /// Tables that hold nothing of any one tenant, as the posture says: `depots`, `ref.countries`.
     pub shared: BTreeSet<String>,
 }

@@ -7,6 +7,8 @@
 mod address;
 mod answer;
 mod credential;
+mod decision;
+mod effect;
 mod origin;
 mod request;
 mod resolver;
@@ -20,13 +22,14 @@ pub(crate) use resolver::{Unpermitted, permitted};
 use crate::doctor::Symptom;
 use crate::fault;
 use crate::gather::Gathered;
-use crate::leave::{misplaced, only_reads};
+use crate::leave::misplaced;
 use crate::turns::Turns;
 use countersign_core::call::Permit;
 use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
-use countersign_core::tool::{HttpPlan, Plan};
-use reqwest::{Client, Response, StatusCode, redirect, retry};
+use countersign_core::tool::{Effect, HttpPlan, Plan};
+use effect::Senders;
+use reqwest::{Client, ClientBuilder, Request, Response, StatusCode, redirect, retry};
 use resolver::Permitted;
 use serde_json::{Map, Value};
 use std::{error::Error, sync::Arc, time::Duration};
@@ -85,14 +88,18 @@ pub(crate) struct Http {
     system: HttpSystem,
     /// Or why there is none: a machine without certificates of authorities, say.
     client: Result<Client, String>,
+    /// What sends effects.
+    senders: Senders,
     turns: Turns,
 }
+
+type Arguments = Map<String, Value>;
 
 impl Http {
     pub(crate) fn new(system: HttpSystem) -> Self {
         let client = client(&system).map_err(|error| chain(&error));
         let turns = Turns::new(system.concurrency);
-        Self { system, client, turns }
+        Self { system, client, senders: Senders::new(), turns }
     }
 
     pub(crate) const fn system(&self) -> &HttpSystem {
@@ -102,31 +109,26 @@ impl Http {
     /// Makes one request: waits for a turn at most as long as the exchange may take, and then lets it
     /// take that long. Dropping the future drops the connection, and gives the turn back.
     pub(crate) async fn run(&self, permit: Permit) -> Result<Report, SystemFault> {
-        only_reads(&permit)?;
         let Plan::Http(plan) = permit.plan() else { return Err(misplaced("a statement")) };
-        let patience = Duration::from_millis(plan.timeout_ms.into());
-        let _turn = self.turns.take(patience).await?;
-        let exchange = timeout(patience, self.exchange(plan, permit.arguments())).await;
-        exchange.map_err(|_elapsed| {
-            let detail = "the exchange was given up when its time was over".to_owned();
-            fault(SystemFaultKind::TimedOut, detail)
-        })?
+        let _turn = self.turns.take(patience(plan)).await?;
+        match permit.tool().effect {
+            Effect::Read => self.read(plan, permit.arguments()).await,
+            _ => self.act(&permit, plan).await,
+        }
+    }
+
+    /// One exchange that reads, within its time.
+    async fn read(&self, plan: &HttpPlan, arguments: &Arguments) -> Result<Report, SystemFault> {
+        let exchange = timeout(patience(plan), self.exchange(plan, arguments)).await;
+        exchange.unwrap_or_else(|_elapsed| Err(late()))
     }
 
     async fn exchange(
         &self,
         plan: &HttpPlan,
-        arguments: &Map<String, Value>,
+        arguments: &Arguments,
     ) -> Result<Report, SystemFault> {
-        let HttpSystem { origin, credential, .. } = &self.system;
-        // A literal address is looked up by nobody, so it is judged here, at each call.
-        self.system
-            .check()
-            .map_err(|error| fault(SystemFaultKind::Unavailable, error.to_string()))?;
-        let mut request = request::build(origin, plan, arguments).map_err(failed)?;
-        if let Some(credential) = credential {
-            credential.spend(&mut request);
-        }
+        let request = self.request(plan, arguments)?;
         let unready = |why: &String| fault(SystemFaultKind::Unavailable, why.clone());
         let client = self.client.as_ref().map_err(unready)?;
         let response = client.execute(request).await.map_err(|error| self.broken(error))?;
@@ -137,16 +139,36 @@ impl Http {
         if !status.is_success() {
             return Err(self.refused(response).await);
         }
+        answer::report(self.answer(response, plan).await?, plan).map_err(failed)
+    }
+
+    /// The request, with the system's credential.
+    fn request(&self, plan: &HttpPlan, arguments: &Arguments) -> Result<Request, SystemFault> {
+        let HttpSystem { origin, credential, .. } = &self.system;
+        // A literal address is looked up by nobody, so it is judged here, at each call.
+        self.system
+            .check()
+            .map_err(|error| fault(SystemFaultKind::Unavailable, error.to_string()))?;
+        let mut request = request::build(origin, plan, arguments).map_err(failed)?;
+        if let Some(credential) = credential {
+            credential.spend(&mut request);
+        }
+        Ok(request)
+    }
+
+    /// What an answer says, if it says it in JSON, within its bounds, and without our credential.
+    async fn answer(&self, response: Response, plan: &HttpPlan) -> Result<Value, SystemFault> {
         answer::check_type(response.headers()).map_err(failed)?;
         let body = answer::body(response, plan.bounds).await.map_err(|error| match error {
             answer::Cut::Long(detail) => failed(detail),
             answer::Cut::Broken(error) => self.broken(error),
         })?;
         let value = answer::value(&body).map_err(failed)?;
-        if credential.as_ref().is_some_and(|credential| credential.shows_in(&value)) {
+        let credential = self.system.credential.as_ref();
+        if credential.is_some_and(|credential| credential.shows_in(&value)) {
             return Err(failed("the answer repeats the system's credential".to_owned()));
         }
-        answer::report(value, plan).map_err(failed)
+        Ok(value)
     }
 
     /// No answer came, or it broke off.
@@ -212,11 +234,17 @@ pub(crate) async fn examine(system: &HttpSystem) -> Result<Vec<Symptom>, SystemF
     Ok(symptoms)
 }
 
+/// Keeps connections for the next call.
+fn client(system: &HttpSystem) -> Result<Client, reqwest::Error> {
+    let idle = usize::try_from(system.concurrency).unwrap_or(1).max(1);
+    let client = builder(system).connect_timeout(CONNECT_MAX);
+    client.pool_idle_timeout(IDLE_MAX).pool_max_idle_per_host(idle).build()
+}
+
 /// Goes where it is told and nowhere else: no redirects, no proxy whatever the environment says, no
 /// second attempt, and names by our resolver alone.
-fn client(system: &HttpSystem) -> Result<Client, reqwest::Error> {
-    let HttpSystem { origin, networks, concurrency, names, .. } = system;
-    let idle = usize::try_from(*concurrency).unwrap_or(1).max(1);
+fn builder(system: &HttpSystem) -> ClientBuilder {
+    let HttpSystem { origin, networks, names, .. } = system;
     let client = Client::builder()
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -224,15 +252,21 @@ fn client(system: &HttpSystem) -> Result<Client, reqwest::Error> {
         .referer(false)
         .no_proxy()
         .http1_only()
-        .connect_timeout(CONNECT_MAX)
-        .pool_idle_timeout(IDLE_MAX)
-        .pool_max_idle_per_host(idle)
         .dns_resolver(Arc::new(Permitted::new(networks.clone(), Arc::clone(names))));
     match origin.is_encrypted() {
-        true => client.https_only(true).build(),
+        true => client.https_only(true),
         // Trusts no certificate, so it needs none on this machine.
-        false => client.tls_certs_only([]).build(),
+        false => client.tls_certs_only([]),
     }
+}
+
+fn patience(plan: &HttpPlan) -> Duration {
+    Duration::from_millis(plan.timeout_ms.into())
+}
+
+fn late() -> SystemFault {
+    let detail = "the exchange was given up when its time was over".to_owned();
+    fault(SystemFaultKind::TimedOut, detail)
 }
 
 /// An error and its causes.

@@ -1,9 +1,9 @@
-//! The connectors: the only code that reaches a production system, and it sees a [`Permit`] or an
-//! [`Inquiry`] and nothing else.
+//! The connectors: the only code that reaches a production system, and it sees a [`Permit`], an
+//! [`Inquiry`] or a [`Consultation`] and nothing else.
 //!
-//! So far every call but a message is a read. A tool that changes anything is a fault here even if the monitor
-//! let it through: the transaction, the post-condition and the bound on rows that an effect needs
-//! do not exist yet.
+//! A statement with an effect is one transaction with its look-ups, its bound on rows and its check;
+//! a request with an effect is sent once and then checked; a message is handed over once. Both report what is known of the effect
+//! and nothing more: `decisions/0022-what-is-known-of-an-effect.md` has the table.
 
 mod answers;
 pub mod doctor;
@@ -24,13 +24,14 @@ pub use postgres::{Encryption, PostgresSystem, Unreachable};
 pub use sqlite::SqliteSystem;
 
 use answers::Answers;
-use countersign_core::call::{Inquiry, Permit};
+use countersign_core::call::{Consultation, Inquiry, Permit};
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_core::tool::Effect;
 use email::Email;
 use http::Http;
-use leave::{Leave, misplaced};
+use leave::{Act, Leave, misplaced};
 use postgres::Postgres;
 use serde_json::Value;
 use sqlite::Sqlite;
@@ -90,18 +91,33 @@ impl Running {
 
     async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
         match self {
-            Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::to_read(permit)?).await,
             Self::Email(email) => email.run(permit).await,
             Self::Http(http) => http.run(permit).await,
-            Self::Postgres(postgres) => postgres.run(Leave::to_read(permit)?).await,
+            Self::Sqlite(sqlite) if permit.tool().effect == Effect::Read => {
+                Arc::clone(sqlite).read(Leave::to_read(permit)?).await
+            }
+            Self::Sqlite(sqlite) => Arc::clone(sqlite).act(Act::new(permit)?).await,
+            Self::Postgres(postgres) if permit.tool().effect == Effect::Read => {
+                postgres.read(Leave::to_read(permit)?).await
+            }
+            Self::Postgres(postgres) => postgres.act(Act::new(permit)?).await,
         }
     }
 
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
-            Self::Sqlite(sqlite) => Arc::clone(sqlite).run(Leave::Inquiry(inquiry)).await,
+            Self::Sqlite(sqlite) => Arc::clone(sqlite).read(Leave::Inquiry(inquiry)).await,
             Self::Email(_) | Self::Http(_) => Err(misplaced("a look-up's statement")),
-            Self::Postgres(postgres) => postgres.run(Leave::Inquiry(inquiry)).await,
+            Self::Postgres(postgres) => postgres.read(Leave::Inquiry(inquiry)).await,
+        }
+    }
+
+    async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
+        match self {
+            Self::Http(http) => http.consult(&consultation).await,
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Email(_) => {
+                Err(misplaced("a question for a decision"))
+            }
         }
     }
 }
@@ -173,9 +189,16 @@ impl Connector for Connectors {
     fn look_up(&self, inquiry: Inquiry) -> Eventually<'_, Result<Found, SystemFault>> {
         Box::pin(self.found(inquiry))
     }
+
+    fn consult(&self, consultation: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(async move {
+            let system = self.system(&consultation.point().system)?;
+            system.consult(consultation).await
+        })
+    }
 }
 
-/// A fault of a call that changed nothing, because reads are all there is.
+/// A fault of a call that changed nothing.
 pub(crate) fn fault(kind: SystemFaultKind, detail: String) -> SystemFault {
     SystemFault { kind, applied: Applied::NotApplied, detail }
 }

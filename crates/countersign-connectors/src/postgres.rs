@@ -9,7 +9,7 @@ mod value;
 mod wire;
 
 use crate::fault;
-use crate::leave::Leave;
+use crate::leave::{Act, Leave, unknown};
 use crate::turns::{Turn, Turns};
 use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
@@ -18,10 +18,11 @@ use reach::Reach;
 pub use reach::Unreachable;
 use secrecy::{ExposeSecret, SecretString};
 use session::Session;
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long after its time the server may take to stop a statement, before it is cancelled over a
@@ -84,15 +85,16 @@ pub(crate) struct Postgres {
     system: PostgresSystem,
     reach: Result<Arc<Reach>, Unreachable>,
     turns: Turns,
-    /// Connections without a call. `turns` bounds how many there are.
-    idle: Mutex<Vec<Session>>,
+    readers: Idle,
+    /// What an effect's statement set for the session is not there for one that reads.
+    writers: Idle,
 }
 
 impl Postgres {
     pub(crate) fn new(system: PostgresSystem) -> Self {
         let turns = Turns::new(system.concurrency);
         let reach = Reach::new(&system).map(Arc::new);
-        Self { system, reach, turns, idle: Mutex::new(Vec::new()) }
+        Self { system, reach, turns, readers: Idle::default(), writers: Idle::default() }
     }
 
     pub(crate) const fn system(&self) -> &PostgresSystem {
@@ -102,27 +104,43 @@ impl Postgres {
     /// Runs one statement: waits for a turn at most as long as the statement may run, and then lets
     /// it run that long. If the future is dropped, or the server does not stop the statement when
     /// its time is over, the statement is cancelled and its connection given up.
-    pub(crate) async fn run(&self, leave: Leave) -> Result<Report, SystemFault> {
-        let patience = Duration::from_millis(leave.plan().timeout_ms.into());
+    pub(crate) async fn read(&self, leave: Leave) -> Result<Report, SystemFault> {
+        let patience = Duration::from_millis(leave.asked().plan.timeout_ms.into());
         let turn = self.turns.take(patience).await?;
-        timeout(patience + GRACE, self.read(&leave, turn)).await.unwrap_or_else(|_elapsed| {
-            let detail = "the database did not answer when the statement's time was over";
-            Err(fault(SystemFaultKind::TimedOut, detail.to_owned()))
+        let reading = async {
+            let mut session = self.session(&self.readers, turn).await?;
+            let report = session.read(&self.system.tenant_setting, &leave).await?;
+            self.readers.put(session);
+            Ok(report)
+        };
+        timeout(patience + GRACE, reading).await.unwrap_or_else(|_elapsed| Err(late()))
+    }
+
+    /// Carries out one transaction, with the same waits. If the future is dropped or the time is
+    /// over, its connection is closed: what the server was not told to commit is then rolled back.
+    pub(crate) async fn act(&self, act: Act) -> Result<Report, SystemFault> {
+        let patience = Duration::from_millis(act.effect().plan.timeout_ms.into());
+        let turn = self.turns.take(patience).await?;
+        let committing = AtomicBool::new(false);
+        let acting = async {
+            let mut session = self.session(&self.writers, turn).await?;
+            let report = session.write(&self.system.tenant_setting, &act, &committing).await?;
+            self.writers.put(session);
+            Ok(report)
+        };
+        timeout(patience + GRACE, acting).await.unwrap_or_else(|_elapsed| {
+            Err(if committing.load(Ordering::Relaxed) { unknown(late()) } else { late() })
         })
     }
 
-    async fn read(&self, leave: &Leave, turn: Turn) -> Result<Report, SystemFault> {
-        let mut session = match self.rested() {
+    /// A connection at work: an idle one that is still one, or a new one.
+    async fn session(&self, idle: &Idle, turn: Turn) -> Result<Session, SystemFault> {
+        let mut session = match idle.take() {
             Some(session) => session,
             None => Session::open(self.reach()?).await?,
         };
         session.begin(turn);
-        let report = session.read(&self.system.tenant_setting, leave).await?;
-        // Only after a success: a connection that failed is not trusted again.
-        let turn = session.end();
-        self.idle().push(session);
-        drop(turn);
-        Ok(report)
+        Ok(session)
     }
 
     fn reach(&self) -> Result<Arc<Reach>, SystemFault> {
@@ -130,15 +148,32 @@ impl Postgres {
             |error: &Unreachable| fault(SystemFaultKind::Unavailable, error.to_string());
         self.reach.as_ref().map(Arc::clone).map_err(unavailable)
     }
+}
 
-    /// An idle connection that is still one.
-    fn rested(&self) -> Option<Session> {
-        let mut idle = self.idle();
+fn late() -> SystemFault {
+    let detail = "the database did not answer when the statement's time was over";
+    fault(SystemFaultKind::TimedOut, detail.to_owned())
+}
+
+/// Connections without a call. The system's turns bound how many there are.
+#[derive(Debug, Default)]
+struct Idle(Mutex<Vec<Session>>);
+
+impl Idle {
+    fn take(&self) -> Option<Session> {
+        let mut idle = self.list();
         std::iter::from_fn(|| idle.pop()).find(|session| !session.is_closed())
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
+    /// Only after a success: a connection that failed is not trusted again.
+    fn put(&self, mut session: Session) {
+        let turn = session.end();
+        self.list().push(session);
+        drop(turn);
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Session>> {
         // A list of idle connections is whole at every moment, even if a thread died holding it.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

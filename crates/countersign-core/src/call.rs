@@ -12,8 +12,8 @@
 //! what the agent sent at [`Validated`]. A check returns evidence or a refusal, never a `bool`.
 //!
 //! Two airlocks: a connector acts only with a [`Permit`], which only [`Recorded`] yields (and looks
-//! up only with an [`Inquiry`], which only [`Authorized`] yields), and a
-//! door answers only with an [`Answer`], which only this module makes.
+//! up only with an [`Inquiry`], and asks a decision point only with a [`Consultation`], which only
+//! [`Authorized`] yields), and a door answers only with an [`Answer`], which only this module makes.
 //!
 //! An identity cannot be made by hand:
 //!
@@ -79,6 +79,20 @@
 //! let inquiry = Inquiry { tenant, query, values };
 //! ```
 //!
+//! Nor can anybody else ask a decision point:
+//!
+//! ```compile_fail,E0451
+//! # use countersign_core::{call::Consultation, ladder::DecisionPoint, principal::Principal};
+//! # use countersign_core::{posture::Agent, tool::Tool, args::Arguments};
+//! # use std::sync::Arc;
+//! # fn parts() -> (DecisionPoint, Arc<Principal>, Arc<Agent>, Arc<Tool>, Arc<Arguments>) {
+//! #     std::process::abort()
+//! # }
+//! let (point, principal, agent, tool, arguments) = parts();
+//! let rung = countersign_core::tool::Rung::UNGATED;
+//! let asked = Consultation { point, principal, agent, tool, arguments, rung };
+//! ```
+//!
 //! And the functions between the stages are this module's own:
 //!
 //! ```compile_fail,E0624
@@ -88,25 +102,32 @@
 //! }
 //! ```
 
-use crate::args::{Arguments, ArgumentsError};
-use crate::id::{CallId, Digest, TenantId, Timestamp, ToolName};
-use crate::ladder::Check;
+mod gated;
+
+use crate::args::{self, Arguments, ArgumentsError};
+pub use crate::draft::Answers;
+use crate::draft::{Change, Conflict, Draft, Outcome, Reach, State, Step};
+use crate::id::{AgentId, CallId, Digest, SubjectId, TenantId, Timestamp, ToolName};
+pub use crate::ladder::Clearance;
+use crate::ladder::{Budget, Check, DecisionPoint, Per, Summed};
 use crate::port::{
-    Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, Permission,
-    Question, Receipt, Refused as Noted, Report,
+    Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, People,
+    Permission, Question, Receipt, Refused as Noted, Register, Report, Unrecorded,
 };
 use crate::posture::{Agent, Grant, Posture};
 use crate::principal::Principal;
 use crate::quota::{Counter, Limits, Window};
-use crate::record::Kind;
+use crate::record::{Entry, Kind};
 use crate::refusal::{
-    Applied, AuthenticationFailure, Fault, Forbidden, Public, Refusal, SystemFault, SystemFaultKind,
+    Applied, AuthenticationFailure, Fault, Forbidden, Pending, Public, Refusal, SystemFault,
+    SystemFaultKind,
 };
-use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation, VALUE};
+use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation};
 use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
 pub use crate::trail::LookedUpBy;
 use crate::trail::{Shown, Trail, bounded, cut};
+use gated::{Gated, Stopped};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeSet,
@@ -116,6 +137,9 @@ use std::{
     pin::pin,
     sync::Arc,
 };
+
+/// The tool by which an agent asks after a draft. It is built in: no posture can declare it.
+pub const CHECK_DRAFT: &str = "check_draft";
 
 /// The monitor and everything plugged into it. Immutable: a new posture is a new monitor, and a
 /// running call keeps the one it began with.
@@ -129,6 +153,10 @@ pub struct Monitor {
     pub pdp: Arc<dyn Pdp>,
     /// Counts and remembers.
     pub journal: Arc<dyn Journal>,
+    /// Knows the drafts, and what is suspended.
+    pub register: Arc<dyn Register>,
+    /// Knows which person asks.
+    pub people: Arc<dyn People>,
     /// Acts.
     pub connector: Arc<dyn Connector>,
     /// Tells the time.
@@ -143,9 +171,26 @@ impl Monitor {
     /// Doors spawn this: a client that hangs up must not cancel what lies below the watershed.
     pub async fn call(&self, proposed: Proposed) -> Answer {
         let mut trail = self.trail(&proposed);
-        let recorded = match self.admit(proposed, &mut trail).await {
+        if proposed.tool == CHECK_DRAFT {
+            return self.check_draft(proposed, trail).await;
+        }
+        let authenticated = self.authenticated(proposed, &mut trail); // who asks?
+        self.run(authenticated, trail).await
+    }
+
+    /// Carries out an approved draft: the same pipeline from the top, once.
+    async fn commit(&self, draft: Arc<Draft>) -> Answer {
+        let now = self.clock.now();
+        let mut trail = Trail::begin(self.new_call_id(now), now, Door::Commit);
+        let reinstated = self.reinstated(draft, &mut trail); // do they still stand?
+        self.run(reinstated, trail).await
+    }
+
+    async fn run(&self, who: Result<Authenticated, Refusal>, mut trail: Trail) -> Answer {
+        let recorded = match self.admit(who, &mut trail).await {
             Ok(recorded) => recorded,
-            Err(refusal) => return Answer::Refused(self.refuse(trail, refusal)),
+            Err(Stopped::Refused(refusal)) => return Answer::Refused(self.refuse(trail, refusal)),
+            Err(Stopped::Gated(gated)) => return self.ask(*gated, trail).await,
         };
         // The watershed. Above it nothing has been done to any system; below it something may.
         // A crash from here on leaves an intent without an outcome: recovery closes it as unknown.
@@ -155,16 +200,19 @@ impl Monitor {
         }
     }
 
-    async fn admit(&self, proposed: Proposed, trail: &mut Trail) -> Result<Recorded, Refusal> {
-        let authenticated = self.authenticated(proposed, trail)?; // who asks?
-        let resolved = self.resolve(authenticated, trail)?; // for which of their tools?
+    async fn admit(
+        &self,
+        who: Result<Authenticated, Refusal>,
+        trail: &mut Trail,
+    ) -> Result<Recorded, Stopped> {
+        let resolved = self.resolve(who?, trail)?; // for which of their tools?
         let metered = self.meter(resolved, trail)?; // how often already?
         let validated = self.validate(metered)?; // with which arguments, exactly?
         let bound = self.bind(validated, trail)?; // within whose data?
         let authorized = self.authorize(bound, trail)?; // does policy permit it?
         let looked_up = self.look_up(authorized, trail).await?; // do the systems say it is theirs?
-        let cleared = self.clear(looked_up)?; // has a person agreed, if one must?
-        self.record(cleared, trail).await // is the intent durable?
+        let cleared = self.clear(looked_up, trail).await?; // has a person agreed, if one must?
+        Ok(self.record(cleared, trail).await?) // is the intent durable?
     }
 
     async fn fulfil(&self, recorded: Recorded, trail: &mut Trail) -> Result<Screened, Fault> {
@@ -183,6 +231,8 @@ pub enum Door {
     Mcp,
     /// The HTTP API.
     Http,
+    /// None: an approved draft is carried out.
+    Commit,
 }
 
 impl Door {
@@ -190,6 +240,7 @@ impl Door {
         match self {
             Self::Mcp => "mcp",
             Self::Http => "http",
+            Self::Commit => "commit",
         }
     }
 }
@@ -247,16 +298,19 @@ impl Monitor {
         let Some(agent) = self.posture.agents.get(&caller.principal.actor) else {
             return Vec::new();
         };
+        let asks = gated::has_gates(agent).then(gated::listed).flatten();
         let grants = agent.grants.values();
-        grants
-            .filter(|grant| grant.lacking(&caller.principal).is_none())
-            .map(|Grant { tool, .. }| Listed {
+        let granted = grants.filter(|grant| grant.lacking(&caller.principal).is_none()).map(
+            |Grant { tool, .. }| Listed {
                 name: tool.name.clone(),
                 description: tool.description.clone(),
                 input: scope::shown_to(&caller.principal, &tool.scope, &tool.input),
                 effect: tool.effect,
-            })
-            .collect()
+            },
+        );
+        let mut listed: Vec<Listed> = granted.chain(asks).collect();
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        listed
     }
 
     fn new_call_id(&self, begun: Timestamp) -> CallId {
@@ -288,6 +342,8 @@ pub struct Proposed {
     pub tool: String,
     /// The arguments, as claimed; `null` is `{}`.
     pub arguments: Value,
+    /// What the client says it answers. It is never a person's approval.
+    pub answers: Option<Answers>,
 }
 
 /// The caller is who it says, still, and an agent of this posture.
@@ -298,11 +354,21 @@ pub struct Authenticated {
     agent: Arc<Agent>,
     tool: String,
     arguments: Value,
+    source: Source,
+}
+
+/// Where a call comes from. Not `Clone`: an approval is claimed once.
+#[derive(Debug)]
+enum Source {
+    /// An agent's request.
+    Agent(Option<Answers>),
+    /// An approved draft.
+    Approval(Arc<Draft>),
 }
 
 impl Monitor {
     fn authenticated(&self, call: Proposed, trail: &mut Trail) -> Result<Authenticated, Refusal> {
-        let Proposed { caller, tool, arguments } = call;
+        let Proposed { caller, tool, arguments, answers } = call;
         let principal = Arc::clone(&caller.principal);
         let failure =
             |why: &str| Refusal::Unauthenticated(AuthenticationFailure::Invalid(why.to_owned()));
@@ -313,7 +379,26 @@ impl Monitor {
         let agent = self.posture.agents.get(&principal.actor).filter(|agent| agent.is(&principal));
         let agent = Arc::clone(agent.ok_or_else(|| failure("the agent is no longer registered"))?);
         trail.agent = Some(Arc::clone(&agent));
-        Ok(Authenticated { principal, agent, tool, arguments })
+        let source = Source::Agent(answers);
+        Ok(Authenticated { principal, agent, tool, arguments, source })
+    }
+
+    /// The same of whoever proposed a draft. Not that their token is still good, which it need not
+    /// be, but that their agent still is one.
+    fn reinstated(&self, draft: Arc<Draft>, trail: &mut Trail) -> Result<Authenticated, Refusal> {
+        trail.posture = Some(self.posture.digest);
+        trail.of(&draft.principal);
+        trail.claimed = draft.tool.to_string();
+        trail.draft = Some(draft.id.clone());
+        let principal = Arc::new(draft.principal.clone());
+        let agent = self.posture.agents.get(&principal.actor);
+        let agent = agent.filter(|agent| agent.is(&principal) && agent.id == draft.agent);
+        let agent = Arc::clone(agent.ok_or(Refusal::Stale)?);
+        trail.agent = Some(Arc::clone(&agent));
+        let arguments = args::parse(&draft.arguments)
+            .map_err(|error| Refusal::Undecided(format!("the draft's arguments: {error}")))?;
+        let tool = draft.tool.to_string();
+        Ok(Authenticated { principal, agent, tool, arguments, source: Source::Approval(draft) })
     }
 }
 
@@ -327,12 +412,13 @@ pub struct Resolved {
     agent: Arc<Agent>,
     tool: Arc<Tool>,
     arguments: Value,
+    source: Source,
 }
 
 impl Monitor {
     /// A tool that nobody has and one that this agent was not granted miss the same map.
     fn resolve(&self, call: Authenticated, trail: &mut Trail) -> Result<Resolved, Refusal> {
-        let Authenticated { principal, agent, tool, arguments } = call;
+        let Authenticated { principal, agent, tool, arguments, source } = call;
         let grant = ToolName::new(tool).ok().and_then(|name| agent.grants.get(&name));
         let grant = grant.ok_or(Refusal::UnknownTool)?;
         let Grant { tool, decision_digest, .. } = grant;
@@ -341,7 +427,17 @@ impl Monitor {
         if let Some(scope) = grant.lacking(&principal) {
             return Err(Refusal::InsufficientScope(scope.to_owned()));
         }
-        Ok(Resolved { principal, agent, tool, arguments })
+        let look_ups = tool.look_ups.iter().map(|rule| &rule.query.system);
+        let reach = Reach {
+            agent: &agent.id,
+            tool: Some(&tool.name),
+            systems: std::iter::once(&tool.system).chain(look_ups).collect(),
+            tenant: &principal.tenant,
+        };
+        if let Some(suspension) = self.register.suspended(&reach) {
+            return Err(Refusal::Suspended(Box::new(suspension)));
+        }
+        Ok(Resolved { principal, agent, tool, arguments, source })
     }
 }
 
@@ -353,11 +449,15 @@ pub struct Metered {
     agent: Arc<Agent>,
     tool: Arc<Tool>,
     arguments: Result<Arguments, ArgumentsError>,
+    source: Source,
 }
 
 impl Monitor {
     fn meter(&self, call: Resolved, trail: &mut Trail) -> Result<Metered, Refusal> {
         let (metered, counters) = self.countable(call, trail);
+        if let Source::Approval(_) = metered.source {
+            return Ok(metered); // Counted when it was proposed.
+        }
         let reservation =
             self.journal.reserve(&counters, trail.begun).map_err(Refusal::RateLimited)?;
         trail.charges = reservation.into_charges();
@@ -366,7 +466,7 @@ impl Monitor {
 
     /// The call as it is once counted, and the counters that it runs against.
     fn countable(&self, call: Resolved, trail: &mut Trail) -> (Metered, Vec<Counter>) {
-        let Resolved { principal, agent, tool, arguments } = call;
+        let Resolved { principal, agent, tool, arguments, source } = call;
         let arguments = match arguments {
             Value::Null => Arguments::new(Map::new()),
             Value::Object(values) => Arguments::new(values),
@@ -377,23 +477,28 @@ impl Monitor {
         // What cannot be read counts as one and the same call: repeating it is a loop as well.
         let canonical = arguments.as_ref().map(Arguments::canonical).unwrap_or_default();
         trail.arguments = canonical.to_vec();
-        let counters = self.counters(&principal, &agent, &tool, canonical);
-        (Metered { principal, agent, tool, arguments }, counters)
+        // A gated call does nothing by being repeated: it meets its draft.
+        let loops = tool.ladder.rung(trail.begun) < Rung::CONFIRMED;
+        let counters = self.counters((&principal, &agent), Some(&tool), loops.then_some(canonical));
+        (Metered { principal, agent, tool, arguments, source }, counters)
     }
 
+    /// What a call is counted by; `canonical` for one that is to be stopped if it goes round in
+    /// circles.
     fn counters(
         &self,
-        principal: &Principal,
-        agent: &Agent,
-        tool: &Tool,
-        canonical: &[u8],
+        (principal, agent): (&Principal, &Agent),
+        tool: Option<&Tool>,
+        canonical: Option<&[u8]>,
     ) -> Vec<Counter> {
         let session = principal.session();
         let tenant = principal.tenant.as_str();
-        let same = Digest::of(
-            "countersign/identical/1",
-            &[session.as_bytes(), tool.name.as_str().as_bytes(), canonical],
-        );
+        let same = tool.zip(canonical).map(|(tool, canonical)| {
+            Digest::of(
+                "countersign/identical/1",
+                &[session.as_bytes(), tool.name.as_str().as_bytes(), canonical],
+            )
+        });
         let mut counters = Vec::new();
         // Agent and tool names hold no `/`, so no two of these share a key.
         let mut count = |who: String, limits: &Limits| {
@@ -404,13 +509,17 @@ impl Monitor {
             push(format_args!("session/{session}"), Window::Session, limits.per_session);
             push(format_args!("tenant/{tenant}"), Window::Minute, limits.per_minute);
             push(format_args!("tenant/{tenant}"), Window::Hour, limits.per_hour);
-            push(format_args!("call/{same}"), Window::Alike, limits.identical_per_minute);
+            if let Some(same) = same {
+                push(format_args!("call/{same}"), Window::Alike, limits.identical_per_minute);
+            }
         };
         count(format!("agent/{}", agent.id), &agent.limits);
-        count(format!("tool/{}", tool.name), &tool.limits);
         count("all".to_owned(), &self.posture.tenant_limits);
-        if let Some(grant) = agent.grants.get(&tool.name) {
-            count(format!("grant/{}/{}", agent.id, tool.name), &grant.limits);
+        if let Some(tool) = tool {
+            count(format!("tool/{}", tool.name), &tool.limits);
+            if let Some(grant) = agent.grants.get(&tool.name) {
+                count(format!("grant/{}/{}", agent.id, tool.name), &grant.limits);
+            }
         }
         counters
     }
@@ -424,11 +533,12 @@ pub struct Validated {
     agent: Arc<Agent>,
     tool: Arc<Tool>,
     arguments: Arguments,
+    source: Source,
 }
 
 impl Monitor {
     fn validate(&self, call: Metered) -> Result<Validated, Refusal> {
-        let Metered { principal, agent, tool, arguments } = call;
+        let Metered { principal, agent, tool, arguments, source } = call;
         let arguments = arguments.map_err(|error| {
             let ArgumentsError::Malformed(expected) = error else {
                 return Refusal::InvalidArguments(Vec::new());
@@ -438,7 +548,7 @@ impl Monitor {
         })?;
         let issues = tool.schema.issues(&Value::Object(arguments.values().clone()));
         if issues.is_empty() {
-            return Ok(Validated { principal, agent, tool, arguments });
+            return Ok(Validated { principal, agent, tool, arguments, source });
         }
         Err(invalid(&principal, &tool, arguments.values(), issues))
     }
@@ -493,18 +603,19 @@ pub struct Bound {
     tool: Arc<Tool>,
     arguments: Arguments,
     scope: ScopeEvidence,
+    source: Source,
 }
 
 impl Monitor {
     fn bind(&self, call: Validated, trail: &mut Trail) -> Result<Bound, Refusal> {
-        let Validated { principal, agent, tool, arguments } = call;
+        let Validated { principal, agent, tool, arguments, source } = call;
         let (scope, bound) = scope::bind(&tool.scope, &principal, arguments.values())
             .map_err(Refusal::OutOfScope)?;
         let arguments = arguments.with(bound).map_err(|error| {
             Refusal::Undecided(format!("a bound argument has no canonical form: {error}"))
         })?;
         trail.arguments = arguments.canonical().to_vec();
-        Ok(Bound { principal, agent, tool, arguments, scope })
+        Ok(Bound { principal, agent, tool, arguments, scope, source })
     }
 }
 
@@ -516,11 +627,29 @@ pub struct Authorized {
     tool: Arc<Tool>,
     arguments: Arguments,
     clearance: Rung,
+    source: Source,
 }
 
 impl Monitor {
     fn authorize(&self, call: Bound, trail: &mut Trail) -> Result<Authorized, Refusal> {
-        let Bound { principal, agent, tool, arguments, scope } = call;
+        let (authorized, sums) = self.permit(call, trail)?;
+        if !sums.is_empty() {
+            let counters: Vec<_> = sums.iter().map(|(counter, _)| counter.clone()).collect();
+            let reservation = self.journal.reserve(&counters, trail.begun);
+            let charges = reservation.map_err(Refusal::OverBudget)?.into_charges();
+            let of = sums.into_iter().map(|(_, of)| of);
+            trail.spending = charges.into_iter().zip(of).collect();
+        }
+        Ok(authorized)
+    }
+
+    /// The call as policy permits it, and what of its budgets it comes to.
+    fn permit(
+        &self,
+        call: Bound,
+        trail: &mut Trail,
+    ) -> Result<(Authorized, Vec<(Counter, Summed)>), Refusal> {
+        let Bound { principal, agent, tool, arguments, scope, source } = call;
         let question = Question {
             agent: &agent.id,
             principal: &principal,
@@ -540,8 +669,43 @@ impl Monitor {
         trail.policies = determining;
         // INVARIANT: no policy lowers a tool's rung; the ladder's step is the least clearance.
         let clearance = clearance.max(tool.ladder.rung(trail.begun));
-        Ok(Authorized { principal, tool, arguments, clearance })
+        let sums = budgets(&tool, (&principal, &agent), arguments.values())?;
+        Ok((Authorized { principal, tool, arguments, clearance, source }, sums))
     }
+}
+
+/// What a call comes to in each of its tool's budgets. Rows are reserved as many as there may be.
+fn budgets(
+    tool: &Tool,
+    (principal, agent): (&Principal, &Agent),
+    arguments: &Map<String, Value>,
+) -> Result<Vec<(Counter, Summed)>, Refusal> {
+    let sum = |budget: &Budget| {
+        let amount = match (&budget.of, &tool.plan) {
+            (Summed::Argument(path), _) => {
+                let values = path.values(arguments).unwrap_or_default();
+                let amounts = values.into_iter().map(Value::as_u64).collect::<Option<Vec<_>>>()?;
+                amounts.into_iter().try_fold(0, u64::checked_add)?
+            }
+            (Summed::Recipients, Plan::Email(plan)) => match arguments.get(&plan.to)? {
+                Value::Array(all) => u64::try_from(all.len()).ok()?,
+                Value::String(_) => 1,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
+            },
+            (Summed::Recipients, _) => 0,
+            (Summed::Rows, _) if tool.effect == Effect::Read => tool.plan.bounds().rows_max.into(),
+            (Summed::Rows, _) => tool.ladder.affects.max,
+        };
+        let whose = match budget.per {
+            Per::Tenant => format!("tenant/{}", principal.tenant),
+            Per::Agent => format!("agent/{}/tenant/{}", agent.id, principal.tenant),
+        };
+        let key = format!("budget/{}/{}/{whose}", tool.name, budget.of.name());
+        let counter = Counter { key, window: budget.window, max: budget.max, amount };
+        Some((counter, budget.of.clone()))
+    };
+    let sums = tool.ladder.budgets.iter().map(sum).collect::<Option<_>>();
+    sums.ok_or_else(|| Refusal::Undecided("what the call comes to cannot be added up".to_owned()))
 }
 
 /// What the systems themselves had to confirm, they have.
@@ -631,17 +795,10 @@ impl Monitor {
         look_up: &Arc<LookUp>,
         value: Option<&Value>,
     ) -> Result<Found, Refusal> {
-        let parameters =
-            look_up.query.plan.parameters.iter().map(|parameter| parameter.name.as_str());
-        let value_of = |name: &str| match value {
-            Some(value) if name == VALUE => Some(value),
-            Some(_) | None => call.arguments.values().get(name),
-        };
-        let values = parameters.filter_map(|name| Some((name.to_owned(), value_of(name)?.clone())));
         let inquiry = Inquiry {
             tenant: call.principal.tenant.clone(),
             query: Arc::clone(&look_up.query),
-            values: values.collect(),
+            values: look_up.binding(call.arguments.values(), value),
         };
         let found = caught(async { self.connector.look_up(inquiry).await }).await;
         found.ok_or_else(|| unanswered("the connector panicked"))?.map_err(Refusal::LookUpFailed)
@@ -656,22 +813,165 @@ fn unanswered(why: &str) -> Refusal {
     })
 }
 
-/// Nobody need approve it.
+/// Leave to ask a decision point of the company's, once, whether a call may be made. It is no
+/// permit: nothing but [`crate::port::Connector::consult`] takes it.
+#[derive(Debug)]
+#[must_use]
+pub struct Consultation {
+    point: DecisionPoint,
+    principal: Arc<Principal>,
+    agent: Arc<Agent>,
+    tool: Arc<Tool>,
+    arguments: Map<String, Value>,
+    rung: Rung,
+}
+
+impl Consultation {
+    /// Whom to ask, and for how long.
+    #[must_use]
+    pub fn point(&self) -> &DecisionPoint {
+        &self.point
+    }
+    /// Whose data the call would touch.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.principal.tenant
+    }
+    /// Which agent would make it.
+    #[must_use]
+    pub fn agent(&self) -> &AgentId {
+        &self.agent.id
+    }
+    /// On whose behalf.
+    #[must_use]
+    pub fn subject(&self) -> &SubjectId {
+        &self.principal.subject
+    }
+    /// Which tool.
+    #[must_use]
+    pub fn tool(&self) -> &ToolName {
+        &self.tool.name
+    }
+    /// With which arguments, bound ones included.
+    #[must_use]
+    pub fn arguments(&self) -> &Map<String, Value> {
+        &self.arguments
+    }
+    /// The step of the ladder that the call stands on.
+    #[must_use]
+    pub const fn rung(&self) -> Rung {
+        self.rung
+    }
+}
+
+impl Monitor {
+    /// Whether the decision point says yes. A connector that panics has not.
+    async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
+        let said = caught(async { self.connector.consult(consultation).await }).await;
+        said.unwrap_or_else(|| {
+            Err(SystemFault {
+                kind: SystemFaultKind::Failed,
+                applied: Applied::NotApplied,
+                detail: "the connector panicked".to_owned(),
+            })
+        })
+    }
+}
+
+/// What its rung asks for is there: nothing, a post-condition, a decision point's yes, or a person's.
 #[derive(Debug)]
 #[must_use]
 pub struct Cleared {
     principal: Arc<Principal>,
     tool: Arc<Tool>,
     arguments: Arguments,
+    by: Clearance,
 }
 
 impl Monitor {
-    fn clear(&self, call: LookedUp) -> Result<Cleared, Refusal> {
-        let Authorized { principal, tool, arguments, clearance } = call.authorized;
-        if clearance > Rung::UNGATED {
-            return Err(Refusal::ApprovalRequired(clearance));
+    async fn clear(&self, call: LookedUp, trail: &mut Trail) -> Result<Cleared, Stopped> {
+        let Authorized { principal, tool, arguments, clearance, source } = call.authorized;
+        trail.exception = tool.ladder.excepted(trail.begun).cloned();
+        trail.rung = Some(clearance);
+        let by = match ungated(&tool, clearance) {
+            Some(by) => {
+                if let Source::Agent(Some(_)) = source {
+                    return Err(Refusal::OutsideApproval.into()); // Nothing was asked.
+                }
+                by
+            }
+            None => match source {
+                Source::Approval(draft) => {
+                    let binding = arguments.digest(&principal, &tool.name);
+                    approved(&draft, (clearance, binding), trail)?
+                }
+                Source::Agent(answers) => {
+                    let binding = arguments.digest(&principal, &tool.name);
+                    let gated = Gated { principal, tool, arguments, clearance, binding, answers };
+                    return self.decision_point(gated, trail).await;
+                }
+            },
+        };
+        trail.cleared = Some(by.clone());
+        Ok(Cleared { principal, tool, arguments, by })
+    }
+
+    /// Where the ladder lets one stand in for a person, it is asked; what it does not say yes to, no
+    /// person is asked about.
+    async fn decision_point(&self, call: Gated, trail: &mut Trail) -> Result<Cleared, Stopped> {
+        let gate = call.tool.ladder.gate.as_ref();
+        let point = gate.and_then(|gate| gate.decision.as_ref());
+        let Some(point) = point.filter(|_| call.clearance < Rung::NAMED) else {
+            return Err(Stopped::Gated(Box::new(call)));
+        };
+        if call.answers.is_some() {
+            return Err(Refusal::OutsideApproval.into());
         }
-        Ok(Cleared { principal, tool, arguments })
+        let Some(agent) = trail.agent.clone() else { return Err(Refusal::Stale.into()) };
+        let consultation = Consultation {
+            point: point.clone(),
+            principal: Arc::clone(&call.principal),
+            agent,
+            tool: Arc::clone(&call.tool),
+            arguments: call.arguments.values().clone(),
+            rung: call.clearance,
+        };
+        match self.consult(consultation).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Refusal::Rejected(None).into()),
+            Err(fault) => return Err(Refusal::LookUpFailed(fault).into()),
+        }
+        trail.cleared = Some(Clearance::DecisionPoint);
+        let Gated { principal, tool, arguments, .. } = call;
+        Ok(Cleared { principal, tool, arguments, by: Clearance::DecisionPoint })
+    }
+}
+
+/// What clears a call that nobody need agree to; `None` if somebody must.
+fn ungated(tool: &Tool, clearance: Rung) -> Option<Clearance> {
+    if clearance <= Rung::UNGATED && tool.effect == Effect::Read {
+        return Some(Clearance::Ungated);
+    }
+    // INVARIANT: an effect that nobody agrees to has a post-condition.
+    (clearance <= Rung::CHECKED && tool.ladder.check.is_some()).then_some(Clearance::Check)
+}
+
+/// The approval is of this very call, of what governs it now, and of no lower a step.
+fn approved(
+    draft: &Draft,
+    (clearance, binding): (Rung, Digest),
+    trail: &Trail,
+) -> Result<Clearance, Refusal> {
+    let decision = trail.tool.as_ref().map(|(_, decision)| *decision);
+    let same = draft.binding == binding && Some(draft.decision) == decision;
+    if draft.state == State::Approved
+        && same
+        && draft.rung >= clearance
+        && trail.begun < draft.expires
+    {
+        Ok(Clearance::Approval(draft.id.clone()))
+    } else {
+        Err(Refusal::Stale)
     }
 }
 
@@ -685,13 +985,31 @@ pub struct Recorded {
 
 impl Monitor {
     async fn record(&self, cleared: Cleared, trail: &mut Trail) -> Result<Recorded, Refusal> {
-        let charges = std::mem::take(&mut trail.charges);
+        let mut charges = std::mem::take(&mut trail.charges);
+        charges.extend(trail.spending.iter().map(|(charge, _)| charge.clone()));
         let entry = trail.entry(Kind::Intent, trail.begun).charged(charges);
-        let entry = bounded(entry, "arguments", &trail.arguments);
-        let receipt = self.journal.append(entry).await;
-        let receipt = receipt.map_err(|error| Refusal::JournalUnavailable(error.to_string()))?;
-        trail.intent = Some(receipt);
-        Ok(Recorded { cleared, call: trail.call.clone() })
+        let mut entry = bounded(entry, "arguments", &trail.arguments);
+        if let Clearance::Approval(draft) = &cleared.by {
+            // One approval, one effect: it is spent by the very transaction that writes the intent.
+            entry = entry.changing(Change::Move {
+                draft: draft.clone(),
+                step: Step::Claim,
+                decided: None,
+                commit: Some(trail.call.clone()),
+                outcome: None,
+            });
+        }
+        match self.journal.append(entry).await {
+            Ok(receipt) => {
+                trail.intent = Some(receipt);
+                Ok(Recorded { cleared, call: trail.call.clone() })
+            }
+            Err(Unrecorded::Refused(Conflict::Suspended(suspension))) => {
+                Err(Refusal::Suspended(suspension))
+            }
+            Err(Unrecorded::Refused(_)) => Err(Refusal::Conflict),
+            Err(Unrecorded::Unavailable(why)) => Err(Refusal::JournalUnavailable(why)),
+        }
     }
 }
 
@@ -738,8 +1056,8 @@ pub enum Evidence {
     Authorized(Vec<String>, Rung),
     /// The systems confirmed these. They were asked.
     LookedUp(Vec<LookedUpBy>),
-    /// Nobody need approve it.
-    Cleared,
+    /// This clears it.
+    Cleared(Clearance),
 }
 
 impl Monitor {
@@ -768,12 +1086,14 @@ impl Monitor {
         passed.push(Evidence::Validated(call.arguments.values().clone()));
         let call = self.bind(call, &mut trail)?;
         passed.push(Evidence::Bound(call.scope.clone(), call.arguments.values().clone()));
-        let call = self.authorize(call, &mut trail)?;
+        let (call, _sums) = self.permit(call, &mut trail)?;
         passed.push(Evidence::Authorized(std::mem::take(&mut trail.policies), call.clearance));
         let call = self.look_up(call, &mut trail).await?;
         passed.push(Evidence::LookedUp(trail.look_ups));
-        self.clear(call).map(drop)?;
-        passed.push(Evidence::Cleared);
+        let Authorized { tool, clearance, .. } = call.authorized;
+        let by = ungated(&tool, clearance)
+            .ok_or(Refusal::ApprovalRequired(Pending::would_be(clearance)))?;
+        passed.push(Evidence::Cleared(by));
         Ok(())
     }
 }
@@ -792,7 +1112,7 @@ pub struct Permit {
 }
 
 /// What a permit is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Does {
     /// The tool's plan, with its check.
     Call,
@@ -827,7 +1147,7 @@ impl Permit {
     /// What has to hold afterwards: it is part of the plan.
     #[must_use]
     pub fn check(&self) -> Option<&Check> {
-        self.tool.ladder.check.as_ref().filter(|_| self.does == Does::Call)
+        self.tool.ladder.check.as_ref().filter(|_| matches!(self.does, Does::Call))
     }
     /// One and the same for this call and nothing else, for systems that refuse to do a thing twice
     /// (`Idempotency-Key`).
@@ -856,7 +1176,7 @@ pub struct Executed {
 
 impl Monitor {
     async fn execute(&self, call: Recorded) -> Result<Executed, Fault> {
-        let Recorded { cleared: Cleared { principal, tool, arguments }, call } = call;
+        let Recorded { cleared: Cleared { principal, tool, arguments, .. }, call } = call;
         let tenant = principal.tenant.clone();
         let arguments = Arc::new(arguments);
         let permit = |does| Permit {
@@ -944,8 +1264,9 @@ pub struct Screened {
 
 impl Monitor {
     fn screen(&self, call: Verified, trail: &mut Trail) -> Result<Screened, Fault> {
-        let Report { mut result, rows, truncated, changed: _, applied } = call.report;
+        let Report { mut result, rows, truncated, changed, applied } = call.report;
         let hidden = screen::strip_hidden(&mut result);
+        trail.used = Some(rows.max(changed));
         let value = json!({ "rows": result, "row_count": rows, "truncated": truncated });
         let text = value.to_string();
         trail.shown = Some(Shown { rows, truncated, hidden });
@@ -1067,7 +1388,11 @@ impl Monitor {
             .with("status", "ok")
             .with("applied", applied.as_str())
             .with("result_bytes", text.len());
-        match self.journal.append(bounded(entry, "result", text.as_bytes())).await {
+        let entry = bounded(entry, "result", text.as_bytes());
+        let result = Some(text.clone());
+        let outcome = Outcome { applied, code: None, result, resolved: false };
+        let entry = self.settle(entry, &trail, outcome);
+        match self.journal.append(entry).await {
             Ok(receipt) => Answer::Completed(Completed { call: trail.call, receipt, text, value }),
             // The intent stays without an outcome; recovery closes it as unknown.
             Err(error) => Answer::Faulted(FaultedCall {
@@ -1088,6 +1413,9 @@ impl Monitor {
             Some(alert) => entry.with("alert", alert),
             None => entry,
         };
+        let (applied, code) = (fault.applied(), Some(fault.code().to_owned()));
+        let outcome = Outcome { applied, code, result: None, resolved: false };
+        let entry = self.settle(entry, &trail, outcome);
         let fault = match self.journal.append(entry).await {
             Ok(_receipt) => fault,
             Err(error) => Fault::JournalUnavailable(error.to_string()),
@@ -1095,9 +1423,25 @@ impl Monitor {
         Answer::Faulted(FaultedCall { call: trail.call, fault })
     }
 
+    /// What an outcome changes besides: the draft that it is of, and what of budgets was not used.
+    fn settle(&self, entry: Entry, trail: &Trail, outcome: Outcome) -> Entry {
+        let returned = trail.unused(outcome.applied);
+        self.journal.give_back(&returned);
+        let entry = entry.giving_back(returned);
+        let Some(Clearance::Approval(draft)) = &trail.cleared else { return entry };
+        entry.changing(Change::Move {
+            draft: draft.clone(),
+            step: Step::of(outcome.applied),
+            decided: None,
+            commit: None,
+            outcome: Some(outcome),
+        })
+    }
+
     /// Notes the refusal. It never waits: an agent that is refused must not be able to slow down
     /// those that are not.
-    fn refuse(&self, trail: Trail, refusal: Refusal) -> RefusedCall {
+    fn refuse(&self, mut trail: Trail, refusal: Refusal) -> RefusedCall {
+        self.unspend(&mut trail);
         let repeat = trail.repeat(&refusal);
         let mut entry = trail
             .entry(Kind::Refusal, trail.begun)
@@ -1106,6 +1450,9 @@ impl Monitor {
             .body("detail", cut(&refusal.detail()));
         if let Refusal::Forbidden(Forbidden { policies, .. }) = &refusal {
             entry = entry.with("policies", policies.clone());
+        }
+        if let Some(alert) = refusal.alert() {
+            entry = entry.with("alert", alert);
         }
         let entry = bounded(entry, "arguments", &trail.arguments).charged(trail.charges);
         self.journal.note(Noted { entry, repeat });

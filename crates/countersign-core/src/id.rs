@@ -171,8 +171,8 @@ impl Timestamp {
     }
     /// So many seconds later, saturating.
     #[must_use]
-    pub const fn plus_secs(self, secs: u32) -> Self {
-        Self(self.0.saturating_add((secs as i64).saturating_mul(1_000_000)))
+    pub fn plus_secs(self, secs: u32) -> Self {
+        Self(self.0.saturating_add(i64::from(secs).saturating_mul(1_000_000)))
     }
     /// Microseconds from `earlier` to `self`; 0 if the clock went back.
     #[must_use]
@@ -216,7 +216,10 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        // `hex::encode` gathers its text character by character.
+        let mut text = [0; 64];
+        hex::encode_to_slice(self.0, &mut text).map_err(|_other_length| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text).map_err(|_no_text| fmt::Error)?)
     }
 }
 

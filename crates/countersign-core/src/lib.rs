@@ -9,6 +9,7 @@
     deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+pub mod act;
 pub mod args;
 pub mod bound;
 pub mod call;
@@ -16,6 +17,7 @@ pub mod chain;
 pub mod draft;
 pub mod id;
 pub mod ladder;
+pub mod person;
 pub mod port;
 pub mod posture;
 pub mod principal;

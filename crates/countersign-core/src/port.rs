@@ -3,9 +3,10 @@
 //! Each says what holds on return, what may run concurrently and who retries (nobody does, unless
 //! it says so). The monitor re-checks what it can of what a port returns.
 
-use crate::call::{Inquiry, Permit};
+use crate::call::{Consultation, Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
 use crate::id::{AgentId, Digest, DraftId, TenantId, Timestamp, ToolName};
+use crate::person::Person;
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
 use crate::record::Entry;
@@ -82,6 +83,19 @@ pub trait Authenticator: Send + Sync + Debug {
         credential: &'a Credential,
         now: Timestamp,
     ) -> Eventually<'a, Result<Arc<Principal>, AuthenticationFailure>>;
+}
+
+/// Which person a credential belongs to.
+pub trait People: Send + Sync + Debug {
+    /// As [`Authenticator::authenticate`], for people: a token of an agent belongs to none.
+    ///
+    /// # Errors
+    /// [`AuthenticationFailure`] for everything that is not wholly valid.
+    fn person<'a>(
+        &'a self,
+        credential: &'a Credential,
+        now: Timestamp,
+    ) -> Eventually<'a, Result<Arc<Person>, AuthenticationFailure>>;
 }
 
 /// The policy decision point: a pure function of its bundle and the question.
@@ -264,6 +278,13 @@ pub trait Connector: Send + Sync + Debug {
     /// # Errors
     /// [`SystemFault`]; the call is then refused. Nothing is retried.
     fn look_up(&self, inquiry: Inquiry) -> Eventually<'_, Result<Found, SystemFault>>;
+
+    /// Asks a decision point, once: `true` only if it said yes in so many words and in time. It is
+    /// told of the call and does nothing about it.
+    ///
+    /// # Errors
+    /// [`SystemFault`]: it did not say. That is no yes. Nothing is retried.
+    fn consult(&self, consultation: Consultation) -> Eventually<'_, Result<bool, SystemFault>>;
 }
 
 /// What a look-up found.

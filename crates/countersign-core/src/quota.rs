@@ -78,8 +78,8 @@ pub struct Counter {
 impl Counter {
     /// Of calls.
     #[must_use]
-    pub const fn of_calls(key: String, window: Window, max: u32) -> Self {
-        Self { key, window, max: max as u64, amount: 1 }
+    pub fn of_calls(key: String, window: Window, max: u32) -> Self {
+        Self { key, window, max: max.into(), amount: 1 }
     }
 }
 

@@ -4,10 +4,15 @@
 //! Both are exhaustive: a new reason breaks every `match` until someone decides what the agent is
 //! told. Each has two faces: `public()` for the agent, `detail()` for the journal.
 
-use crate::bound::{ISSUES_RECORDED_MAX, ISSUES_SHOWN_MAX};
-use crate::quota::{LimitReached, Window};
+mod told;
+
+use crate::bound::ISSUES_RECORDED_MAX;
+use crate::draft::{Draft, State, Suspension};
+use crate::id::{DraftId, Timestamp};
+use crate::quota::LimitReached;
 use crate::scope::ScopeViolation;
 use crate::tool::{Issue, Rung};
+pub use told::Public;
 
 /// The call was stopped before anything was done to any system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +35,76 @@ pub enum Refusal {
     Undecided(String),
     /// A system that had to confirm an argument did not answer.
     LookUpFailed(SystemFault),
+    /// The sums that calls may come to are used up.
+    OverBudget(LimitReached),
+    /// Somebody switched it off.
+    Suspended(Box<Suspension>),
     /// A person must agree first.
-    ApprovalRequired(Rung),
+    ApprovalRequired(Pending),
+    /// Whoever was to agree did not: a person with this reason, or the company's decision point.
+    Rejected(Option<String>),
+    /// It was carried out, and nobody knows whether it took effect.
+    OutcomeUnknown(DraftId),
+    /// Its draft is at an end, and this is what is known of it.
+    DraftEnded(Ended),
+    /// There is no such draft for this caller: it is nobody's, or somebody else's.
+    UnknownDraft {
+        /// Whether it is somebody else's: for the record alone.
+        foreign: bool,
+    },
+    /// An answer that was never asked for, or a state that nobody gave: the client is no approver.
+    OutsideApproval,
+    /// As many drafts wait as people can be asked about.
+    TooManyDrafts,
+    /// What it rests on has changed meanwhile.
+    Stale,
+    /// Its approval was spent, or its draft has got elsewhere, while it was on its way.
+    Conflict,
     /// The intent could not be made durable.
     JournalUnavailable(String),
+}
+
+/// A call that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The clearance it needs.
+    pub rung: Rung,
+    /// Its draft; `None` if none was made.
+    pub draft: Option<DraftId>,
+    /// Until when somebody may agree.
+    pub expires: Option<Timestamp>,
+    /// Whether somebody has agreed and it is being carried out.
+    pub under_way: bool,
+}
+
+impl Pending {
+    /// Of a draft.
+    #[must_use]
+    pub fn of(draft: &Draft) -> Self {
+        Self {
+            rung: draft.rung,
+            draft: Some(draft.id.clone()),
+            expires: Some(draft.expires),
+            under_way: draft.state != State::Waiting,
+        }
+    }
+
+    /// Of a call that was not drafted.
+    #[must_use]
+    pub const fn would_be(rung: Rung) -> Self {
+        Self { rung, draft: None, expires: None, under_way: false }
+    }
+}
+
+/// A draft that is at an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How it ended.
+    pub state: State,
+    /// What is known of its effect, if it was carried out.
+    pub applied: Option<Applied>,
+    /// A fault's code, or why it came to that.
+    pub code: Option<String>,
 }
 
 /// Which policies forbid a call.
@@ -149,33 +220,6 @@ impl Applied {
     }
 }
 
-/// What the agent is told: a stable code, one sentence, and what to do next. No internals.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Public {
-    /// Stable, for programs.
-    pub code: &'static str,
-    /// One sentence.
-    pub message: String,
-    /// What to do next.
-    pub next: String,
-    /// The arguments that do not fit.
-    pub issues: Vec<Issue>,
-    /// When to try again, in seconds.
-    pub retry_after_s: Option<u64>,
-}
-
-impl Public {
-    fn new(code: &'static str, message: impl Into<String>, next: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            next: next.into(),
-            issues: Vec::new(),
-            retry_after_s: None,
-        }
-    }
-}
-
 impl Refusal {
     /// The stable code.
     #[must_use]
@@ -190,7 +234,28 @@ impl Refusal {
             Self::Forbidden(_) => "forbidden",
             Self::Undecided(_) => "undecided",
             Self::LookUpFailed(_) => "lookup_failed",
+            Self::OverBudget(_) => "over_budget",
+            Self::Suspended(_) => "suspended",
             Self::ApprovalRequired(_) => "approval_required",
+            Self::Rejected(_) => "rejected",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::DraftEnded(ended) => match ended.state {
+                State::Executed => "executed",
+                State::Failed => "commit_failed",
+                State::Withdrawn => "withdrawn",
+                State::Expired => "expired",
+                State::Waiting
+                | State::Approved
+                | State::Committing
+                | State::Unknown
+                | State::Rejected
+                | State::Void => "void",
+            },
+            Self::UnknownDraft { .. } => "unknown_draft",
+            Self::OutsideApproval => "outside_approval",
+            Self::TooManyDrafts => "too_many_drafts",
+            Self::Stale => "stale",
+            Self::Conflict => "conflict",
             Self::JournalUnavailable(_) => "journal_unavailable",
         }
     }
@@ -201,65 +266,29 @@ impl Refusal {
         if let Self::InsufficientScope(scope) = self { Some(scope) } else { None }
     }
 
-    /// What the agent is told.
+    /// What people should be told of at once, as records write it: a write was attempted outside the
+    /// approval flow.
     #[must_use]
-    pub fn public(&self) -> Public {
-        let code = self.code();
-        match self {
-            Self::Unauthenticated(_) => Public::new(
-                code,
-                "The credential was not accepted.",
-                "Send a valid bearer token of an agent that is registered here.",
-            ),
-            Self::UnknownTool => Public::new(
-                code,
-                "There is no tool of that name.",
-                "List the tools and use one of those.",
-            ),
-            Self::InsufficientScope(scope) => Public::new(
-                code,
-                format!("The token does not carry the scope `{scope}`, which this tool needs."),
-                "Do not repeat it with this token; the person you work for can get one that does.",
-            ),
-            Self::RateLimited(reached) => limited(code, reached),
-            Self::InvalidArguments(issues) => Public {
-                issues: issues.iter().take(ISSUES_SHOWN_MAX).cloned().collect(),
-                ..Public::new(
-                    code,
-                    "The arguments do not fit the tool's schema.",
-                    "Correct the arguments named in `issues` and call again.",
-                )
-            },
-            Self::OutOfScope(violation) => out_of_scope(code, violation),
-            Self::Forbidden(Forbidden { reason, .. }) => Public::new(
-                code,
-                reason.as_deref().unwrap_or("Policy does not permit this call."),
-                "Do not repeat it; answer with what you have, or say that you may not do this.",
-            ),
-            Self::Undecided(_) => Public::new(
-                code,
-                "Policy could not be evaluated for this call, so it is refused.",
-                "Do not repeat it; tell the person you work for that the gateway's policy needs attention.",
-            ),
-            Self::LookUpFailed(_) => Public::new(
-                code,
-                "A system that has to confirm whose this is did not answer. Nothing was done.",
-                "Go on without it, or try again later.",
-            ),
-            Self::ApprovalRequired(rung) => Public::new(
-                code,
-                format!(
-                    "This call needs a person's approval (rung {}), and no gate is configured. Nothing was done.",
-                    rung.number()
-                ),
-                "Do not repeat it; tell the person you work for what you would have done.",
-            ),
-            Self::JournalUnavailable(_) => Public::new(
-                code,
-                "The call could not be recorded, so it was not made. Nothing was done.",
-                "Try again in a minute; if it stays so, tell the person you work for.",
-            ),
+    pub const fn alert(&self) -> Option<&'static str> {
+        if matches!(self, Self::OutsideApproval | Self::UnknownDraft { foreign: true }) {
+            return Some("outside_approval_flow");
         }
+        None
+    }
+
+    /// Whether the same call would be refused again however often it is tried: nothing but time, an
+    /// operator or a system that is back makes the others good.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        !matches!(
+            self,
+            Self::RateLimited(_)
+                | Self::LookUpFailed(_)
+                | Self::OverBudget(_)
+                | Self::Suspended(_)
+                | Self::Conflict
+                | Self::JournalUnavailable(_)
+        )
     }
 
     /// What the journal keeps beyond the code.
@@ -292,42 +321,22 @@ impl Refusal {
             }
             Self::Undecided(policy) => format!("could not be evaluated: {policy}"),
             Self::LookUpFailed(fault) => fault.detail.clone(),
-            Self::ApprovalRequired(rung) => {
-                format!("rung {}: no gate is configured", rung.number())
+            Self::OverBudget(r) => format!("{} per {} of {}", r.max, r.window.as_str(), r.key),
+            Self::Suspended(suspension) => {
+                format!("{} {} is suspended", suspension.of.kind(), suspension.of.name())
             }
+            Self::ApprovalRequired(pending) => format!("rung {}", pending.rung.number()),
+            Self::Rejected(reason) => reason.clone().unwrap_or_default(),
+            Self::DraftEnded(ended) => ended.code.clone().unwrap_or_default(),
+            Self::UnknownDraft { foreign: true } => "it is another caller's".to_owned(),
+            Self::OutcomeUnknown(_)
+            | Self::UnknownDraft { foreign: false }
+            | Self::OutsideApproval
+            | Self::TooManyDrafts
+            | Self::Stale
+            | Self::Conflict => String::new(),
         }
     }
-}
-
-fn limited(code: &'static str, reached: &LimitReached) -> Public {
-    let message = if reached.window == Window::Alike {
-        format!("The same call was made {} times within a minute.", reached.max)
-    } else {
-        let span = match reached.window {
-            Window::Minute | Window::Alike => "minute",
-            Window::Hour => "hour",
-            Window::Day => "day",
-            Window::Session => "session",
-        };
-        format!("The limit of {} calls per {span} is used up.", reached.max)
-    };
-    let next = if reached.window == Window::Alike {
-        "Do not repeat it: its answer will not change. Go on with what you have.".to_owned()
-    } else if reached.window == Window::Session {
-        "Answer with what you have.".to_owned()
-    } else {
-        format!("Answer with what you have, or come back in {} seconds.", reached.retry_after_s)
-    };
-    Public { retry_after_s: Some(reached.retry_after_s), ..Public::new(code, message, next) }
-}
-
-fn out_of_scope(code: &'static str, violation: &ScopeViolation) -> Public {
-    let next = if violation.allowed.is_empty() {
-        "Do not repeat it; say that you have no access to this.".to_owned()
-    } else {
-        format!("It must {}.", violation.expected())
-    };
-    Public::new(code, format!("`{}` is not something you have access to.", violation.path), next)
 }
 
 impl Fault {
@@ -354,58 +363,6 @@ impl Fault {
             Self::System(fault) => fault.applied,
             Self::Withheld(_) | Self::ForeignRows(_) => Applied::Applied,
             Self::JournalUnavailable(_) => Applied::Unknown,
-        }
-    }
-
-    /// What the agent is told.
-    #[must_use]
-    pub fn public(&self) -> Public {
-        let code = self.code();
-        match self {
-            Self::System(fault) => {
-                let message = match fault.kind {
-                    SystemFaultKind::Unavailable => {
-                        "The system behind this tool cannot be reached."
-                    }
-                    SystemFaultKind::TimedOut => {
-                        "The system behind this tool did not answer in time."
-                    }
-                    SystemFaultKind::Failed => {
-                        "The system behind this tool answered with an error."
-                    }
-                    SystemFaultKind::Busy => {
-                        "The system behind this tool has as many calls as it may take."
-                    }
-                    SystemFaultKind::PostCondition => {
-                        "The check after this call shows that it did not do what it was to do."
-                    }
-                };
-                let next = match fault.applied {
-                    Applied::NotApplied => {
-                        "Nothing was done. Go on without it, or try again later."
-                    }
-                    Applied::Compensated => {
-                        "It was done and put back, so nothing has changed. Do not repeat it as it is."
-                    }
-                    Applied::Applied => {
-                        "It took effect all the same. Do not repeat it; tell the person you work for."
-                    }
-                    Applied::Unknown => {
-                        "Whether it took effect is not known. Do not repeat it; tell the person you work for."
-                    }
-                };
-                Public::new(code, message, next)
-            }
-            Self::Withheld(_) | Self::ForeignRows(_) => Public::new(
-                code,
-                "The result may not be shown.",
-                "Do not repeat it; go on without it, or ask for less.",
-            ),
-            Self::JournalUnavailable(_) => Public::new(
-                code,
-                "The outcome could not be recorded, so the result is withheld.",
-                "Do not repeat it; tell the person you work for.",
-            ),
         }
     }
 

@@ -72,10 +72,8 @@ pub struct Query {
 impl LookUp {
     /// The texts and numbers at the path, each once. `None` if a step leads nowhere, to something
     /// else, or to more of them than are asked about in one call.
-    pub(crate) fn identifiers<'a>(
-        &self,
-        arguments: &'a Map<String, Value>,
-    ) -> Option<Vec<&'a Value>> {
+    #[must_use]
+    pub fn identifiers<'a>(&self, arguments: &'a Map<String, Value>) -> Option<Vec<&'a Value>> {
         let mut distinct = Vec::new();
         for value in self.path.values(arguments)? {
             if !(value.is_string() || value.is_i64()) {
@@ -86,6 +84,22 @@ impl LookUp {
             }
         }
         (distinct.len() <= LOOK_UP_VALUES_MAX).then_some(distinct)
+    }
+
+    /// What is bound to the statement for `value`: [`VALUE`] stands for it, every other parameter
+    /// for the argument of its name. Without `value`, every parameter does.
+    #[must_use]
+    pub fn binding(
+        &self,
+        arguments: &Map<String, Value>,
+        value: Option<&Value>,
+    ) -> Map<String, Value> {
+        let value_of = |name: &str| match value {
+            Some(value) if name == VALUE => Some(value),
+            Some(_) | None => arguments.get(name),
+        };
+        let names = self.query.plan.parameters.iter().map(|parameter| &parameter.name);
+        names.filter_map(|name| Some((name.clone(), value_of(name)?.clone()))).collect()
     }
 }
 

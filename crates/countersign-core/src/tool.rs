@@ -99,6 +99,12 @@ pub struct Rung(u8);
 impl Rung {
     /// What a call holds without anybody's approval.
     pub const UNGATED: Self = Self(1);
+    /// What a post-condition gives: nobody is asked, and an effect whose check fails is put back.
+    pub const CHECKED: Self = Self(2);
+    /// From here on a person agrees, or a decision point that stands in for one.
+    pub const CONFIRMED: Self = Self(3);
+    /// Here a named person agrees, who is not the one on whose behalf it is asked.
+    pub const NAMED: Self = Self(4);
 
     /// From its number; anything beyond the ladder is its strictest step.
     #[must_use]

@@ -1,16 +1,17 @@
 //! What the journal is told of a call: gathered on its way, written down as entries.
 
 use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
-use crate::call::Door;
-use crate::id::{CallId, Digest, TenantId, Timestamp};
+use crate::call::{Clearance, Door};
+use crate::id::{CallId, Digest, DraftId, TenantId, Timestamp};
+use crate::ladder::{Exception, Summed};
 use crate::port::{Found, Receipt};
 use crate::posture::Agent;
 use crate::principal::Principal;
 use crate::quota::Charge;
 use crate::record::{Entry, Kind};
-use crate::refusal::Refusal;
+use crate::refusal::{Applied, Refusal};
 use crate::scope::LookUp;
-use crate::tool::Tool;
+use crate::tool::{Rung, Tool};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -34,6 +35,18 @@ pub(crate) struct Trail {
     pub(crate) look_ups: Vec<LookedUpBy>,
     pub(crate) intent: Option<Receipt>,
     pub(crate) shown: Option<Shown>,
+    /// The clearance it needs, once that is known.
+    pub(crate) rung: Option<Rung>,
+    /// What keeps its tool below its effect's step.
+    pub(crate) exception: Option<Exception>,
+    /// What clears it.
+    pub(crate) cleared: Option<Clearance>,
+    /// The draft it is about.
+    pub(crate) draft: Option<DraftId>,
+    /// What is reserved of budgets, and of what.
+    pub(crate) spending: Vec<(Charge, Summed)>,
+    /// How many rows came back or changed.
+    pub(crate) used: Option<u64>,
 }
 
 /// One rule that asked a system, for the call's records.
@@ -73,6 +86,12 @@ impl Trail {
             look_ups: Vec::new(),
             intent: None,
             shown: None,
+            rung: None,
+            exception: None,
+            cleared: None,
+            draft: None,
+            spending: Vec::new(),
+            used: None,
         }
     }
 
@@ -110,8 +129,24 @@ impl Trail {
                 .with("tool", tool.name.as_str())
                 .with("system", tool.system.as_str())
                 .with("effect", tool.effect.as_str())
-                .with("rung", tool.ladder.rung(self.begun).number())
+                .with("rung", self.rung.unwrap_or(tool.ladder.rung(self.begun)).number())
                 .with("decision", decision.to_string());
+        }
+        if let Some(Exception { rung, expires, .. }) = &self.exception {
+            entry = entry
+                .with("exception", json!({ "rung": rung.number(), "expires": expires.micros() }));
+        }
+        let by = match &self.cleared {
+            Some(Clearance::Check) => Some("check"),
+            Some(Clearance::DecisionPoint) => Some("decision_point"),
+            Some(Clearance::Approval(_)) => Some("approval"),
+            Some(Clearance::Ungated) | None => None,
+        };
+        if let Some(by) = by {
+            entry = entry.with("decided_by", by);
+        }
+        if let Some(draft) = &self.draft {
+            entry = entry.with("draft", draft.as_str());
         }
         if !self.policies.is_empty() {
             entry = entry.with("policies", self.policies.clone());
@@ -139,6 +174,20 @@ impl Trail {
                 .with("hidden_characters", *hidden);
         }
         entry
+    }
+
+    /// What was reserved of budgets and not used: all of it where nothing came of the call, and rows
+    /// that there were not. Where it is unknown, nothing.
+    pub(crate) fn unused(&self, applied: Applied) -> Vec<Charge> {
+        let unused = |(charge, of): &(Charge, Summed)| {
+            let amount = match applied {
+                Applied::NotApplied | Applied::Compensated => charge.amount,
+                Applied::Applied if *of == Summed::Rows => charge.amount.saturating_sub(self.used?),
+                Applied::Applied | Applied::Unknown => 0,
+            };
+            (amount > 0).then(|| Charge { amount, ..charge.clone() })
+        };
+        self.spending.iter().filter_map(unused).collect()
     }
 
     /// Refusals that are repeats of one another, all of them under one posture, which their record

@@ -27,3 +27,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const LIST_TTL: Duration = Duration::from_secs(30);
 /// Longest life of a development token, in seconds.
 pub const DEVELOPMENT_TOKEN_TTL_S: u64 = 8 * 60 * 60;
+/// Drafts that are carried out at once.
+pub const COMMITS_UNDER_WAY_MAX: usize = 32;
+/// How often it is looked which drafts are due.
+pub const DUE_EVERY: Duration = Duration::from_secs(1);

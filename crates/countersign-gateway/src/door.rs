@@ -1,12 +1,13 @@
 //! The doors: each turns a request of its protocol into a proposed call, and an answer back.
 
+pub mod admin;
 pub mod http;
 pub mod mcp;
 
 use crate::identity::Claims;
 use crate::resource::Resource;
 use arc_swap::ArcSwap;
-use countersign_core::call::{Answer, Caller, Listed, Monitor, Proposed};
+use countersign_core::call::{Answer, Answers, Caller, Listed, Monitor, Proposed};
 use countersign_core::id::Timestamp;
 use countersign_core::refusal::Public;
 use countersign_core::tool::{Effect, Issue};
@@ -60,9 +61,10 @@ impl Doors {
         known: Known,
         tool: String,
         arguments: Value,
+        answers: Option<Answers>,
     ) -> Option<Answer> {
         let Known { in_force, caller } = known;
-        let proposed = Proposed { caller, tool, arguments };
+        let proposed = Proposed { caller, tool, arguments, answers };
         let task = self.under_way.spawn(async move { in_force.monitor.call(proposed).await });
         let answer = task.await;
         match &answer {
@@ -80,7 +82,7 @@ impl Doors {
 
 /// What an agent is told of a call that did not complete: `{code, message, next, call, …}`.
 pub(crate) fn told(public: &Public, call: &str) -> Map<String, Value> {
-    let Public { code, message, next, issues, retry_after_s } = public;
+    let Public { code, message, next, issues, retry_after_s, reference } = public;
     let mut told = Map::from_iter([
         ("code".to_owned(), json!(code)),
         ("message".to_owned(), json!(message)),
@@ -98,6 +100,9 @@ pub(crate) fn told(public: &Public, call: &str) -> Map<String, Value> {
     }
     if let Some(seconds) = retry_after_s {
         told.insert("retry_after_s".to_owned(), json!(seconds));
+    }
+    if let Some(reference) = reference {
+        told.insert("reference".to_owned(), json!(reference));
     }
     told
 }

@@ -2,6 +2,7 @@
 
 use crate::bound::BODY_READ_TIMEOUT;
 use crate::connections::Connection;
+use crate::door::admin::{self, Met};
 use crate::door::{Doors, Known, http::problem, mcp::StrictArguments, told};
 use crate::identity;
 use crate::resource::{Error, Lacking, step_up};
@@ -128,6 +129,42 @@ pub(crate) async fn http(
     }
 }
 
+/// Knows the person behind a request to the admin API, and reads its body within bounds. It answers
+/// in that API's own form.
+pub(crate) async fn people(
+    State((doors, guard)): State<Watch>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let credential = identity::bearer(request.headers());
+    let in_force = doors.in_force.load_full();
+    match in_force.monitor.welcome(&credential).await {
+        Ok(visitor) => {
+            if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+                connection.meet();
+            }
+            request.extensions_mut().insert(Met { in_force, visitor: Arc::new(visitor) });
+            match whole(&guard, &mut request).await {
+                Ok((_body, _room)) => next.run(request).await,
+                Err(answer) => *answer,
+            }
+        }
+        Err(AuthenticationFailure::Busy) => busy(),
+        Err(failure) => {
+            let mut challenge = "Bearer realm=\"countersign\"";
+            if let AuthenticationFailure::Invalid(why) = &failure {
+                challenge = "Bearer realm=\"countersign\", error=\"invalid_token\"";
+                tracing::debug!(why, "a person's token is refused");
+            }
+            let why = "This takes the sign-in of a person: sign in again.";
+            let mut answer = admin::problem(StatusCode::UNAUTHORIZED, "unauthenticated", why);
+            let challenge = HeaderValue::from_static(challenge);
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            answer
+        }
+    }
+}
+
 /// Reads the body of a request without a caller within bounds.
 pub(crate) async fn bounded(
     State(guard): State<Arc<Guard>>,
@@ -188,11 +225,9 @@ fn take_arguments(mut message: Map<String, Value>, request: &mut Request) -> Res
     else {
         return Err(message.remove("id").unwrap_or_default());
     };
-    let arguments = params.remove("arguments");
-    if arguments.is_some() {
-        *request.body_mut() = Body::from(Value::Object(message).to_string());
-    }
-    request.extensions_mut().insert(StrictArguments(arguments.unwrap_or_default()));
+    let strict = StrictArguments::take(params);
+    *request.body_mut() = Body::from(Value::Object(message).to_string());
+    request.extensions_mut().insert(strict);
     Ok(())
 }
 

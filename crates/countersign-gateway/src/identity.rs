@@ -10,12 +10,14 @@
 mod claims;
 pub mod development;
 mod keys;
+mod people;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use claims::{Claims, Tenancy};
 pub use keys::{Algorithm, KeySet};
+pub use people::{Agents, PeopleConfig, PersonClaims, SignIn};
 pub use source::{FLOOR, Fetched, KeySource, Place};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -154,10 +156,6 @@ impl Identity {
         chosen: Option<&str>,
         now: Timestamp,
     ) -> Result<Arc<Principal>, Unmet> {
-        if token == MALFORMED {
-            let why = "the `Authorization` header is not exactly one bearer token";
-            return Err(why.to_owned().into());
-        }
         if token.len() > TOKEN_BYTES_MAX {
             return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes").into());
         }
@@ -193,26 +191,58 @@ impl Identity {
         chosen: Option<&str>,
         now: Timestamp,
     ) -> Result<(Principal, u64), Unmet> {
-        let unverified = Unverified::parse(token)?;
-        let (id, issuer) = unverified
-            .issuer()
-            .and_then(|name| self.issuers.get_key_value(&name))
-            .ok_or_else(|| "`iss` is not a configured issuer".to_owned())?;
-        let named = |why: String| Unmet::from(format!("issuer `{id}`: {why}"));
-        let key = issuer.key(&unverified, now).await;
-        let (key, generation) = key.map_err(|unmet| match unmet {
-            Unmet::Invalid(why) => named(why),
-            Unmet::Busy => Unmet::Busy,
-        })?; // whose signature must it be?
-        let verified = move || {
-            let claims = unverified.signed_by(&key)?; // is it?
-            let expires = issuer.in_force(&claims, now)?; // for us, and now?
-            let (tenancy, workload) = (&issuer.tenancy, issuer.is_spiffe());
-            let voucher = Voucher { issuer: id.clone(), tenancy, workload, chosen };
-            self.claims.principal(&claims, voucher, expires) // for whom?
-        };
-        verified().map(|principal| (principal, generation)).map_err(named)
+        let Proven { id, issuer, claims, expires, generation } =
+            proven(&self.issuers, token, now).await?;
+        let (tenancy, workload) = (&issuer.tenancy, issuer.is_spiffe());
+        let voucher = Voucher { issuer: id.clone(), tenancy, workload, chosen };
+        let principal = self.claims.principal(&claims, voucher, expires); // for whom?
+        principal.map(|principal| (principal, generation)).map_err(|why| named(id, why))
     }
+}
+
+/// What a token says that was wholly valid when it was looked at.
+struct Proven<'a> {
+    id: &'a IssuerId,
+    issuer: &'a IssuerConfig,
+    claims: Value,
+    /// When the token ends.
+    expires: Timestamp,
+    /// Of the keys that it was verified with.
+    generation: u64,
+}
+
+async fn proven<'a>(
+    issuers: &'a BTreeMap<IssuerId, IssuerConfig>,
+    token: &str,
+    now: Timestamp,
+) -> Result<Proven<'a>, Unmet> {
+    if token == MALFORMED {
+        let why = "the `Authorization` header is not exactly one bearer token";
+        return Err(why.to_owned().into());
+    }
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes").into());
+    }
+    let unverified = Unverified::parse(token)?;
+    let (id, issuer) = unverified
+        .issuer()
+        .and_then(|name| issuers.get_key_value(&name))
+        .ok_or_else(|| "`iss` is not a configured issuer".to_owned())?;
+    let key = issuer.key(&unverified, now).await;
+    let (key, generation) = key.map_err(|unmet| match unmet {
+        Unmet::Invalid(why) => named(id, why),
+        Unmet::Busy => Unmet::Busy,
+    })?; // whose signature must it be?
+    let verified = move || {
+        let claims = unverified.signed_by(&key)?; // is it?
+        let expires = issuer.in_force(&claims, now)?; // for us, and now?
+        Ok(Proven { id, issuer, claims, expires, generation })
+    };
+    verified().map_err(|why: String| named(id, why))
+}
+
+fn named(id: &IssuerId, why: String) -> Unmet {
+    Unmet::from(format!("issuer `{id}`: {why}"))
 }
 
 impl Authenticator for Identity {
@@ -224,10 +254,7 @@ impl Authenticator for Identity {
         Box::pin(async move {
             let token = credential.expose().ok_or(AuthenticationFailure::Missing)?;
             let identified = self.identify(token, credential.tenant(), now).await;
-            identified.map_err(|unmet| match unmet {
-                Unmet::Invalid(why) => AuthenticationFailure::Invalid(why),
-                Unmet::Busy => AuthenticationFailure::Busy,
-            })
+            identified.map_err(Unmet::failure)
         })
     }
 }
@@ -380,6 +407,15 @@ enum Unmet {
     Invalid(String),
     /// Whether it is would show with the issuer's next keys, and too many wait for them.
     Busy,
+}
+
+impl Unmet {
+    fn failure(self) -> AuthenticationFailure {
+        match self {
+            Self::Invalid(why) => AuthenticationFailure::Invalid(why),
+            Self::Busy => AuthenticationFailure::Busy,
+        }
+    }
 }
 
 impl From<String> for Unmet {

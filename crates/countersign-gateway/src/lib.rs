@@ -6,7 +6,9 @@
 
 pub mod bound;
 mod connections;
+pub mod development;
 pub mod door;
+mod driver;
 pub mod guard;
 pub mod identity;
 pub mod resource;

@@ -1,28 +1,25 @@
 //! The gateway as a server: routes, health, and an end in good order.
 
 use crate::bound::{
-    ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, DEVELOPMENT_TOKEN_TTL_S, FLUSH_GRACE,
-    HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE,
-    TOKEN_REQUESTS_UNDER_WAY_MAX,
+    ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, FLUSH_GRACE, HEADER_BYTES_MAX,
+    HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE, TOKEN_REQUESTS_UNDER_WAY_MAX,
 };
 use crate::connections::{Connections, Seat};
-use crate::door::{Doors, InForce, http, http::problem, mcp};
+use crate::development::{Development, token};
+use crate::door::{Doors, InForce, admin, http, http::problem, mcp};
+use crate::driver::Driver;
 use crate::guard::{self, Guard, TOKEN_PATH};
-use crate::identity::development::{DevelopmentIssuer, TokenRequest};
+use crate::identity::PeopleConfig;
 use crate::resource::{self, Resource};
 use arc_swap::ArcSwap;
 use axum::{
-    Json, Router,
-    body::Bytes,
+    Router,
     extract::State,
     http::{Request, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use countersign_core::args;
-use countersign_core::id::ActorId;
-use countersign_core::port::{Clock, Entropy};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -33,11 +30,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap, convert::Infallible, future::Future, net::SocketAddr, pin::pin,
-    sync::Arc,
-};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
@@ -66,19 +59,10 @@ pub struct Gateway {
     pub resource: Resource,
     /// Connections at once; never more than [`CONNECTIONS_MAX`].
     pub connections_max: usize,
+    /// How people sign in, if they can.
+    pub people: Option<PeopleConfig>,
     /// The development issuer, if it is on.
     pub development: Option<Development>,
-}
-
-/// The development issuer and what it needs to make tokens.
-#[derive(Debug)]
-pub struct Development {
-    /// The issuer.
-    pub issuer: DevelopmentIssuer,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// For token ids.
-    pub entropy: Arc<dyn Entropy>,
 }
 
 impl Gateway {
@@ -93,9 +77,13 @@ impl Gateway {
     ) -> std::io::Result<()> {
         let under_way = TaskTracker::new();
         let connections = Connections::new(self.connections_max.min(CONNECTIONS_MAX));
-        let router = self.router(listener.local_addr()?, under_way.clone());
+        let driver = Driver::new(Arc::clone(&self.in_force), under_way.clone());
+        let router = self.routes(listener.local_addr()?, Arc::clone(&driver));
+        let driving = tokio::spawn(driver.run());
         let open = GracefulShutdown::new();
         accept((listener, connections), &router, &open, stop).await;
+        // What it has begun is under way, and waited for with the rest.
+        driving.abort();
         // Idle connections end at once. One that has sent half a request has begun nothing and must
         // not hold up the end; a call under way may.
         let mut closing = pin!(open.shutdown());
@@ -113,6 +101,11 @@ impl Gateway {
     /// What stands behind the listener: every route with all that is before it. Whoever drives it
     /// without a socket, as the fuzz targets do, goes the way of every request.
     pub fn router(self, listen: SocketAddr, under_way: TaskTracker) -> Router {
+        let driver = Driver::new(Arc::clone(&self.in_force), under_way);
+        self.routes(listen, driver)
+    }
+
+    fn routes(self, listen: SocketAddr, driver: Arc<Driver>) -> Router {
         let Self {
             in_force,
             readiness,
@@ -120,6 +113,7 @@ impl Gateway {
             allowed_origins,
             resource,
             connections_max: _,
+            people,
             development,
         } = self;
         let mut hosts = allowed_hosts;
@@ -128,6 +122,7 @@ impl Gateway {
             hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
         let resource = Arc::new(resource);
+        let under_way = driver.under_way();
         let doors = Doors { in_force, under_way, resource: Arc::clone(&resource) };
         let mcp = mcp::service(doors.clone(), &hosts, &allowed_origins);
         let guard = Arc::new(Guard {
@@ -153,7 +148,9 @@ impl Gateway {
             .route(below, get(resource::mcp))
             .method_not_allowed_fallback(not_allowed)
             .with_state((resource, doors.clone()));
-        let mut router = Router::new().merge(mcp).merge(http).merge(metadata);
+        let admin = admin::routes(admin::Admin::new(doors.clone(), driver, people), &guard)
+            .method_not_allowed_fallback(not_allowed);
+        let mut router = Router::new().merge(mcp).merge(http).merge(admin).merge(metadata);
         if let Some(development) = development {
             let token = post(token)
                 .fallback(not_allowed)
@@ -256,66 +253,4 @@ async fn ready(State((readiness, doors)): State<(Arc<dyn Readiness>, Doors)>) ->
             problem(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The gateway takes no calls now.")
         }
     }
-}
-
-/// `POST /dev/token` with `{"agent", "tenant", "user", "session"?, "scopes"?, "attributes"?}`
-async fn token(
-    State((development, doors)): State<(Arc<Development>, Doors)>,
-    body: Bytes,
-) -> Response {
-    let bad = |why: &str| problem(StatusCode::BAD_REQUEST, "malformed_request", why);
-    let request = match args::parse(&body) {
-        Ok(value) => asked(&value),
-        Err(error) => return bad(&error.to_string()),
-    };
-    let Some(request) = request else {
-        return bad("the body must have `agent`, `tenant` and `user`, each a string");
-    };
-    let Development { issuer, clock, entropy } = &*development;
-    let in_force = doors.in_force.load();
-    let agents = || in_force.monitor.posture.agents.keys().map(ActorId::as_str);
-    if !agents().any(|agent| agent == request.actor) {
-        let agents: Vec<&str> = agents().collect();
-        return bad(&format!("no agent is `{}`: there are {}", request.actor, agents.join(", ")));
-    }
-    let mut id = [0; 16];
-    entropy.fill(&mut id);
-    match issuer.mint(&request, &in_force.claims, clock.now(), id) {
-        Ok(token) => Json(
-            json!({ "access_token": token, "token_type": "Bearer", "expires_in": request.ttl_s }),
-        )
-        .into_response(),
-        Err(why) => bad(&why.to_string()),
-    }
-}
-
-fn asked(value: &Value) -> Option<TokenRequest> {
-    let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
-    let scopes = match value.get("scopes") {
-        None => Vec::new(),
-        Some(scopes) => {
-            let scopes = scopes.as_array()?.iter().map(|scope| scope.as_str().map(str::to_owned));
-            scopes.collect::<Option<_>>()?
-        }
-    };
-    let attributes = match value.get("attributes") {
-        None => BTreeMap::new(),
-        Some(members) => members
-            .as_object()?
-            .iter()
-            .map(|(name, values)| {
-                let values = values.as_array()?.iter().map(|v| v.as_str().map(str::to_owned));
-                Some((name.clone(), values.collect::<Option<Vec<String>>>()?))
-            })
-            .collect::<Option<BTreeMap<_, _>>>()?,
-    };
-    Some(TokenRequest {
-        actor: text("agent")?,
-        tenant: text("tenant")?,
-        subject: text("user")?,
-        session: text("session"),
-        scopes,
-        attributes,
-        ttl_s: DEVELOPMENT_TOKEN_TTL_S,
-    })
 }

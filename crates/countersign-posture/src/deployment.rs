@@ -6,6 +6,7 @@ use crate::finding::{Code, Finding, Place, Source, any_error, sort};
 use crate::issuer::{self, Ground, Issuer};
 use crate::load::{ReadError, read_text};
 use crate::node::{Entry, Kind, Span};
+use crate::people::{self, Among, People, PeopleWritten};
 use crate::secret;
 use countersign_core::id::SystemName;
 use secrecy::SecretString;
@@ -39,6 +40,8 @@ pub struct Deployment {
     pub issuers: Vec<Issuer>,
     /// Whether the gateway issues tokens itself. Only ever in development, on a loopback address.
     pub development_issuer: bool,
+    /// How people sign in; without it nobody can.
+    pub people: Option<People>,
     /// The journal.
     pub store: Store,
     /// What the posture's references stand for.
@@ -66,6 +69,8 @@ pub struct Written {
     pub references: BTreeMap<String, Place>,
     /// The folder of the statement logs, if there is one.
     pub statement_logs: Option<Place>,
+    /// How people sign in, if it is said.
+    pub people: Option<PeopleWritten>,
 }
 
 /// What is at stake.
@@ -213,6 +218,11 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         issuer::decode(decoder, item, (ground, development_issuer))
     });
     let (issuers, keys) = issuers.unwrap_or_default();
+    let own = public_url.as_ref().filter(|_| development_issuer).map(|url| format!("{url}/dev"));
+    let people = fields.optional("people").map(|item| {
+        let public_url = public_url.as_deref();
+        people::decode(decoder, item, Among { issuers: &issuers, own: own.as_deref(), public_url })
+    });
     let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
     let references = fields.optional("references");
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
@@ -229,6 +239,11 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         decoder.help("name an issuer under `issuers`, or set `development_issuer: true`");
     }
     let (references, places) = references;
+    // Nothing sound in it is no leave to do without.
+    let (people, of_people) = match people {
+        Some(people) => people.map(|(people, written)| (Some(people), Some(written)))?,
+        None => (None, None),
+    };
     let (store, [journal, signing_key]) = store?;
     let written = Written {
         posture: posture_place?,
@@ -238,6 +253,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         signing_key,
         references: places,
         statement_logs: logs_place,
+        people: of_people,
     };
     Some(Deployment {
         base,
@@ -249,6 +265,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         allowed_origins: values(allowed_origins),
         issuers,
         development_issuer,
+        people,
         store,
         references,
         statement_logs,

@@ -293,6 +293,11 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::IssuerTenant, "", ""),
     (Code::AgentIssuer, "", ""),
     (Code::NoIssuer, "", ""),
+    (Code::PeopleIssuer, "", ""),
+    (Code::PeopleAudience, "", ""),
+    (Code::PeopleClient, "", ""),
+    (Code::PersonClaim, "", ""),
+    (Code::NoPeople, "", ""),
 ];
 
 #[cfg(test)]

@@ -286,6 +286,18 @@ codes! {
     AgentIssuer Error "agent-issuer",
     /// Nobody whose tokens are accepted.
     NoIssuer Error "no-issuer",
+    /// People who sign in at somebody who is not trusted, or at nobody.
+    PeopleIssuer Error "people-issuer",
+    /// An audience that people's tokens share with agents'.
+    PeopleAudience Error "people-audience",
+    /// A client by which people sign in, and an agent calls.
+    PeopleClient Error "people-client",
+    /// A human whom the posture and the deployment know by two claims.
+    PersonClaim Error "person-claim",
+    /// In production, a gate that nobody can open, because nobody can sign in.
+    NoPeople Error "no-people",
+    /// The same in development.
+    NoPeopleYet Warning "no-people-yet",
     // The machine that serves.
     /// A reference whose variable or file is not on this machine.
     AbsentReference Error "absent-reference",

@@ -145,6 +145,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
         }
     }
     findings.extend(of_issuers(deployment, loaded));
+    findings.extend(of_people(deployment, loaded));
     if deployment.environment == Environment::Production {
         for (tool, place) in &loaded.unreviewed {
             findings.push(Finding {
@@ -173,6 +174,50 @@ fn of_issuers(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
         help: Some("say whose: `identity: { client_id: …, issuer: … }`".to_owned()),
     });
     unbound.collect()
+}
+
+/// What people decide needs people, whom nobody can take for somebody else or for an agent.
+fn of_people(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
+    let finding = |code, place: &Place, message: String, help: &str| Finding {
+        code,
+        place: place.clone(),
+        message,
+        help: Some(help.to_owned()),
+    };
+    let gated = loaded.gates.keys().next();
+    let (Some(people), Some(written)) = (&deployment.people, &deployment.written.people) else {
+        let none = gated.map(|tool| {
+            let code = match deployment.environment {
+                Environment::Production => Code::NoPeople,
+                Environment::Development => Code::NoPeopleYet,
+            };
+            let message = format!("`{tool}` waits for people, and nobody can sign in");
+            finding(code, &deployment.written.posture, message, "say how, under `people`")
+        });
+        return none.into_iter().collect();
+    };
+    let mut findings = Vec::new();
+    let own = &people.claims.person;
+    let message = match &loaded.claims.person {
+        Some(person) if person != own => Some(format!(
+            "people are known by `{own}` here and by `{person}` in the posture: one human would be two"
+        )),
+        None if gated.is_some() => {
+            Some("the posture does not say by which claim an agent's person is known".to_owned())
+        }
+        Some(_) | None => None,
+    };
+    if let Some(message) = message {
+        let help = format!("write `person: {own}` under `identity.claims` of `posture.yaml`");
+        findings.push(finding(Code::PersonClaim, &written.person, message, &help));
+    }
+    let client = people.client_id.as_str();
+    if let Some(agent) = loaded.register.iter().find(|entry| entry.client.as_str() == client) {
+        let message = format!("people would sign in as the agent `{}`", agent.agent);
+        let help = "register a client of its own for people";
+        findings.push(finding(Code::PeopleClient, &written.client_id, message, help));
+    }
+    findings
 }
 
 // ── reading ─────────────────────────────────────────────────────────────────────────────────────

@@ -146,7 +146,7 @@ fn pointers(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<String>> {
 }
 
 /// A JSON pointer to something inside the claims.
-fn pointer(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
+pub(crate) fn pointer(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
     let text = decoder.line(item)?;
     let escapes_are_whole = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
     if text.starts_with('/') && text.len() > 1 && escapes_are_whole {

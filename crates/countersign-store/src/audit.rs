@@ -5,12 +5,12 @@
 
 mod verify;
 
-use crate::counters;
 use crate::sqlite::{StoreError, schema};
+use crate::{counters, place};
 use countersign_core::id::Timestamp;
 use countersign_core::record::Kind;
 use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,11 +28,11 @@ pub enum AuditError {
     Database(#[from] rusqlite::Error),
     /// A header is not what a header is.
     #[error(
-        "entry {seq} of stream `{stream}` cannot be read; look at it with `countersign audit verify`"
+        "entry {seq} of stream {epoch} cannot be read; look at it with `countersign audit verify`"
     )]
     Unreadable {
-        /// Of which stream, as the row says.
-        stream: String,
+        /// Of which stream, counted from 1, as the row says.
+        epoch: i64,
         /// Where in it, as the row says.
         seq: i64,
     },
@@ -100,7 +100,7 @@ impl Record {
             .map(|(field, bytes)| {
                 let json = matches!(
                     field.as_str(),
-                    "arguments" | "result" | "principal" | counters::FIELD
+                    "arguments" | "result" | "principal" | counters::FIELD | counters::RETURNED
                 );
                 let parsed = json.then(|| serde_json::from_slice(&bytes).ok()).flatten();
                 let text = || String::from_utf8_lossy(&bytes).into_owned().into();
@@ -146,7 +146,10 @@ impl Filter {
         let set = [
             ("at >= ?", time(since)),
             ("at < ?", time(until)),
-            ("kind = ?", kind.map(|kind| Sql::Text(kind.as_str().to_owned()))),
+            (
+                "json_extract(header, '$.kind') = ?",
+                kind.map(|kind| Sql::Text(kind.as_str().to_owned())),
+            ),
             ("json_extract(header, '$.agent') = ?", text(agent)),
             ("json_extract(header, '$.tenant') = ?", text(tenant)),
             ("json_extract(header, '$.tool') = ?", text(tool)),
@@ -194,7 +197,7 @@ impl Reader {
         Ok(Self { connection })
     }
 
-    /// The records that fit, in order of time, then stream, then sequence.
+    /// The records that fit, in order of time, then of streams, then of sequence.
     ///
     /// # Errors
     /// [`AuditError::Unreadable`] if one of them is no record; nothing is left out in silence.
@@ -211,7 +214,7 @@ impl Reader {
         // One transaction, so that the cursor stands behind what is shown and nothing else.
         let transaction = self.connection.unchecked_transaction()?;
         let heads = heads(&transaction)?;
-        let cursor = heads.into_iter().map(|(stream, head)| (stream, head.saturating_add(1)));
+        let cursor = heads.into_iter().map(|(stream, _, head)| (stream, head.saturating_add(1)));
         Ok((newest(&transaction, filter)?, Cursor(cursor.collect())))
     }
 
@@ -225,12 +228,12 @@ impl Reader {
         let transaction = self.connection.unchecked_transaction()?;
         let (conditions, values) = filter.conditions();
         let sql = format!(
-            "SELECT stream, seq, header FROM entries
-             WHERE {conditions} AND stream = ? AND seq >= ? AND seq <= ? ORDER BY seq LIMIT ?"
+            "SELECT place, header FROM entries
+             WHERE {conditions} AND place >= ? AND place <= ? ORDER BY place LIMIT ?"
         );
         let mut moved = cursor.clone();
         let mut records = Vec::new();
-        for (stream, head) in heads(&transaction)? {
+        for (stream, epoch, head) in heads(&transaction)? {
             let next = moved.0.get(&stream).copied().unwrap_or(0);
             let room = filter
                 .limit
@@ -239,12 +242,9 @@ impl Reader {
             if head < next || room == 0 {
                 continue;
             }
-            let place = [
-                Sql::Text(stream.clone()),
-                Sql::Integer(next),
-                Sql::Integer(head),
-                Sql::Integer(room),
-            ];
+            let first = place::rows(epoch).start;
+            let places = [next, head].map(|seq| Sql::Integer(first.saturating_add(seq)));
+            let place = places.into_iter().chain([Sql::Integer(room)]);
             let found = read(&transaction, &sql, values.iter().cloned().chain(place).collect())?;
             let full = i64::try_from(found.len()).is_ok_and(|found| found >= room);
             let last = found.last().and_then(|record| i64::try_from(record.sequence()).ok());
@@ -261,8 +261,7 @@ fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Record>, Audit
     let (conditions, mut values) = filter.conditions();
     values.push(Sql::Integer(filter.limit.map_or(-1, i64::from)));
     let sql = format!(
-        "SELECT stream, seq, header FROM entries WHERE {conditions}
-         ORDER BY at DESC, stream DESC, seq DESC LIMIT ?"
+        "SELECT place, header FROM entries WHERE {conditions} ORDER BY at DESC, place DESC LIMIT ?"
     );
     // The bodies come from the same state of the file, because `rows` keeps it open.
     let mut records = read(connection, &sql, values)?;
@@ -270,12 +269,12 @@ fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Record>, Audit
     Ok(records)
 }
 
-/// The streams and their last sequences. This column is not protected, and not shown: it only
+/// The streams with their epochs and last sequences. This column is not protected, and not shown: it only
 /// bounds how far a reader looks.
-fn heads(connection: &Connection) -> rusqlite::Result<Vec<(String, i64)>> {
+fn heads(connection: &Connection) -> rusqlite::Result<Vec<(String, i64, i64)>> {
     connection
-        .prepare_cached("SELECT stream, head_seq FROM streams ORDER BY epoch")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached("SELECT stream, epoch, head_seq FROM streams ORDER BY epoch")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect()
 }
 
@@ -290,14 +289,16 @@ fn read(connection: &Connection, sql: &str, values: Vec<Sql>) -> Result<Vec<Reco
 }
 
 fn record(connection: &Connection, row: &Row<'_>) -> Result<Record, AuditError> {
-    let (stream, seq): (String, i64) = (row.get(0)?, row.get(1)?);
-    let bytes = row.get_ref(2)?.as_bytes().unwrap_or_default();
+    let place: i64 = row.get(0)?;
+    let bytes = row.get_ref(1)?.as_bytes().unwrap_or_default();
     let Ok(Value::Object(header)) = serde_json::from_slice(bytes) else {
-        return Err(AuditError::Unreadable { stream, seq });
+        let (epoch, seq) = place::of_row(place);
+        return Err(AuditError::Unreadable { epoch, seq });
     };
+    let bodies = place::body_rows(place);
     let bodies = connection
-        .prepare_cached("SELECT field, body FROM bodies WHERE stream = ?1 AND seq = ?2")?
-        .query_map(params![stream, seq], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached("SELECT field, body FROM bodies WHERE place >= ?1 AND place < ?2")?
+        .query_map([bodies.start, bodies.end], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<Vec<(String, Vec<u8>)>>>()?;
     Ok(Record::new(header, bodies))
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 /// The body of a record that names what its calls were charged.
 pub(crate) const FIELD: &str = "charges";
+/// The body that names what of earlier charges was given back.
+pub(crate) const RETURNED: &str = "returned";
 /// Most windows that one record names. A call runs against some twenty; the repeats of a refusal
 /// against the same ones, while theirs last.
 const NAMED_MAX: usize = 64;
@@ -29,6 +31,14 @@ impl Owed {
     pub(crate) fn charge<'a>(&mut self, charges: impl IntoIterator<Item = &'a Charge>) {
         for Charge { key, window, started, at, amount } in charges {
             self.add(*window, key.clone(), Tally { started: *started, last: *at, count: *amount });
+        }
+    }
+
+    /// Takes back what was charged before, in the same window.
+    pub(crate) fn give_back(&mut self, window: Window, key: &str, less: Tally) {
+        let tally = self.0.get_mut(&(window, key.to_owned()));
+        if let Some(tally) = tally.filter(|tally| tally.started == less.started) {
+            tally.count = tally.count.saturating_sub(less.count);
         }
     }
 

@@ -5,7 +5,9 @@
 //! bytes are a published format: `docs/audit-format.md`.
 
 pub mod audit;
+mod codec;
 mod counters;
+mod desk;
 mod disk;
 mod file;
 mod key;

@@ -2,12 +2,17 @@
 //! and what the tests of other crates write into.
 
 use crate::audit::Record;
+use crate::desk::Desk;
 use crate::place::{Head, Placed, Placer};
 use crate::refusals::{Noted, Refusals};
-use countersign_core::id::Timestamp;
-use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
+use countersign_core::draft::{Draft, Reach, Suspension, UnknownOutcome};
+use countersign_core::id::{Digest, DraftId, Timestamp};
+use countersign_core::port::{
+    Clock, Entropy, Eventually, Journal, Receipt, Refused, Register, Unrecorded, Which,
+};
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::Entry;
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Its stream's name.
@@ -27,6 +32,7 @@ struct State {
     meter: Meter,
     head: Option<Head>,
     records: Vec<Record>,
+    desk: Desk,
     /// Why nothing can be written, if a test said so.
     broken: Option<String>,
 }
@@ -72,11 +78,15 @@ impl MemoryJournal {
         if let Some(why) = &state.broken {
             return Err(Unrecorded::Unavailable(why.clone()));
         }
-        let mut placer = Placer { stream: STREAM, head: state.head, entropy: &*self.entropy };
+        let mut desk = state.desk.clone();
+        desk.judge(&entry).map_err(Unrecorded::Refused)?;
+        let mut placer =
+            Placer { stream: STREAM, epoch: 1, head: state.head, entropy: &*self.entropy };
         let Placed { head, header, bodies, .. } =
             placer.place(entry).map_err(Unrecorded::Unavailable)?;
         let members = serde_json::from_slice(&header).unwrap_or_default();
         state.head = Some(head);
+        state.desk = desk;
         let bodies = bodies.into_iter().map(|body| (body.field.to_owned(), body.bytes));
         state.records.push(Record::new(members, bodies));
         Ok(Receipt { stream: STREAM.into(), sequence: head.sequence, hash: head.hash })
@@ -94,7 +104,7 @@ impl Journal for MemoryJournal {
 
     fn append(&self, entry: Entry) -> Eventually<'_, Result<Receipt, Unrecorded>> {
         let verdict = self.write(entry);
-        Box::pin(std::future::ready(verdict))
+        Box::pin(ready(verdict))
     }
 
     fn give_back(&self, charges: &[Charge]) {
@@ -103,5 +113,45 @@ impl Journal for MemoryJournal {
 
     fn note(&self, refused: Refused) {
         self.refusals.note(refused);
+    }
+}
+
+impl Register for MemoryJournal {
+    fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
+        self.state().desk.suspensions.of(reach)
+    }
+
+    fn suspensions(&self) -> Vec<Suspension> {
+        self.state().desk.suspensions.all()
+    }
+
+    fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
+        let draft = self.state().desk.draft(id);
+        Box::pin(ready(Ok(draft)))
+    }
+
+    fn latest(&self, binding: Digest) -> Eventually<'_, Result<Option<Draft>, Unrecorded>> {
+        let draft = self.state().desk.latest(&binding);
+        Box::pin(ready(Ok(draft)))
+    }
+
+    /// As it is: nobody else moves it while a test asks.
+    fn settled<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
+        self.draft(id)
+    }
+
+    fn drafts(&self, which: Which) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>> {
+        let drafts = self.state().desk.listed(&which);
+        Box::pin(ready(Ok(drafts)))
+    }
+
+    fn due(&self, now: Timestamp) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>> {
+        let due = self.state().desk.due(now);
+        Box::pin(ready(Ok(due)))
+    }
+
+    fn unknown(&self, resolved: bool) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
+        let unknown = self.state().desk.unknown(resolved);
+        Box::pin(ready(Ok(unknown)))
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod counters;
+mod drafts;
 pub(crate) mod room;
 pub(crate) mod schema;
 mod stream;
@@ -15,13 +16,18 @@ mod stream;
 mod tests;
 mod writer;
 
+use crate::desk::Suspensions;
 use crate::file::{
     Anchor, beside, lock, locked_before, read_secret, resolve, rewrite, sync_folder, write_new,
 };
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
-use countersign_core::port::{Clock, Entropy, Eventually, Journal, Receipt, Refused, Unrecorded};
+use countersign_core::draft::{Draft, Reach, State, Suspension, UnknownOutcome};
+use countersign_core::id::{Digest, DraftId};
+use countersign_core::port::{
+    Clock, Entropy, Eventually, Journal, Receipt, Refused, Register, Unrecorded, Which,
+};
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::{id::Timestamp, record::Entry};
 use room::Room;
@@ -33,10 +39,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use stream::Pen;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use writer::{Files, Message, Stop, Writer};
 
+/// How long a draft that is being carried out is waited for.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// Most entries that wait to be written; one more is [`Unrecorded`] at once.
 const QUEUE_MAX: usize = 4_096;
 /// What SQLite adds to the database's name for its log.
@@ -140,6 +151,8 @@ pub struct Config {
 pub struct SqliteStore {
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
+    /// For what is asked of drafts; the writer's own is never waited for.
+    reader: Arc<Mutex<Connection>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     stream: Arc<str>,
     recovered: u64,
@@ -153,6 +166,9 @@ struct Shared {
     meter: Mutex<Meter>,
     refusals: Refusals,
     health: Mutex<Health>,
+    suspensions: Mutex<Suspensions>,
+    /// Counts commits that changed drafts.
+    moved: watch::Sender<u64>,
     /// Whether the writer has been told of new refusals.
     woken: AtomicBool,
 }
@@ -174,6 +190,9 @@ impl Shared {
     /// A thread that panicked under a lock left nothing half done there.
     fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn suspensions(&self) -> MutexGuard<'_, Suspensions> {
+        self.suspensions.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -282,6 +301,7 @@ impl SqliteStore {
         let mut keeper = Keeper::open(&config.key, accepted.is_some())?;
         let shared = Arc::new(Shared::default());
         counters::restore(&connection, &mut shared.meter(), clock.now())?;
+        *shared.suspensions() = drafts::suspensions(&connection)?;
         let pen = Pen { key, clock, entropy };
         let (stream, recovered) = stream::begin(&mut connection, &pen, accepted.as_deref())?;
         stream.witness(&pen, &mut keeper).map_err(StoreError::Writer)?;
@@ -293,6 +313,7 @@ impl SqliteStore {
             tracing::warn!(recovered, "calls were cut off by a crash: closed as unknown");
         }
         let name = Arc::clone(&stream.name);
+        let reader = read_only(path)?;
         let (queue, entries) = sync_channel(QUEUE_MAX);
         let room = Room::new(path.clone());
         let anchors = [Anchor::new(path.clone())?, Anchor::new(beside(path, LOG))?];
@@ -300,7 +321,8 @@ impl SqliteStore {
         let writer = Writer::new(files, Arc::clone(&shared), (pen, stream));
         let writer = spawn(writer, entries).map_err(StoreError::file(path))?;
         let writer = Mutex::new(Some(writer));
-        Ok(Self { queue, shared, writer, stream: name, recovered, accepted })
+        let reader = Arc::new(Mutex::new(reader));
+        Ok(Self { queue, shared, reader, writer, stream: name, recovered, accepted })
     }
 
     /// The stream that this process writes.
@@ -371,6 +393,84 @@ impl SqliteStore {
             Err(TrySendError::Disconnected(_)) => Err(ended()),
         }
     }
+}
+
+impl SqliteStore {
+    /// Asks the tables, on a thread that may wait.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unrecorded> {
+        let reader = Arc::clone(&self.reader);
+        let asked = spawn_blocking(move || {
+            question(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match asked.await {
+            Ok(answer) => answer.map_err(|error| Unrecorded::Unavailable(error.to_string())),
+            Err(error) => Err(Unrecorded::Unavailable(error.to_string())),
+        }
+    }
+}
+
+impl Register for SqliteStore {
+    fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
+        self.shared.suspensions().of(reach)
+    }
+
+    fn suspensions(&self) -> Vec<Suspension> {
+        self.shared.suspensions().all()
+    }
+
+    fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
+        let id = id.clone();
+        Box::pin(self.ask(move |connection| drafts::draft(connection, &id)))
+    }
+
+    fn latest(&self, binding: Digest) -> Eventually<'_, Result<Option<Draft>, Unrecorded>> {
+        Box::pin(self.ask(move |connection| drafts::latest(connection, &binding)))
+    }
+
+    fn settled<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
+        Box::pin(async move {
+            let mut moved = self.shared.moved.subscribe();
+            let settles = async {
+                loop {
+                    moved.mark_unchanged();
+                    let draft = self.draft(id).await?;
+                    let under_way =
+                        |draft: &Draft| matches!(draft.state, State::Approved | State::Committing);
+                    if !draft.as_ref().is_some_and(under_way) || moved.changed().await.is_err() {
+                        return Ok(draft);
+                    }
+                }
+            };
+            match timeout(SETTLE_MAX, settles).await {
+                Ok(settled) => settled,
+                Err(_elapsed) => self.draft(id).await,
+            }
+        })
+    }
+
+    fn drafts(&self, which: Which) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>> {
+        Box::pin(self.ask(move |connection| drafts::listed(connection, &which)))
+    }
+
+    fn due(&self, now: Timestamp) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>> {
+        Box::pin(self.ask(move |connection| drafts::due(connection, now)))
+    }
+
+    fn unknown(&self, resolved: bool) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
+        Box::pin(self.ask(move |connection| drafts::unknown(connection, resolved)))
+    }
+}
+
+/// A connection that reads what is durable and nothing else.
+fn read_only(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
 }
 
 fn ended() -> Unrecorded {

@@ -6,7 +6,7 @@
 
 use crate::file::{beside, private, write_new};
 use crate::key::{PublicKey, SigningKey};
-use crate::place::Head;
+use crate::place::{self, Head};
 use crate::sqlite::StoreError;
 use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::Digest;
@@ -138,14 +138,14 @@ struct Found {
 
 impl Found {
     fn read(connection: &Connection, witness: &Witness) -> rusqlite::Result<Option<Self>> {
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let epoch = i64::try_from(witness.epoch).unwrap_or(i64::MAX);
         connection
             .prepare(
                 "SELECT head_seq, head_hash, signature,
-                   (SELECT hash FROM entries WHERE stream = ?1 AND seq = ?3)
+                   (SELECT hash FROM entries WHERE place = ?3)
                  FROM streams WHERE stream = ?1 AND epoch = ?2",
             )?
-            .query_row(params![witness.stream, number(witness.epoch), number(witness.seq)], |row| {
+            .query_row(params![witness.stream, epoch, place::row(epoch, witness.seq)], |row| {
                 let seq: i64 = row.get(0)?;
                 Ok(Self {
                     seq: u64::try_from(seq).unwrap_or(0),

@@ -9,11 +9,14 @@ use countersign_connectors::Connectors;
 use countersign_core::call::Monitor;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
 use countersign_core::record::{Entry, Kind};
+use countersign_gateway::development::Development;
 use countersign_gateway::door::InForce;
 use countersign_gateway::identity::development::DevelopmentIssuer;
-use countersign_gateway::identity::{Claims, Identity, IssuerConfig, KeySource};
+use countersign_gateway::identity::{
+    Agents, Claims, Identity, IssuerConfig, KeySource, PeopleConfig, PersonClaims, SignIn,
+};
 use countersign_gateway::resource::Resource;
-use countersign_gateway::serve::{Development, Gateway, Readiness};
+use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
     ClaimMap, Code, Deployment, Finding, Loaded, link, load_deployment, load_or_sketch,
@@ -142,12 +145,13 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
     let development = development(&deployment)?;
     issuers.extend(development.iter().map(DevelopmentIssuer::issuer_config));
     warm(&issuers).await;
-    let ground = Ground { issuers, store: open_store(&deployment)?, deployment };
+    let people = people(&deployment, &issuers);
+    let ground = Ground { issuers, people, store: open_store(&deployment)?, deployment };
     let at_work = ground.put_to_work(posture, None)?;
     // Nothing is decided by a posture that the journal does not name.
     ground.record(&at_work, None).await.doing("the posture could not be recorded")?;
     let reloader = Reloader::new(ground, at_work, (config, written));
-    let Ground { deployment, store, issuers } = reloader.ground();
+    let Ground { deployment, store, issuers, people } = reloader.ground();
     let mut allowed_hosts = deployment.allowed_hosts.clone();
     allowed_hosts.extend(deployment.public_url.split_once("://").map(|(_, host)| host.to_owned()));
     let resource = Resource {
@@ -162,7 +166,9 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
         allowed_origins: deployment.allowed_origins.clone(),
         // The others are for systems and the journal, whatever strangers do.
         connections_max: machine::descriptors().div_euclid(2),
+        people: people.clone(),
         development: development.map(|issuer| Development {
+            people: people.clone().filter(|p| p.issuer.issuer == issuer.issuer_config().issuer),
             issuer,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -176,6 +182,7 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
 pub(crate) struct Ground {
     pub(crate) deployment: Deployment,
     issuers: Vec<IssuerConfig>,
+    people: Option<PeopleConfig>,
     store: Arc<SqliteStore>,
 }
 
@@ -210,12 +217,20 @@ impl Ground {
             None => Connectors::new(systems, clock.clone()),
         });
         let owners = Owners::of(&loaded, &bundle);
+        let agents = Agents {
+            pointers: claims.actor.clone(),
+            clients: loaded.posture.agents.keys().map(ToString::to_string).collect(),
+        };
+        let people =
+            Arc::new(SignIn::new(self.people.clone(), agents).doing("how people sign in")?);
         let since = clock.now();
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
             authenticator: identity.clone(),
             pdp: Arc::new(bundle),
             journal: self.store.clone(),
+            register: self.store.clone(),
+            people,
             connector: connectors.clone(),
             clock,
             entropy: Arc::new(SystemEntropy),
@@ -255,6 +270,31 @@ pub(crate) fn claims(map: &ClaimMap) -> Claims {
         attributes,
     } = map.clone();
     Claims { subject, actor, tenant, session, person, scopes, agent_build, model, attributes }
+}
+
+/// How people sign in: by an issuer of the deployment, for an audience of their own.
+fn people(deployment: &Deployment, issuers: &[IssuerConfig]) -> Option<PeopleConfig> {
+    let countersign_posture::People {
+        issuer,
+        audience,
+        client_id,
+        scopes,
+        claims,
+        roles,
+        all_tenants,
+    } = deployment.people.clone()?;
+    let issuer = issuers.iter().find(|config| config.issuer == issuer.as_str())?;
+    let countersign_posture::PersonClaims { person, address, address_verified, groups, tenants } =
+        claims;
+    let client_id = client_id.to_string();
+    let issuer = IssuerConfig {
+        // An ID token never says that it is an access token.
+        require_at_jwt: issuer.require_at_jwt && audience != client_id,
+        audiences: vec![audience],
+        ..issuer.clone()
+    };
+    let claims = PersonClaims { person, address, address_verified, groups, tenants };
+    Some(PeopleConfig { issuer, client_id, scopes, claims, roles, all_tenants })
 }
 
 /// The issuer for development, if it is on.

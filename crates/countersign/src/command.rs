@@ -1,16 +1,22 @@
 //! The commands. Each returns how it ended; a failure to run at all is an error.
 
+mod admin;
+mod agents;
 mod audit;
 mod check;
 mod demo;
 mod doctor;
+mod drafts;
 mod explain;
 mod init;
+mod login;
 mod mcp;
 mod policy;
 mod schema;
 mod serve;
+mod switch;
 mod token;
+mod unknown;
 
 use crate::render::Failure;
 use clap::Subcommand;
@@ -92,6 +98,33 @@ pub(crate) enum Command {
         after_help = "Example: countersign token --agent support-copilot --tenant acct_alpha --user ann"
     )]
     Token(token::Token),
+    /// Sign in to a gateway, as a person who approves, suspends or looks on
+    #[command(
+        after_help = "For machines without a browser: --device, --token-file, or the token in COUNTERSIGN_TOKEN.\n\nExample: countersign login --gateway https://countersign.example"
+    )]
+    Login(login::Login),
+    /// Forget the sign-ins on this machine
+    Logout(login::Logout),
+    /// See what waits for people, and approve, reject or withdraw it
+    #[command(
+        after_help = "Exit codes: 0 done, 1 the gateway said no or it did not come off, 2 could not ask.\n\nExample: countersign drafts approve drf_0123456789abcdef0123456789abcdef"
+    )]
+    Drafts(drafts::Drafts),
+    /// See the agents, and suspend or resume one
+    #[command(
+        after_help = "Example: countersign agents suspend support-copilot --reason \"it refunds at random\""
+    )]
+    Agents(agents::Agents),
+    /// Switch an agent, a tool, a system, a tenant or everything off, and on again
+    #[command(
+        after_help = "Example: countersign switch off --tool refund_invoice --reason \"wrong amounts\""
+    )]
+    Switch(switch::Switch),
+    /// See effects whose outcome is unknown, and say what came of them
+    #[command(
+        after_help = "Example: countersign unknown resolve CALL --not-happened --reason \"no refund in the ledger\""
+    )]
+    Unknown(unknown::Unknown),
     /// Read and verify the journal
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -110,6 +143,12 @@ impl Command {
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),
             Self::Token(token) => token.run(),
+            Self::Login(login) => login.run(),
+            Self::Logout(logout) => logout.run(),
+            Self::Drafts(drafts) => drafts.run(),
+            Self::Agents(agents) => agents.run(),
+            Self::Switch(switch) => switch.run(),
+            Self::Unknown(unknown) => unknown.run(),
             Self::Audit(audit) => audit.run(),
         }
     }

@@ -4,7 +4,7 @@
 //! catalogue says is checked where it is the cause; what a policy does is tried, with no tenant and
 //! with one that does not exist, because a policy can be wrong in more ways than can be listed.
 
-use super::query::failure;
+use super::query::{changes_rows, failure};
 use super::reach::Reach;
 use super::{PostgresSystem, Unreachable};
 use crate::doctor::{Needs, Symptom};
@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Transaction};
 
 /// How long an examination may take.
@@ -61,9 +62,12 @@ struct Relation {
     name: String,
     kind: Kind,
     needed: bool,
+    /// Whether a statement with an effect speaks of it.
+    written: bool,
     shared: bool,
     reads: bool,
     writes: bool,
+    empties: bool,
     owns: bool,
     secured: bool,
     forced: bool,
@@ -138,10 +142,13 @@ impl Patient<'_> {
         Ok(Relation {
             name: row.try_get("name")?,
             kind,
-            needed: self.needs.statements.iter().any(|(_, text)| mentions(text, &plain)),
+            needed: spoken_of(&self.needs.statements, &plain)
+                || spoken_of(&self.needs.effects, &plain),
+            written: spoken_of(&self.needs.effects, &plain),
             shared: named(&self.needs.shared),
             reads: row.try_get("reads")?,
             writes: row.try_get("writes")?,
+            empties: row.try_get("empties")?,
             owns: row.try_get("owns")?,
             secured: row.try_get("secured")?,
             forced: row.try_get("forced")?,
@@ -152,18 +159,28 @@ impl Patient<'_> {
         })
     }
 
-    /// Every statement must be one that the database takes.
+    /// Every statement must be one that the database takes, and that the role may run.
     async fn try_statements(
         &self,
         client: &mut Client,
         found: &mut Vec<Symptom>,
     ) -> Result<(), SystemFault> {
-        for (who, statement) in &self.needs.statements {
+        let Needs { statements, effects, .. } = self.needs;
+        for (number, (who, statement)) in statements.iter().chain(effects).enumerate() {
             let transaction = self.begin(client, None).await?;
-            if let Err(error) = transaction.prepare(statement).await {
-                let said = failure(&error).detail;
-                found.push(Symptom::statement(who, &said));
-            }
+            let refused = match transaction.prepare(statement).await {
+                Ok(prepared) => {
+                    let named = format!("countersign_{number}");
+                    let takes = prepared.params().len();
+                    lacks_rights(&transaction, &named, statement, takes).await
+                }
+                Err(error) => Some(failure(&error).detail),
+            };
+            found.extend(refused.map(|said| Symptom::statement(who, &said)));
+        }
+        for (who, statement) in effects.iter().filter(|(_, text)| !changes_rows(text)) {
+            let said = format!("it is no `insert`, `update`, `delete` or `merge`: `{statement}`");
+            found.push(Symptom::statement(who, &said));
         }
         Ok(())
     }
@@ -234,9 +251,36 @@ impl Patient<'_> {
     }
 }
 
+/// What the database says if the role lacks a right that a statement needs, which shows only when it
+/// is to run. It is explained, which looks at the rights, reads nothing and changes nothing.
+async fn lacks_rights(
+    transaction: &Transaction<'_>,
+    named: &str,
+    statement: &str,
+    takes: usize,
+) -> Option<String> {
+    let nulls = vec!["null"; takes].join(", ");
+    let with = if takes == 0 { String::new() } else { format!("({nulls})") };
+    // One statement: as several it would not have been prepared.
+    let prepare = format!("prepare {named} as {statement}");
+    let explain = format!("explain execute {named}{with}");
+    let explained = match transaction.execute(&prepare, &[]).await {
+        Ok(_) => transaction.query(&explain, &[]).await,
+        Err(error) => Err(error),
+    };
+    // That it cannot be explained without values is no fault of it.
+    let error = explained.err().filter(|e| e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))?;
+    Some(failure(&error).detail)
+}
+
 /// What a statement finds set up, besides the tenant.
 const LIKE_A_TOOL: &str = "set local statement_timeout = '5s'; set local lock_timeout = '2s';
     set local search_path = pg_catalog, public, pg_temp; set local row_security = on";
+
+/// Whether one of the statements speaks of a relation.
+fn spoken_of(statements: &[(String, String)], relation: &str) -> bool {
+    statements.iter().any(|(_, text)| mentions(text, relation))
+}
 
 /// Whether a statement speaks of a relation: its name is one of the words. A word in a text counts
 /// too: what is needed is then too much, never too little.
@@ -339,6 +383,7 @@ select n.nspname::text as schema, c.relname::text as relation,
          or pg_catalog.has_any_column_privilege(c.oid, 'SELECT') as reads,
        pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
          or pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE') as writes,
+       pg_catalog.has_table_privilege(c.oid, 'TRUNCATE') as empties,
        pg_catalog.pg_has_role(c.relowner, 'MEMBER') as owns,
        c.relrowsecurity as secured, c.relforcerowsecurity as forced,
        (select count(*) from pg_catalog.pg_policy p
@@ -367,8 +412,15 @@ impl Relation {
 
     fn check(&self, role: &str, found: &mut Vec<Symptom>) {
         let Self { name, .. } = self;
-        if self.writes {
-            let message = format!("the role {role} can write {name}, and its tools only read");
+        if self.written && self.empties {
+            let message = format!(
+                "the role {role} can empty {name}, and no row-level security holds for that"
+            );
+            let mend = format!("revoke truncate on {name} from {role}, public;");
+            found.push(Symptom::new("can-empty", message, mend));
+        }
+        if self.writes && !self.written {
+            let message = format!("the role {role} can write {name}, and its tools only read it");
             let mend =
                 format!("revoke insert, update, delete, truncate on {name} from {role}, public;");
             found.push(Symptom::new("can-write", message, mend));

@@ -1,10 +1,11 @@
-//! One statement: bound, run and read back within its bounds.
+//! One statement: bound, run and read back within its bounds; and what its failure means.
 
 use super::value::{Cell, Text, json, text};
 use super::wire::TooLong;
 use crate::fault;
 use crate::gather::{self, Gathered};
-use crate::leave::Leave;
+use crate::leave::{Asked, unknown};
+use countersign_core::ladder::Affects;
 use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use countersign_core::tool::{Parameter, ResultBounds};
@@ -12,7 +13,7 @@ use futures_util::TryStreamExt;
 use serde_json::{Map, Value};
 use std::error::Error as _;
 use std::{io, pin::pin};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Portal, Row, RowStream, Statement, Transaction};
 
@@ -31,18 +32,17 @@ pub(super) struct Rows {
 }
 
 impl Bound {
-    /// Binds what `leave` carries to the statement that it is for.
+    /// Binds the values of a statement that reads.
     pub(super) async fn new(
         transaction: &Transaction<'_>,
         statement: &Statement,
-        leave: &Leave,
+        asked: Asked<'_>,
     ) -> Result<Self, SystemFault> {
-        let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-        let columns = gather::distinct(names)?;
-        let values = bound(leave, statement.params())?;
+        let columns = gather::distinct(names(statement))?;
+        let values = bound(asked, statement.params())?;
         let portal = transaction.bind_raw(statement, values).await;
         let portal = portal.map_err(|error| failure(&error))?;
-        Ok(Self { portal, columns, bounds: leave.plan().bounds })
+        Ok(Self { portal, columns, bounds: asked.plan.bounds })
     }
 
     /// Asks for one row more than may come back, which tells whether there were more.
@@ -69,9 +69,70 @@ impl Rows {
     }
 }
 
+/// Runs one statement that changes rows, and says how many. No more come back than it may change:
+/// if there are more, it changed too many, and the server has not said how many.
+pub(super) async fn change(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    asked: Asked<'_>,
+    affects: Affects,
+) -> Result<Report, SystemFault> {
+    let columns = match statement.columns() {
+        [] => Vec::new(),
+        _ => gather::distinct(names(statement))?,
+    };
+    let values = bound(asked, statement.params())?;
+    let portal = transaction.bind_raw(statement, values).await;
+    let portal = portal.map_err(|error| failure(&error))?;
+    let most = i32::try_from(affects.max.saturating_add(1)).unwrap_or(i32::MAX);
+    let rows = transaction.query_portal_raw(&portal, most).await;
+    let mut rows = pin!(rows.map_err(|error| failure(&error))?);
+    let mut gathered = Gathered::within(asked.plan.bounds);
+    while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
+        if gathered.has_room() {
+            let _room = gathered.keep(object(&row, &columns)?);
+        }
+    }
+    let Some(changed) = rows.rows_affected() else {
+        let detail = format!("the statement changed more than {} rows", affects.max);
+        return Err(fault(SystemFaultKind::PostCondition, detail));
+    };
+    Ok(Report { changed, ..gathered.report() })
+}
+
+/// Whether what the server counts for a statement is what that statement changed. Of one that begins
+/// with anything else, `select` or `with`, it counts the rows that come back.
+pub(super) fn changes_rows(statement: &str) -> bool {
+    let word = begins_with(statement).to_ascii_lowercase();
+    matches!(word.as_str(), "insert" | "update" | "delete" | "merge")
+}
+
+/// The first word after blanks and remarks.
+fn begins_with(statement: &str) -> &str {
+    let mut rest = statement.trim_start();
+    loop {
+        let remark = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(line), _) => line.split_once('\n'),
+            // One inside another is read otherwise by the server, and by nobody here.
+            (None, Some(remark)) => {
+                remark.split_once("*/").filter(|(inside, _)| !inside.contains("/*"))
+            }
+            (None, None) => {
+                let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+                return rest.get(..end).unwrap_or_default();
+            }
+        };
+        rest = remark.map_or("", |(_, after)| after.trim_start());
+    }
+}
+
+fn names(statement: &Statement) -> Vec<String> {
+    statement.columns().iter().map(|column| column.name().to_owned()).collect()
+}
+
 /// The values in the order of the statement's `$n`. What the agent sent goes this way and no other.
-fn bound(leave: &Leave, types: &[Type]) -> Result<Vec<Text>, SystemFault> {
-    let parameters = &leave.plan().parameters;
+fn bound(asked: Asked<'_>, types: &[Type]) -> Result<Vec<Text>, SystemFault> {
+    let parameters = &asked.plan.parameters;
     if parameters.len() != types.len() {
         let (known, wanted) = (parameters.len(), types.len());
         return Err(failed(format!(
@@ -80,7 +141,7 @@ fn bound(leave: &Leave, types: &[Type]) -> Result<Vec<Text>, SystemFault> {
     }
     let value = |(parameter, wanted): (&Parameter, &Type)| {
         let name = &parameter.name;
-        let value = match leave.values().get(name) {
+        let value = match asked.values.get(name) {
             Some(value) => value,
             None if parameter.optional => &Value::Null,
             None => return Err(failed(format!("there is no argument for placeholder `:{name}`"))),
@@ -109,6 +170,20 @@ fn failed(detail: String) -> SystemFault {
 /// What a failure of a statement means for the call.
 pub(super) fn failure(error: &tokio_postgres::Error) -> SystemFault {
     fault(kind(error), said(error))
+}
+
+/// What a failure of COMMIT means. The server that says `ERROR` has rolled back: after the point of
+/// no return it would have said `FATAL` or `PANIC`. Whatever else comes, or nothing: nobody knows.
+pub(super) fn uncommitted(error: &tokio_postgres::Error) -> SystemFault {
+    let said = error.as_db_error();
+    let rolled_back = said.is_some_and(|said| {
+        // Classes of a broken connection, and of a server or a proxy that does not know itself.
+        let vague = matches!(said.code().code().get(..2), Some("08" | "57" | "58" | "XX"));
+        let vague = vague || said.code() == &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN;
+        said.parsed_severity() == Some(Severity::Error) && !vague
+    });
+    let fault = failure(error);
+    if rolled_back { fault } else { unknown(fault) }
 }
 
 fn kind(error: &tokio_postgres::Error) -> SystemFaultKind {

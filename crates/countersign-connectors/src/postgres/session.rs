@@ -1,19 +1,25 @@
-//! A connection that only reads, for one tenant at a time.
+//! A connection, for one tenant at a time.
 //!
 //! Everything that a statement runs under is told to the database anew in each transaction, and for
-//! that transaction alone. It ends with a rollback, never a commit: a read has nothing to keep, and
-//! what a statement may have set for the session goes with it.
+//! that transaction alone. A read's ends with a rollback, never a commit: it has nothing to keep, and
+//! what a statement may have set for the session goes with it. That of an effect is committed, on
+//! connections on which nothing is read.
 
 use super::GRACE;
-use super::query::{Bound, Rows, failure};
+use super::query::{self, Bound, Rows, changes_rows, failure, uncommitted};
 use super::reach::{Reach, Wire};
 use crate::fault;
-use crate::leave::Leave;
+use crate::leave::{Act, Asked, Leave, holds, within};
 use crate::turns::Turn;
+use countersign_core::id::TenantId;
 use countersign_core::port::Report;
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use lru::LruCache;
-use std::{fmt, num::NonZeroUsize, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use std::{fmt, num::NonZeroUsize};
 use tokio::join;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -104,7 +110,8 @@ impl Session {
         let begin = self.client.build_transaction();
         let begin = begin.isolation_level(IsolationLevel::RepeatableRead).read_only(true);
         let transaction = begin.start().await.map_err(|error| failure(&error))?;
-        let asked = ask(&transaction, &mut self.compiled, tenant_setting, leave).await;
+        let told = Told { tenant_setting, tenant: leave.tenant(), asked: leave.asked() };
+        let asked = ask(&transaction, &mut self.compiled, &told).await;
         // INVARIANT: nothing of this transaction is left when the connection serves another tenant.
         let (outcome, ended) = match asked {
             // Sent while the rows come: the server takes one after the other.
@@ -119,6 +126,33 @@ impl Session {
         }
     }
 
+    /// Carries out `act` in one transaction: looks again whose it is, changes, counts, checks, and
+    /// commits. `committing` is set before the server is told to, and after that its silence means
+    /// that nobody knows. After an error the connection is to be dropped; dropping the future before
+    /// leaves the server nothing to commit.
+    pub(super) async fn write(
+        &mut self,
+        tenant_setting: &str,
+        act: &Act,
+        committing: &AtomicBool,
+    ) -> Result<Report, SystemFault> {
+        self.under_way = true;
+        let begin = self.client.build_transaction();
+        let begin = begin.isolation_level(IsolationLevel::RepeatableRead).read_only(false);
+        let transaction = begin.start().await.map_err(|error| failure(&error))?;
+        let changed = change(&transaction, &mut self.compiled, tenant_setting, act).await;
+        let outcome = end(transaction, changed, committing).await;
+        self.under_way = false;
+        match outcome {
+            Err(fault) if self.client.is_closed() => {
+                let cause = self.cause().await;
+                Err(cause
+                    .map_or(fault.clone(), |cause| SystemFault { applied: fault.applied, ..cause }))
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Why the connection ended. Who waited for an answer has learned only that it did.
     async fn cause(&mut self) -> Option<SystemFault> {
         let ended = timeout(GRACE, self.wire.take()?).await.ok()?;
@@ -126,18 +160,24 @@ impl Session {
     }
 }
 
+/// A statement, and what it runs under.
+struct Told<'a> {
+    tenant_setting: &'a str,
+    tenant: &'a TenantId,
+    asked: Asked<'a>,
+}
+
 /// Tells the database what the statement runs under.
 async fn tell(
     transaction: &Transaction<'_>,
     settings: &Statement,
-    tenant_setting: &str,
-    leave: &Leave,
+    told: &Told<'_>,
 ) -> Result<(), SystemFault> {
-    let tenant = leave.tenant().as_str();
-    let time_ms = leave.plan().timeout_ms.max(1); // 0 would be no limit at all.
+    let (setting, tenant) = (told.tenant_setting, told.tenant.as_str());
+    let time_ms = told.asked.plan.timeout_ms.max(1); // 0 would be no limit at all.
     // Shorter, or the server would call a wait for a lock a statement that took too long.
     let (time, wait) = (time_ms.to_string(), (time_ms / 2).max(1).to_string());
-    let row = transaction.query_one(settings, &[&tenant_setting, &tenant, &time, &wait]).await;
+    let row = transaction.query_one(settings, &[&setting, &tenant, &time, &wait]).await;
     let row = row.map_err(|error| failure(&error))?;
     // The server says what holds now: a tenant that it does not repeat is not the one it goes by.
     match row.try_get::<_, &str>(0) {
@@ -148,28 +188,114 @@ async fn tell(
     }
 }
 
-/// Tells the server what the statement that `leave` is for runs under, and has it begin. One that it
-/// knows already is sent after that without waiting; nothing is fetched unless it took it.
+/// Tells the server what a statement runs under, and has it begin. One that it knows already is sent
+/// after that without waiting; nothing is fetched unless it took it.
 async fn ask(
     transaction: &Transaction<'_>,
     compiled: &mut Compiled,
-    tenant_setting: &str,
-    leave: &Leave,
+    told: &Told<'_>,
 ) -> Result<Rows, SystemFault> {
-    let text = &leave.plan().statement;
-    let told = tell(transaction, &compiled.settings, tenant_setting, leave);
-    let bound = if let Some(known) = compiled.statements.get(text) {
+    let asked = told.asked;
+    let tells = tell(transaction, &compiled.settings, told);
+    let bound = if let Some(known) = compiled.statements.get(&asked.plan.statement) {
         // INVARIANT: in this order, or it would be planned as the role's own settings say.
-        let (told, bound) = join!(biased; told, Bound::new(transaction, known, leave));
+        let (told, bound) = join!(biased; tells, Bound::new(transaction, known, asked));
         told?;
         bound?
     } else {
-        told.await?;
-        let new = transaction.prepare(text).await.map_err(|error| failure(&error))?;
-        compiled.statements.put(text.clone(), new.clone());
-        Bound::new(transaction, &new, leave).await?
+        tells.await?;
+        let new = compiled.get(transaction, &asked.plan.statement).await?;
+        Bound::new(transaction, &new, asked).await?
     };
     bound.fetch(transaction).await
+}
+
+impl Compiled {
+    async fn get(
+        &mut self,
+        transaction: &Transaction<'_>,
+        text: &str,
+    ) -> Result<Statement, SystemFault> {
+        if let Some(known) = self.statements.get(text) {
+            return Ok(known.clone());
+        }
+        let new = transaction.prepare(text).await.map_err(|error| failure(&error))?;
+        self.statements.put(text.to_owned(), new.clone());
+        Ok(new)
+    }
+}
+
+/// Everything of an effect's transaction but its end.
+///
+/// INVARIANT: none of the author's statements can end it. The effect's begins with a word that
+/// changes rows; the others have columns, and what begins and ends transactions has none. So when
+/// all of them succeeded, COMMIT is answered by a commit or an error, never by a rollback unsaid.
+async fn change(
+    transaction: &Transaction<'_>,
+    compiled: &mut Compiled,
+    tenant_setting: &str,
+    act: &Act,
+) -> Result<Report, SystemFault> {
+    let effect = act.effect();
+    if !changes_rows(&effect.plan.statement) {
+        let detail =
+            "an effect is one `insert`, `update`, `delete` or `merge`, without `with` before it";
+        return Err(fault(SystemFaultKind::Failed, detail.to_owned()));
+    }
+    let told = Told { tenant_setting, tenant: act.tenant(), asked: effect };
+    tell(transaction, &compiled.settings, &told).await?;
+    for owned in act.owned() {
+        // It was run before the intent, in a transaction that only reads: it writes nothing.
+        owned.confirmed(read(transaction, compiled, owned.asked()).await?)?;
+    }
+    let statement = compiled.get(transaction, &effect.plan.statement).await?;
+    let report = query::change(transaction, &statement, effect, act.affects()).await?;
+    within(act.affects(), report.changed)?;
+    // What was put off until the commit fails now, while it is known that nothing was done.
+    let mut settles = "set constraints all immediate".to_owned();
+    if act.check().is_some() {
+        settles.push_str("; set transaction read only");
+    }
+    transaction.batch_execute(&settles).await.map_err(|error| failure(&error))?;
+    if let Some(check) = act.check() {
+        holds(&read(transaction, compiled, check).await?)?;
+    }
+    Ok(report)
+}
+
+/// Commits what succeeded, and rolls back what did not.
+async fn end(
+    transaction: Transaction<'_>,
+    changed: Result<Report, SystemFault>,
+    committing: &AtomicBool,
+) -> Result<Report, SystemFault> {
+    match changed {
+        Ok(_) if transaction.client().is_closed() => {
+            let detail = "the connection ended before the commit was sent";
+            Err(fault(SystemFaultKind::Unavailable, detail.to_owned()))
+        }
+        Ok(report) => {
+            committing.store(true, Ordering::Relaxed);
+            // A crash here leaves the intent without an outcome: recovery closes it as unknown.
+            let committed = transaction.commit().await;
+            committed.map(|()| report).map_err(|error| uncommitted(&error))
+        }
+        Err(fault) => {
+            // Should it fail, closing the connection does the same.
+            drop(transaction.rollback().await);
+            Err(fault)
+        }
+    }
+}
+
+/// Runs one statement of a transaction that was told what it runs under.
+async fn read(
+    transaction: &Transaction<'_>,
+    compiled: &mut Compiled,
+    asked: Asked<'_>,
+) -> Result<Report, SystemFault> {
+    let statement = compiled.get(transaction, &asked.plan.statement).await?;
+    Bound::new(transaction, &statement, asked).await?.fetch(transaction).await?.gather().await
 }
 
 impl Drop for Session {

@@ -1,6 +1,7 @@
-//! A connection that can only read, and only the file it was opened for.
+//! Connections to the one file they were opened for: those that can only read, and the walls that
+//! those that write stand within as well.
 //!
-//! Every wall here would do alone: the file is opened read-only, the engine is told to refuse
+//! Every wall of a reader would do alone: the file is opened read-only, the engine is told to refuse
 //! writes, and the authorizer admits nothing but reading.
 
 use super::{SqliteSystem, query};
@@ -51,31 +52,42 @@ fn unavailable(path: &Path, why: &dyn std::fmt::Display) -> SystemFault {
     fault(SystemFaultKind::Unavailable, format!("`{}` cannot be opened: {why}", path.display()))
 }
 
-/// A connection and the file it reads.
+/// A connection that can only read.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) connection: Connection,
-    /// As it was before the connection was opened: should the file be replaced in between, the
-    /// connection is taken for stale, never for current.
-    pub(super) file: FileIdentity,
 }
 
 impl Reader {
-    pub(super) fn open(system: &SqliteSystem, file: FileIdentity) -> Result<Self, SystemFault> {
-        // An absolute path cannot be taken for a `file:` URI, which could ask for more than reading.
-        let path = system.path.canonicalize().map_err(|error| unavailable(&system.path, &error))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection =
-            Connection::open_with_flags(&path, flags).map_err(|e| query::failure(&e))?;
-        restrict(&mut connection).map_err(|e| query::failure(&e))?;
-        if let Some(log) = &system.statement_log {
-            attach_log(&mut connection, log).map_err(|error| unavailable(log, &error))?;
-        }
-        Ok(Self { connection, file })
+    pub(super) fn open(system: &SqliteSystem) -> Result<Self, SystemFault> {
+        let mut connection = open(system, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection
+            .pragma_update(None, "query_only", true)
+            .and_then(|()| connection.authorizer(Some(reads_only)))
+            .map_err(|error| query::failure(&error))?;
+        log(&mut connection, system)?;
+        Ok(Self { connection })
     }
 }
 
-fn restrict(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Opens the file, without leave for anything yet.
+pub(super) fn open(system: &SqliteSystem, how: OpenFlags) -> Result<Connection, SystemFault> {
+    // An absolute path cannot be taken for a `file:` URI, which could ask for more than reading.
+    let path = system.path.canonicalize().map_err(|error| unavailable(&system.path, &error))?;
+    let flags = how | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&path, flags);
+    let connection = connection.map_err(|error| query::failure(&error))?;
+    restrict(&connection).map_err(|error| query::failure(&error))?;
+    Ok(connection)
+}
+
+/// Has the engine write down what it runs from here on, if the system says where.
+pub(super) fn log(connection: &mut Connection, system: &SqliteSystem) -> Result<(), SystemFault> {
+    let Some(log) = &system.statement_log else { return Ok(()) };
+    attach_log(connection, log).map_err(|error| unavailable(log, &error))
+}
+
+fn restrict(connection: &Connection) -> rusqlite::Result<()> {
     for (limit, max) in [
         (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
         (Limit::SQLITE_LIMIT_SQL_LENGTH, STATEMENT_BYTES_MAX),
@@ -94,14 +106,13 @@ fn restrict(connection: &mut Connection) -> rusqlite::Result<()> {
     ] {
         connection.set_db_config(setting, on)?;
     }
-    connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
-    connection.authorizer(Some(reads_only))
+    Ok(())
 }
 
 /// Asked for each thing that a statement would do, when it is compiled.
-fn reads_only(asked: AuthContext<'_>) -> Authorization {
+pub(super) fn reads_only(asked: AuthContext<'_>) -> Authorization {
     match asked.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {
             Authorization::Allow
@@ -117,7 +128,6 @@ fn reads_only(asked: AuthContext<'_>) -> Authorization {
     }
 }
 
-/// Has the engine write down what it runs from here on.
 fn attach_log(connection: &mut Connection, path: &Path) -> Result<(), io::Error> {
     let mut log = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     let trace = move |event: TraceEvent<'_>| {

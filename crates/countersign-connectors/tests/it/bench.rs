@@ -1,11 +1,12 @@
 //! A monitor that permits everything, before the real connectors and a real SQLite file.
 
+use crate::nobody::Nobody;
 use countersign_connectors::{Connectors, SqliteSystem, System};
 use countersign_core::call::{Answer, Door, Monitor, Proposed};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
-use countersign_core::ladder::Ladder;
+use countersign_core::ladder::{Affects, Check, Ladder};
 use countersign_core::port::{
     Authenticator, Clock, Credential, Denial, Entropy, Eventually, Journal, Pdp, Permission,
     Question, Receipt, Refused, Report, Unrecorded,
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -261,7 +263,7 @@ pub(crate) async fn answer(
     let monitor = monitor(connectors, clock, tool, tenant);
     let caller = monitor.authenticate(&Credential::bearer("t"), Door::Http).await.unwrap();
     let caller = Arc::new(caller);
-    monitor.call(Proposed { caller, tool: name, arguments }).await
+    monitor.call(Proposed { caller, tool: name, arguments, answers: None }).await
 }
 
 /// What a connector brought back, or its fault.
@@ -306,19 +308,34 @@ fn monitor(
         authenticator: Arc::new(Tenant(TenantId::new(tenant).unwrap())),
         pdp: Arc::new(World),
         journal: Arc::new(World),
+        register: Arc::new(Nobody),
+        people: Arc::new(Nobody),
         connector: Arc::<Connectors>::clone(connectors),
         clock: Arc::<Ticking>::clone(clock),
         entropy: Arc::new(World),
     }
 }
 
-fn tool(ask: &Ask) -> Tool {
-    let plan = Plan::Sql(SqlPlan {
+/// A tool with an effect, for whoever is granted it, whose `check` is a statement.
+pub(crate) fn writing(ask: &Ask, affects: RangeInclusive<u64>, check: Option<&Ask>) -> Tool {
+    let tool = tool(ask);
+    let check = check.map(|check| Check::Sql(statement(check)));
+    let affects = Affects { min: *affects.start(), max: *affects.end() };
+    let ladder = Ladder { affects, check, ..tool.ladder };
+    Tool { effect: Effect::Reversible, ladder, ..tool }
+}
+
+fn statement(ask: &Ask) -> SqlPlan {
+    SqlPlan {
         statement: ask.statement.clone(),
         parameters: ask.parameters(),
         timeout_ms: ask.timeout_ms,
         bounds: ResultBounds { rows_max: ask.rows_max, bytes_max: ask.bytes_max },
-    });
+    }
+}
+
+fn tool(ask: &Ask) -> Tool {
+    let plan = Plan::Sql(statement(ask));
     Tool {
         input: ask.input.as_object().unwrap().clone(),
         look_ups: ask.look_ups.iter().cloned().map(Arc::new).collect(),

@@ -1,8 +1,9 @@
 //! The doctor against a real PostgreSQL: it finds each planted fault, and nothing in a sound one.
 
+use crate::bench::make;
 use crate::server::{Database, shared};
 use countersign_connectors::doctor::{Needs, Symptom, examine};
-use countersign_connectors::{PostgresSystem, System};
+use countersign_connectors::{PostgresSystem, SqliteSystem, System};
 use countersign_core::id::Timestamp;
 use countersign_core::port::Clock;
 use secrecy::SecretString;
@@ -28,6 +29,7 @@ create policy tenant on notes using (account_id = nullif(current_setting('app.te
 create view open_orders with (security_invoker = true) as select * from orders where state = 'new';
 grant usage on schema public to ROLE;
 grant select on depots, orders, notes, open_orders to ROLE;
+grant update (state) on orders to ROLE;
 ";
 
 fn needs() -> Needs {
@@ -41,6 +43,10 @@ fn needs() -> Needs {
             statement("`list_notes`", "select note from notes where account_id = $1"),
             statement("`list_open`", "select id from open_orders o join depots d on d.code = $1"),
         ],
+        effects: vec![statement(
+            "`set_state`",
+            "update orders set state = $2 where id = $1 and account_id = $3",
+        )],
         shared: BTreeSet::from(["depots".to_owned()]),
     }
 }
@@ -116,7 +122,10 @@ const FAULTS: &[(&str, &str)] = &[
         "empty-tenant-sees",
         "create policy more on notes using (current_setting('app.tenant', true) = '')",
     ),
-    ("can-write", "grant update (state) on orders to ROLE"),
+    ("can-write", "grant update (note) on notes to ROLE"),
+    ("can-empty", "grant truncate on orders to ROLE"),
+    ("statement-fails", "revoke update (state) on orders from ROLE"),
+    ("statement-fails", "revoke select on depots from ROLE"),
     ("can-write", "grant truncate on depots to public"),
     ("needless-read", "grant select (what) on audit to ROLE"),
     ("can-create", "grant create on schema public to ROLE"),
@@ -182,4 +191,32 @@ async fn a_clock_that_is_off_is_found() {
         let found = of(&database, &role, off).await;
         assert_eq!(found.iter().map(|s| s.code).collect::<Vec<_>>(), ["clock-skew"], "{found:?}");
     }
+}
+
+#[tokio::test]
+async fn a_file_takes_an_effect_that_changes_rows_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    make(&path, "create table t (a)");
+    let before = std::fs::read(&path).unwrap();
+    let system =
+        System::Sqlite(SqliteSystem { path: path.clone(), concurrency: 1, statement_log: None });
+    let [good, bad]: [&[&str]; 2] = [
+        &["update t set a = :a", "delete from t returning a"],
+        &["update u set a = 1", "drop table t", "update sqlite_schema set sql = ''", "commit"],
+    ];
+    let named = |text: &&str| ("`tool`".to_owned(), (*text).to_owned());
+    let of = async |effects: Vec<_>, statements: Vec<_>| {
+        let needs = Needs { effects, statements, shared: BTreeSet::new() };
+        let found = examine(&system, &needs, "countersign:nobody", &Off(0)).await.unwrap();
+        found.iter().map(|symptom| symptom.code).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(good.iter().map(named).collect(), vec![named(&"select a from t")]).await,
+        [""; 0]
+    );
+    assert_eq!(of(bad.iter().map(named).collect(), vec![]).await, ["statement-fails"; 4]);
+    // As a read, an effect's statement is one that fails.
+    assert_eq!(of(vec![], good.iter().map(named).collect()).await, ["statement-fails"; 2]);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -13,11 +13,18 @@ mod hostile;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod http_writes;
+#[cfg(test)]
 mod look_ups;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+#[path = "../../../countersign-core/tests/it/nobody.rs"]
+mod nobody;
+#[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod postgres_writes;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
@@ -28,3 +35,5 @@ mod smtp;
 mod upstream;
 #[cfg(test)]
 mod walls;
+#[cfg(test)]
+mod writes;

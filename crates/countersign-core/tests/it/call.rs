@@ -368,7 +368,8 @@ fn a_token_that_expires_before_the_call_is_refused() {
     let monitor = world.monitor(Effect::Read);
     let caller = world.caller(&monitor);
     world.change(|b| b.now_s = 2_000);
-    let proposed = Proposed { caller, tool: "get_usage".into(), arguments: fitting() };
+    let proposed =
+        Proposed { caller, tool: "get_usage".into(), arguments: fitting(), answers: None };
     assert_eq!(code(now(monitor.call(proposed))), "unauthenticated");
 }
 

@@ -3,4 +3,7 @@
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod call;
 #[cfg(test)]
+mod drafts;
+#[cfg(test)]
+#[cfg(test)]
 mod world;

@@ -1,13 +1,18 @@
 //! A monitor whose ports are in memory, write down what they were asked, and fail on demand.
 
-use countersign_core::call::{Answer, Caller, Door, Explained, Inquiry, Monitor, Permit, Proposed};
+use countersign_core::call::{
+    Answer, Caller, Consultation, Door, Explained, Inquiry, Monitor, Permit, Proposed,
+};
+use countersign_core::draft::{Change, Conflict, Draft, Reach, Suspension, UnknownOutcome, Who};
 use countersign_core::id::{
-    ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
+    ActorId, AgentId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId, Timestamp,
+    ToolName,
 };
 use countersign_core::ladder::Ladder;
+use countersign_core::person::{Person, Role, Tenants};
 use countersign_core::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Eventually, Found, Journal, Pdp,
-    Permission, Question, Receipt, Refused, Report, Unrecorded,
+    People, Permission, Question, Receipt, Refused, Register, Report, Unrecorded, Which,
 };
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::{CallerRef, Principal};
@@ -34,6 +39,8 @@ struct Inner {
     asked: Mutex<Vec<String>>,
     headers: Mutex<Vec<Value>>,
     meter: Mutex<Meter>,
+    drafts: Mutex<Vec<Draft>>,
+    suspensions: Mutex<Vec<Suspension>>,
     pub(crate) behaviour: Mutex<Behaviour>,
 }
 
@@ -49,6 +56,9 @@ pub(crate) struct Behaviour {
     pub(crate) scopes: Vec<&'static str>,
     pub(crate) require_scope: Option<&'static str>,
     pub(crate) issuer: Option<&'static str>,
+    pub(crate) ladder: Option<Ladder>,
+    pub(crate) governed: &'static str,
+    pub(crate) person: Option<&'static str>,
     pub(crate) now_s: i64,
 }
 
@@ -76,6 +86,9 @@ impl Default for Behaviour {
             scopes: Vec::new(),
             require_scope: None,
             issuer: None,
+            ladder: None,
+            person: Some("ann-7"),
+            governed: "decision",
             now_s: 1_000,
         }
     }
@@ -115,6 +128,8 @@ impl World {
             authenticator: Arc::new(self.clone()),
             pdp: Arc::new(self.clone()),
             journal: Arc::new(self.clone()),
+            register: Arc::new(self.clone()),
+            people: Arc::new(self.clone()),
             connector: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
             entropy: Arc::new(self.clone()),
@@ -130,13 +145,13 @@ impl World {
     pub(crate) fn explain(&self, tool: &str, arguments: Value) -> Explained {
         let monitor = self.monitor(Effect::Read);
         let caller = self.caller(&monitor);
-        now(monitor.explain(Proposed { caller, tool: tool.into(), arguments }))
+        now(monitor.explain(Proposed { caller, tool: tool.into(), arguments, answers: None }))
     }
 
     pub(crate) fn call_with(&self, effect: Effect, tool: &str, arguments: Value) -> Answer {
         let monitor = self.monitor(effect);
         let caller = self.caller(&monitor);
-        now(monitor.call(Proposed { caller, tool: tool.into(), arguments }))
+        now(monitor.call(Proposed { caller, tool: tool.into(), arguments, answers: None }))
     }
 
     pub(crate) fn caller(&self, monitor: &Monitor) -> Arc<Caller> {
@@ -154,8 +169,9 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
 }
 
 fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
-    let Behaviour { look_ups, result, require_scope, issuer, .. } = behaviour;
+    let Behaviour { look_ups, result, require_scope, issuer, ladder, governed, .. } = behaviour;
     let look_ups = look_ups.into_iter().map(Arc::new).collect();
+    let gated = ladder.is_some();
     let tool = Arc::new(Tool {
         name: ToolName::new("get_usage").unwrap(),
         description: "Usage.".into(),
@@ -174,7 +190,7 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
         look_ups,
         result,
         effect,
-        ladder: Ladder::at(effect.rung()),
+        ladder: ladder.unwrap_or_else(|| Ladder::at(effect.rung())),
         system: SystemName::new("db").unwrap(),
         plan: Plan::Sql(SqlPlan {
             statement: "select 1".into(),
@@ -186,7 +202,7 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
     });
     let grant = Grant {
         tool: Arc::clone(&tool),
-        decision_digest: Digest::sha256(b"decision"),
+        decision_digest: Digest::sha256(governed.as_bytes()),
         limits: Limits::default(),
         require_scope: require_scope.map(str::to_owned),
     };
@@ -194,7 +210,11 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
         id: AgentId::new("copilot").unwrap(),
         issuer: issuer.map(|issuer| IssuerId::new(issuer).unwrap()),
         grants: BTreeMap::from([(tool.name.clone(), grant)]),
-        limits: Limits { per_session: Some(8), identical_per_minute: Some(5), ..Limits::default() },
+        limits: Limits {
+            per_session: Some(if gated { 100 } else { 8 }),
+            identical_per_minute: Some(5),
+            ..Limits::default()
+        },
     };
     Posture {
         digest: Digest::sha256(b"posture"),
@@ -243,7 +263,7 @@ impl Authenticator for World {
                 actor: ActorId::new(actor).unwrap(),
                 tenant: TenantId::new("t1").unwrap(),
                 sid: Some("s1".into()),
-                person: None,
+                person: self.behaviour().person.map(str::to_owned),
                 scopes: self.behaviour().scopes.iter().map(|&scope| scope.into()).collect(),
                 attributes: BTreeMap::new(),
                 agent_build: None,
@@ -261,8 +281,109 @@ impl Pdp for World {
     }
 }
 
+impl World {
+    /// What the store's own tests hold it to, as short as it can be said.
+    fn judge(&self, change: &Change) -> Result<(), Conflict> {
+        let mut drafts = self.0.drafts.lock().unwrap();
+        match change {
+            Change::Propose(draft) => {
+                let live = |d: &&Draft| d.binding == draft.binding && d.state.is_live();
+                if let Some(twin) = drafts.iter().find(live) {
+                    return Err(Conflict::Live(twin.id.clone()));
+                }
+                drafts.push(Draft::clone(draft));
+            }
+            Change::Move { draft, step, decided, commit, outcome } => {
+                let draft = drafts.iter_mut().find(|d| d.id == *draft);
+                let draft = draft.ok_or(Conflict::Draft(None))?;
+                let after = draft.state.after(*step);
+                draft.state = after.ok_or(Conflict::Draft(Some(draft.state)))?;
+                draft.decided = decided.clone().or(draft.decided.take());
+                draft.committed = commit.clone().or(draft.committed.take());
+                draft.outcome = outcome.clone().or(draft.outcome.take());
+            }
+            Change::Deliver(id) => {
+                let draft = drafts.iter_mut().find(|d| d.id == *id && !d.delivered);
+                draft.ok_or(Conflict::Draft(None))?.delivered = true;
+            }
+            Change::Suspend(suspension) => {
+                self.0.suspensions.lock().unwrap().push(suspension.clone());
+            }
+            Change::Resume(of) => {
+                self.0.suspensions.lock().unwrap().retain(|suspension| suspension.of != *of);
+            }
+            Change::Resolve { .. } => return Err(Conflict::Nothing),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drafts(&self) -> Vec<Draft> {
+        self.0.drafts.lock().unwrap().clone()
+    }
+}
+
+impl Register for World {
+    fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
+        self.suspensions().into_iter().find(|suspension| suspension.of.stops(reach))
+    }
+    fn suspensions(&self) -> Vec<Suspension> {
+        self.0.suspensions.lock().unwrap().clone()
+    }
+    fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
+        let draft = self.drafts().into_iter().find(|draft| draft.id == *id);
+        Box::pin(std::future::ready(Ok(draft)))
+    }
+    fn latest(&self, binding: Digest) -> Eventually<'_, Result<Option<Draft>, Unrecorded>> {
+        let draft = self.drafts().into_iter().rfind(|draft| draft.binding == binding);
+        Box::pin(std::future::ready(Ok(draft)))
+    }
+    fn settled<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
+        self.draft(id)
+    }
+    fn drafts(&self, _: Which) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>> {
+        Box::pin(std::future::ready(Ok(World::drafts(self))))
+    }
+    fn due(&self, _: Timestamp) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>> {
+        Box::pin(std::future::ready(Ok(World::drafts(self))))
+    }
+    fn unknown(&self, _: bool) -> Eventually<'_, Result<Vec<UnknownOutcome>, Unrecorded>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+/// A token is what it says of a person: `id address group,group tenant age-of-sign-in`.
+impl People for World {
+    fn person<'a>(
+        &'a self,
+        credential: &'a Credential,
+        now: Timestamp,
+    ) -> Eventually<'a, Result<Arc<Person>, AuthenticationFailure>> {
+        let token = credential.expose().unwrap_or_default().to_owned();
+        let [id, address, groups, tenant, age] =
+            token.split(' ').collect::<Vec<_>>().try_into().expect("five words");
+        let person = Person {
+            who: Who {
+                issuer: IssuerId::new("i").unwrap(),
+                id: id.to_owned(),
+                address: Some(address.to_owned()),
+            },
+            groups: groups.split(',').map(str::to_owned).collect(),
+            tenants: match tenant {
+                "*" => Tenants::All,
+                tenant => Tenants::Of([TenantId::new(tenant).unwrap()].into()),
+            },
+            roles: if groups.contains("sre") { [Role::Operator].into() } else { [].into() },
+            signed_in: Some(Timestamp::from_secs(now.secs() - age.parse::<i64>().unwrap())),
+            expires: Timestamp::from_secs(i64::MAX / 1_000_000),
+        };
+        Box::pin(std::future::ready(Ok(Arc::new(person))))
+    }
+}
+
 impl Journal for World {
-    fn give_back(&self, _: &[Charge]) {}
+    fn give_back(&self, charges: &[Charge]) {
+        self.0.meter.lock().unwrap().give_back(charges);
+    }
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         self.0.meter.lock().unwrap().reserve(counters, now)
     }
@@ -271,11 +392,17 @@ impl Journal for World {
         self.saw(kind);
         let behaviour = self.behaviour();
         let fails = if kind == "intent" { behaviour.intent_fails } else { behaviour.outcome_fails };
+        let judged = match fails {
+            true => Err(Unrecorded::unavailable("disk full")),
+            false => entry
+                .changes()
+                .iter()
+                .try_for_each(|change| self.judge(change))
+                .map_err(Unrecorded::Refused),
+        };
         self.header(entry);
         Box::pin(async move {
-            if fails {
-                return Err(Unrecorded::unavailable("disk full"));
-            }
+            judged?;
             Ok(Receipt { stream: "s".into(), sequence: 7, hash: Digest::sha256(b"hash") })
         })
     }
@@ -329,6 +456,11 @@ impl Connector for World {
             })
         })
     }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
 }
 
 /// A rule that asks a system about `path`, with `:tenant` and `parameter` in its statement.
@@ -359,6 +491,9 @@ impl Clock for World {
 impl Entropy for World {
     fn fill(&self, bytes: &mut [u8]) {
         bytes.fill(9);
+        if let [.., last] = bytes {
+            *last = u8::try_from(self.0.drafts.lock().unwrap().len()).unwrap();
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) async fn calls(
         Ok(proposed) => proposed,
         Err(why) => return problem(StatusCode::BAD_REQUEST, "malformed_request", &why),
     };
-    match doors.call(known, tool, arguments).await {
+    match doors.call(known, tool, arguments, None).await {
         Some(answer) => {
             let lacking = match &answer {
                 Answer::Refused(refused) => refused.refusal().lacking_scope().map(str::to_owned),

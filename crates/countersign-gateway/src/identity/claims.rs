@@ -214,11 +214,11 @@ pub(super) fn steps(pointer: &str) -> impl Iterator<Item = String> {
     pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"))
 }
 
-fn at<'a>(claims: &'a Value, pointer: &str) -> Option<&'a Value> {
+pub(super) fn at<'a>(claims: &'a Value, pointer: &str) -> Option<&'a Value> {
     steps(pointer).try_fold(claims, |value, step| value.as_object()?.get(&step))
 }
 
-fn required<T>(
+pub(super) fn required<T>(
     claims: &Value,
     pointer: &str,
     make: fn(String) -> Result<T, IdError>,
@@ -226,7 +226,7 @@ fn required<T>(
     optional(claims, pointer, make)?.ok_or_else(|| format!("the claim at `{pointer}` is missing"))
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     claims: &Value,
     pointer: &str,
     make: fn(String) -> Result<T, IdError>,
@@ -234,7 +234,7 @@ fn optional<T>(
     at(claims, pointer).map(|value| made(value, pointer, make)).transpose()
 }
 
-fn set(claims: &Value, pointer: &str) -> Result<Option<BTreeSet<String>>, String> {
+pub(super) fn set(claims: &Value, pointer: &str) -> Result<Option<BTreeSet<String>>, String> {
     let values = match at(claims, pointer) {
         None => return Ok(None),
         Some(Value::Array(values)) => values.as_slice(),
@@ -258,6 +258,6 @@ fn made<T>(
 }
 
 /// Text under the rule of every other identifier: not empty, bounded, no control characters.
-fn plain(text: String) -> Result<String, IdError> {
+pub(super) fn plain(text: String) -> Result<String, IdError> {
     SubjectId::new(text).map(|checked| checked.as_str().to_owned())
 }

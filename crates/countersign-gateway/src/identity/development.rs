@@ -2,7 +2,9 @@
 //! is asked to. Whoever starts it sees to it that nobody else can reach it.
 
 use super::claims::{Voucher, steps};
-use super::{Algorithm, Claims, IssuerConfig, KeySet, KeySource, TOKEN_BYTES_MAX, Tenancy};
+use super::{
+    Algorithm, Claims, IssuerConfig, KeySet, KeySource, PeopleConfig, TOKEN_BYTES_MAX, Tenancy,
+};
 use countersign_core::id::{IssuerId, Timestamp};
 use countersign_core::port::Entropy;
 use jsonwebtoken::jwk::{Jwk, JwkSet, ThumbprintHash};
@@ -42,6 +44,23 @@ pub struct TokenRequest {
     /// Further claims by the names the mapping gives them. One value becomes a list of one.
     pub attributes: BTreeMap<String, Vec<String>>,
     /// How long it lives, in seconds: 1 to [`TTL_S_MAX`].
+    pub ttl_s: u64,
+}
+
+/// Who a development token is to say that its bearer is.
+#[derive(Debug, Clone)]
+pub struct PersonRequest {
+    /// Their immutable id.
+    pub person: String,
+    /// Their address, which is verified then.
+    pub address: Option<String>,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// The tenants they decide for.
+    pub tenants: Vec<String>,
+    /// When they signed in, in seconds since the epoch; now, if it is not said.
+    pub signed_in_s: Option<i64>,
+    /// How long the token lives, in seconds: 1 to [`TTL_S_MAX`].
     pub ttl_s: u64,
 }
 
@@ -91,18 +110,9 @@ impl DevelopmentIssuer {
         now: Timestamp,
         id: [u8; 16],
     ) -> Result<String, String> {
-        let asked = i64::try_from(request.ttl_s).ok();
-        let ttl_s = asked.filter(|_| (1..=TTL_S_MAX).contains(&request.ttl_s));
-        let ttl_s = ttl_s.ok_or_else(|| format!("a token lives from 1 to {TTL_S_MAX} seconds"))?;
         claims.check()?;
-        let expires_s = now.secs().saturating_add(ttl_s);
-        let mut payload = json!({
-            "iss": self.config.issuer,
-            "aud": self.config.audiences.first(),
-            "iat": now.secs(),
-            "exp": expires_s,
-            "jti": hex::encode(id),
-        });
+        let audience = self.config.audiences.first().map_or("", String::as_str);
+        let (mut payload, expires) = self.lasting(audience, (request.ttl_s, now), id)?;
         for (pointer, value) in placed(request, claims, id)? {
             put(&mut payload, pointer, value)?;
         }
@@ -110,10 +120,69 @@ impl DevelopmentIssuer {
         let issuer = IssuerId::new(self.config.issuer.clone()).map_err(|why| why.to_string())?;
         let tenancy = &self.config.tenancy;
         let voucher = Voucher { issuer, tenancy, workload: false, chosen: None };
-        claims.principal(&payload, voucher, Timestamp::from_secs(expires_s))?;
+        claims.principal(&payload, voucher, expires)?;
+        self.signed(&payload)
+    }
+
+    /// The same for a person, as `people` are known. `id` is 16 random bytes: the token's `jti`.
+    ///
+    /// # Errors
+    /// A sentence that says which part of the request cannot be put into a token.
+    pub fn mint_person(
+        &self,
+        request: PersonRequest,
+        people: &PeopleConfig,
+        now: Timestamp,
+        id: [u8; 16],
+    ) -> Result<String, String> {
+        let PersonRequest { person, address, groups, tenants, signed_in_s, ttl_s } = request;
+        let (mut payload, _expires) = self.lasting(people.audience(), (ttl_s, now), id)?;
+        let claims = &people.claims;
+        let mut places: Vec<(_, Value)> = vec![
+            (Some("/azp"), people.client_id.as_str().into()),
+            (Some("/auth_time"), signed_in_s.unwrap_or(now.secs()).into()),
+            (Some(claims.person.as_str()), person.into()),
+            (claims.groups.as_deref(), groups.into()),
+            (claims.tenants.as_deref(), tenants.into()),
+        ];
+        if let (Some(address), Some(pointer)) = (address, &claims.address) {
+            places.push((Some(pointer), address.into()));
+            places.push((Some(claims.address_verified.as_str()), true.into()));
+        }
+        for (pointer, value) in places {
+            match pointer {
+                Some(pointer) => put(&mut payload, pointer, value)?,
+                None if value.as_array().is_some_and(Vec::is_empty) => {}
+                None => return Err("the deployment maps no claim to it".to_owned()),
+            }
+        }
+        self.signed(&payload)
+    }
+
+    /// What every token says, and when it ends.
+    fn lasting(
+        &self,
+        audience: &str,
+        (ttl_s, now): (u64, Timestamp),
+        id: [u8; 16],
+    ) -> Result<(Value, Timestamp), String> {
+        let asked = i64::try_from(ttl_s).ok().filter(|_| (1..=TTL_S_MAX).contains(&ttl_s));
+        let ttl_s = asked.ok_or_else(|| format!("a token lives from 1 to {TTL_S_MAX} seconds"))?;
+        let expires_s = now.secs().saturating_add(ttl_s);
+        let payload = json!({
+            "iss": self.config.issuer,
+            "aud": audience,
+            "iat": now.secs(),
+            "exp": expires_s,
+            "jti": hex::encode(id),
+        });
+        Ok((payload, Timestamp::from_secs(expires_s)))
+    }
+
+    fn signed(&self, payload: &Value) -> Result<String, String> {
         let mut header = Header::new(Algorithm::EdDsa.into());
         header.kid = Some(self.kid.clone());
-        let token = jsonwebtoken::encode(&header, &payload, &self.key)
+        let token = jsonwebtoken::encode(&header, payload, &self.key)
             .map_err(|why| format!("cannot sign: {why}"))?;
         if token.len() > TOKEN_BYTES_MAX {
             return Err(format!("the token would be longer than {TOKEN_BYTES_MAX} bytes"));
@@ -139,6 +208,10 @@ fn placed<'a>(
         (Some(pointer), None) => placed.push((pointer, hex::encode(id).into())),
         (None, Some(_)) => return Err("the posture maps no claim to the session".to_owned()),
         (None, None) => {}
+    }
+    // Made-up people are their own ids.
+    if let Some(pointer) = &claims.person {
+        placed.push((pointer, subject.as_str().into()));
     }
     match claims.scopes.first() {
         Some(pointer) if !scopes.is_empty() => placed.push((pointer, scopes.join(" ").into())),

@@ -11,6 +11,7 @@ use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
 use crate::gate;
 use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
+use crate::people::ROLES;
 use crate::posture::{LIMITS, RESERVED};
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
@@ -611,6 +612,56 @@ fn issuer() -> Vec<Key> {
     ]
 }
 
+fn people() -> Vec<Key> {
+    let claims = vec![
+        required(
+            "person",
+            "Their immutable id: the same claim as `identity.claims.person` of the posture, so that nobody approves what was asked for on their own behalf.",
+            pointer("/sub"),
+        ),
+        optional("address", "The address by which a tool names them.", pointer("/email")),
+        optional(
+            "address_verified",
+            "What must be `true` for the address to count; `/email_verified` if left out.",
+            pointer("/email_verified"),
+        ),
+        optional("groups", "Their groups: a text or a list.", pointer("/groups")),
+        optional("tenants", "The tenants they decide for: a text or a list.", pointer("/tenants")),
+    ];
+    let about = |name| match name {
+        "operator" => "Who switches off and on, withdraws, and says what came of unknown outcomes.",
+        "auditor" => "Who reads the journal.",
+        _ => "Who sees drafts, agents and what is switched off.",
+    };
+    let groups = || list(line("support-leads"), 0);
+    let roles = ROLES.iter().map(|(name, _)| optional(name, about(name), groups())).collect();
+    vec![
+        optional(
+            "issuer",
+            "Where they sign in: one of `issuers`. If left out, the development issuer, or the one issuer there is.",
+            printable("https://login.example.com"),
+        ),
+        required(
+            "audience",
+            "Their tokens' `aud`, which no agent's token has. Where it is the `client_id`, ID tokens are taken; otherwise access tokens for this audience.",
+            line("countersign-people"),
+        ),
+        required(
+            "client_id",
+            "The public OAuth client by which `countersign login` signs them in. No agent's.",
+            printable("countersign-people"),
+        ),
+        optional(
+            "scopes",
+            "The scopes that are asked for at sign-in; `openid` and `email` if left out.",
+            list(line("openid"), 0),
+        ),
+        required("claims", "Which claim of their token says what.", Shape::Map(claims)),
+        optional("roles", "The groups that have each role.", Shape::Map(roles)),
+        optional("all_tenants", "The groups whose members decide for every tenant.", groups()),
+    ]
+}
+
 fn deployment() -> Vec<Key> {
     let address = r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.%]+\]):[0-9]+$";
     let url = r"^https?://[^\s/?#@\\]+$";
@@ -666,6 +717,11 @@ fn deployment() -> Vec<Key> {
             "development_issuer",
             "Whether the gateway gives tokens to whoever asks: only with `environment: development`, on a loopback address.",
             boolean(),
+        ),
+        optional(
+            "people",
+            "How people sign in who approve, suspend and look on. Without it nobody can.",
+            Shape::Map(people()),
         ),
         required("store", "The journal.", Shape::Map(store)),
         optional("references", "What the names that systems refer to stand for.", references),

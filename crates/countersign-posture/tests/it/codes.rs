@@ -1120,6 +1120,68 @@ pub(crate) const CHANGES: &[Change] = &[
         without_issuers,
     ),
     (
+        Code::PeopleIssuer,
+        |company| company.edit(DEPLOYMENT, PEOPLE, &format!("{PEOPLE}  issuer: \"https://x\"\n")),
+        |company| {
+            let issuer = "  issuer: \"https://login.acme.example\"\n";
+            company.edit(DEPLOYMENT, PEOPLE, &format!("{PEOPLE}{issuer}"));
+        },
+    ),
+    (
+        Code::PeopleAudience,
+        |company| {
+            let audience = "audience: \"https://countersign.acme.example\"\n  client";
+            company.edit(DEPLOYMENT, "audience: countersign-people\n  client", audience);
+        },
+        |company| {
+            let audience = "audience: \"https://people.acme.example\"\n  client";
+            company.edit(DEPLOYMENT, "audience: countersign-people\n  client", audience);
+        },
+    ),
+    (
+        Code::PeopleClient,
+        |company| {
+            company.edit(DEPLOYMENT, "client_id: countersign-people", "client_id: support-copilot")
+        },
+        |company| company.edit(DEPLOYMENT, "client_id: countersign-people", "client_id: people"),
+    ),
+    (
+        Code::PersonClaim,
+        |company| company.edit(DEPLOYMENT, "person: /sub", "person: /oid"),
+        |company| {
+            company.edit(DEPLOYMENT, "person: /sub", "person: /oid");
+            company.edit(MAIN, "person: /sub", "person: /oid");
+        },
+    ),
+    (
+        Code::PersonClaim,
+        |company| {
+            gated(company);
+            company.edit(MAIN, "person: /sub, ", "");
+        },
+        |company| company.edit(MAIN, "person: /sub, ", ""),
+    ),
+    (
+        Code::NoPeopleYet,
+        |company| {
+            gated(company);
+            without_people(company);
+        },
+        gated,
+    ),
+    (
+        Code::NoPeople,
+        |company| {
+            gated(company);
+            without_people(company);
+            in_production(company);
+        },
+        |company| {
+            gated(company);
+            in_production(company);
+        },
+    ),
+    (
         Code::AgentIssuer,
         |company| company.edit(AGENT, ", issuer: \"https://login.acme.example\"", ""),
         |_| {},
@@ -1233,6 +1295,28 @@ pub(crate) const CHANGES: &[Change] = &[
 
 const SCOPE: &str =
     "scope:\n  account_id: { equals: caller.tenant }\n  tenant: { bind: caller.tenant }\n";
+
+/// The beginning of how people sign in.
+const PEOPLE: &str = "people:\n";
+
+fn without_people(company: &Company) {
+    let text = company.text(DEPLOYMENT);
+    let (before, people) = text.split_once(PEOPLE).unwrap();
+    let (_, after) = people.split_once("store:").unwrap();
+    company.write(DEPLOYMENT, format!("{before}store:{after}"));
+}
+
+/// The usage tool waits for people, and its grant was reviewed.
+fn gated(company: &Company) {
+    company.edit(
+        USAGE,
+        "effect: read",
+        "effect: irreversible\ngate: { approvers: { named: [sam@acme.example] }, expires: 4h }",
+    );
+    let reason = "\"Usage questions are most tickets.\"";
+    let reviewed = format!("{reason}, reviewed_by: ann, reviewed_on: 2026-11-20");
+    company.edit(AGENT, reason, &reviewed);
+}
 
 fn in_production(company: &Company) {
     company.edit(DEPLOYMENT, "development_issuer: true\n", "");

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 pub(crate) const POSTURE: &str = r#"organisation: Acme Freight
 identity:
-  claims: { subject: /sub, actor: /client_id, tenant: /tenant, session: /sid, agent_build: /agent_build, model: /model }
+  claims: { subject: /sub, actor: /client_id, tenant: /tenant, session: /sid, person: /sub, agent_build: /agent_build, model: /model }
   attributes: { depots: /depots }
 limits: { per_session: 200, per_minute: 60, per_hour: 600, identical_per_minute: 5 }
 tenant_limits: { per_minute: 600, per_hour: 6000 }
@@ -88,6 +88,12 @@ allowed_origins: []
 issuers:
   - { issuer: "https://login.acme.example", audience: "https://countersign.acme.example", keys: issuer-keys.json, algorithms: [ES256] }
 development_issuer: true
+people:
+  audience: countersign-people
+  client_id: countersign-people
+  claims: { person: /sub, address: /email, groups: /groups, tenants: /tenants }
+  roles: { operator: [operators] }
+  all_tenants: [operators]
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
 references:
   freight-db: { value: data/freight.db }

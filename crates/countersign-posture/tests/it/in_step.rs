@@ -305,6 +305,14 @@ issuers:
   - { issuer: "https://login.acme.example", audience: a, keys: k.json, algorithms: [ES256, RS256, EdDSA], tenant: a, tenants: [a, b], require_at_jwt: true, discovery: false }
   - { issuer: "https://other.acme.example", jwks_url: "https://other.acme.example/keys", algorithms: [ES256] }
 development_issuer: false
+people:
+  issuer: "https://login.acme.example"
+  audience: countersign-people
+  client_id: countersign-people
+  scopes: [openid, email]
+  claims: { person: /sub, address: /email, address_verified: /email_verified, groups: /groups, tenants: /tenants }
+  roles: { operator: [operators], auditor: [auditors], viewer: [support] }
+  all_tenants: [operators]
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
 references:
   freight-db: { value: data/freight.db }

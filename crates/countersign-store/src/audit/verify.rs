@@ -7,6 +7,7 @@ mod recount;
 use crate::audit::{AuditError, Reader};
 use crate::counters::Owed;
 use crate::key::{PublicKey, latest};
+use crate::place;
 use crate::sqlite::schema;
 use crate::witness::Witness;
 use countersign_core::chain::{self, GENESIS};
@@ -152,13 +153,8 @@ impl<'a> Verifier<'a> {
 
     fn run(&mut self) -> Result<(), AuditError> {
         self.file()?;
-        // Headers that are no JSON make this fail. They are found below.
-        let last: Option<i64> = self
-            .connection
-            .query_row("SELECT max(at) FROM entries WHERE typeof(at) = 'integer'", [], |row| {
-                row.get(0)
-            })
-            .unwrap_or_default();
+        let last: Option<i64> =
+            self.connection.query_row("SELECT max(at) FROM entries", [], |row| row.get(0))?;
         let last = last.map_or(Timestamp::from_micros(i64::MIN), Timestamp::from_micros);
         self.now = self.now.map(|now| now.max(last));
         let streams = self.stream_rows()?;
@@ -253,9 +249,11 @@ impl<'a> Verifier<'a> {
     fn stream(&mut self, row: &StreamRow) -> rusqlite::Result<()> {
         let stream = row.stream.as_str();
         let mut entries = self.connection.prepare_cached(
-            "SELECT seq, header, hash FROM entries WHERE stream = ?1 ORDER BY seq",
+            "SELECT place - ?1, header, hash, at, call FROM entries
+             WHERE place >= ?1 AND place < ?2 ORDER BY place",
         )?;
-        let mut rows = entries.query([stream])?;
+        let places = place::rows(row.epoch);
+        let mut rows = entries.query([places.start, places.end])?;
         let mut last: Option<(i64, Digest)> = None;
         let mut closed = false;
         while let Some(found) = rows.next()? {
@@ -263,6 +261,8 @@ impl<'a> Verifier<'a> {
                 seq: found.get(0)?,
                 header: bytes(found, 1)?,
                 hash: digest(&bytes(found, 2)?),
+                at: found.get(3)?,
+                call: bytes(found, 4)?,
             };
             self.entries = self.entries.saturating_add(1);
             let (expected, previous) =
@@ -312,21 +312,28 @@ impl<'a> Verifier<'a> {
 
     /// Rows that belong to nothing.
     fn strays(&mut self) -> rusqlite::Result<()> {
-        let mut entries = self
-            .connection
-            .prepare("SELECT DISTINCT stream FROM entries EXCEPT SELECT stream FROM streams")?;
-        let mut rows = entries.query([])?;
+        let mut entries = self.connection.prepare(
+            "SELECT place FROM entries
+             WHERE place >> ?1 NOT IN (SELECT epoch FROM streams) LIMIT 1000",
+        )?;
+        let mut rows = entries.query([place::SEQUENCE_BITS])?;
         while let Some(row) = rows.next()? {
-            self.find(Some(&text(row, 0)?), None, "it has entries and no head");
+            let (epoch, seq) = place::of_row(row.get(0)?);
+            let what = format!("there is an entry {seq} of a stream {epoch}, and no such stream");
+            self.find(None, None, what);
         }
         let mut bodies = self.connection.prepare(
-            "SELECT stream, seq, field FROM bodies WHERE NOT EXISTS (SELECT 1 FROM entries
-               WHERE entries.stream = bodies.stream AND entries.seq = bodies.seq) LIMIT 1000",
+            "SELECT place >> ?1, field FROM bodies
+             WHERE place >> ?1 NOT IN (SELECT place FROM entries) LIMIT 1000",
         )?;
-        let mut rows = bodies.query([])?;
+        let mut rows = bodies.query([place::BODY_BITS])?;
         while let Some(row) = rows.next()? {
-            let what = format!("there is a body `{}` and no such entry", text(row, 2)?);
-            self.find(Some(&text(row, 0)?), row.get(1)?, what);
+            let (epoch, seq) = place::of_row(row.get(0)?);
+            let body = text(row, 1)?;
+            let what = format!(
+                "there is a body `{body}` of entry {seq} of stream {epoch}, and no such entry"
+            );
+            self.find(None, None, what);
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The table of counters: differences in, tallies out.
 
 use crate::counters::{self, Charges, Owed};
+use crate::place;
 use countersign_core::id::Timestamp;
-use countersign_core::quota::{Meter, Tally, Window};
+use countersign_core::quota::{Charge, Meter, Tally, Window};
 use rusqlite::{Connection, params};
 
 /// Adds what is owed, in the transaction of the entries that it belongs to: a crash keeps both or
@@ -18,6 +19,20 @@ pub(super) fn add(connection: &Connection, owed: &Owed) -> rusqlite::Result<()> 
     for (window, key, Tally { started, last, count }) in owed.iter() {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         statement.execute(params![window.as_str(), key, started.micros(), last.micros(), count])?;
+    }
+    Ok(())
+}
+
+/// Takes back what was charged and not used, as far as its window is still the same.
+pub(super) fn subtract(connection: &Connection, returned: &[Charge]) -> rusqlite::Result<()> {
+    for Charge { key, window, started, amount, at: _ } in returned {
+        let amount = i64::try_from(*amount).unwrap_or(i64::MAX);
+        connection
+            .prepare_cached(
+                "UPDATE counters SET count = max(0, count - ?4)
+                 WHERE window = ?1 AND key = ?2 AND started = ?3",
+            )?
+            .execute(params![window.as_str(), key, started.micros(), amount])?;
     }
     Ok(())
 }
@@ -47,11 +62,13 @@ fn restore_alike(
 ) -> rusqlite::Result<()> {
     const MINUTE_US: i64 = 60 * 1_000_000;
     let mut intents = connection.prepare(
-        "SELECT entries.at, bodies.body FROM entries JOIN bodies USING (stream, seq)
-         WHERE entries.at > ?1 AND entries.kind = 'intent' AND bodies.field = ?2",
+        "SELECT entries.at, bodies.body FROM entries JOIN bodies
+           ON bodies.place >= entries.place << ?3 AND bodies.place < (entries.place + 1) << ?3
+         WHERE entries.at > ?1 AND json_extract(entries.header, '$.kind') = 'intent'
+           AND bodies.field = ?2",
     )?;
     let since = now.micros().saturating_sub(MINUTE_US);
-    let mut rows = intents.query(params![since, counters::FIELD])?;
+    let mut rows = intents.query(params![since, counters::FIELD, place::BODY_BITS])?;
     while let Some(row) = rows.next()? {
         let (at, body): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
         // What is no list of charges is for `audit verify` to find.

@@ -102,18 +102,18 @@ mod tests {
         connection
             .execute_batch(
                 "INSERT INTO streams VALUES ('s', 1, 'open', 0, 0, 7, x'01', x'01');
-                 INSERT INTO entries (stream, seq, header, hash) VALUES ('s', 7, '{}', x'01');
-                 INSERT INTO bodies VALUES ('s', 7, 'detail', x'00', x'01');
+                 INSERT INTO entries VALUES (7, 1, NULL, '{}', x'01');
+                 INSERT INTO bodies VALUES (112, 'detail', x'00', x'01');
                  UPDATE streams SET head_seq = 8, head_hash = x'02'",
             )
             .unwrap();
         for refused in [
             "UPDATE entries SET header = '{}'",
             "DELETE FROM entries",
-            "INSERT OR REPLACE INTO entries (stream, seq, header, hash) VALUES ('s', 7, '', x'')",
+            "INSERT OR REPLACE INTO entries VALUES (7, 1, NULL, '', x'')",
             "UPDATE bodies SET body = x''",
             "DELETE FROM bodies",
-            "INSERT OR REPLACE INTO bodies VALUES ('s', 7, 'detail', x'', x'')",
+            "INSERT OR REPLACE INTO bodies VALUES (112, 'detail', x'', x'')",
             "DELETE FROM streams",
             "UPDATE streams SET head_seq = 7",
             "UPDATE streams SET head_hash = x'03'",

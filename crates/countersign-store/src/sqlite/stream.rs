@@ -1,8 +1,8 @@
 //! The life of a stream: begun, written, ended or cut off, and settled by a later one.
 
 use crate::key::{PublicKey, SigningKey, latest};
-use crate::place::{Head, Placed, Placer};
-use crate::sqlite::StoreError;
+use crate::place::{self, Head, Placed, Placer};
+use crate::sqlite::{StoreError, drafts};
 use crate::witness::Keeper;
 use countersign_core::chain;
 use countersign_core::id::{Digest, Timestamp};
@@ -36,6 +36,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Places records after those that are durable.
+    pub(super) fn placer<'a>(&'a self, entropy: &'a dyn Entropy) -> Placer<'a> {
+        Placer { stream: &self.name, epoch: self.epoch, head: Some(self.head), entropy }
+    }
+
     /// Takes note of records that have become durable.
     pub(super) fn wrote(&mut self, placed: &Placed) {
         self.head = placed.head;
@@ -65,21 +70,18 @@ impl Stream {
 /// Inserts records, byte for byte.
 pub(super) fn store<'a>(
     connection: &Connection,
-    stream: &str,
     placed: impl IntoIterator<Item = &'a Placed>,
 ) -> rusqlite::Result<()> {
     let mut entries = connection.prepare_cached(
         // An insert that fails undoes the transaction, so no single one need be undone.
-        "INSERT OR ROLLBACK INTO entries (stream, seq, header, hash)
-         VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)",
+        "INSERT OR ROLLBACK INTO entries VALUES (?1, ?2, ?3, CAST(?4 AS TEXT), ?5)",
     )?;
     let mut bodies =
-        connection.prepare_cached("INSERT OR ROLLBACK INTO bodies VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for Placed { head, header, bodies: fields, .. } in placed {
-        let sequence = number(head.sequence);
-        entries.execute(params![stream, sequence, header, head.hash.as_bytes()])?;
-        for body in fields {
-            bodies.execute(params![stream, sequence, body.field, body.salt, body.bytes])?;
+        connection.prepare_cached("INSERT OR ROLLBACK INTO bodies VALUES (?1, ?2, ?3, ?4)")?;
+    for Placed { row, head, header, at, call, bodies: fields, .. } in placed {
+        entries.execute(params![row, at.micros(), call, header, head.hash.as_bytes()])?;
+        for (row, body) in place::body_rows(*row).zip(fields) {
+            bodies.execute(params![row, body.field, body.salt, body.bytes])?;
         }
     }
     Ok(())
@@ -132,7 +134,7 @@ pub(super) fn begin(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let dead = dead(&transaction, &public)?;
     let epoch = newest(&transaction, &public)?.saturating_add(1);
-    let mut placer = Placer { stream: &name, head: None, entropy: &*pen.entropy };
+    let mut placer = Placer { stream: &name, epoch, head: None, entropy: &*pen.entropy };
     let mut place = |entry| placer.place(entry).map_err(StoreError::Writer);
     let mut first = opened(epoch, &dead, now);
     if let Some(accepted) = accepted {
@@ -144,7 +146,9 @@ pub(super) fn begin(
     let mut placed = vec![first];
     for cut_off in dead.iter().filter(|dead| dead.cut_off) {
         for (sequence, intent) in unanswered(&transaction, cut_off)? {
-            placed.push(place(unknown(&cut_off.stream, sequence, &intent, now))?);
+            let outcome = unknown(&cut_off.stream, sequence, &intent, now);
+            drafts::cut_off(&transaction, &outcome, now)?;
+            placed.push(place(outcome)?);
         }
     }
     placed.iter().for_each(|placed| stream.wrote(placed));
@@ -152,7 +156,7 @@ pub(super) fn begin(
         "INSERT INTO streams VALUES (?1, ?2, 'open', 0, 0, -1, x'', x'')",
         params![name, epoch],
     )?;
-    store(&transaction, &name, &placed)?;
+    store(&transaction, &placed)?;
     if !advance(&transaction, pen, (&stream, stream.head), "open")? {
         return Err(StoreError::Writer(TAKEN_OVER.to_owned()));
     }
@@ -171,17 +175,18 @@ pub(super) fn end(
 ) -> Result<(), StoreError> {
     let now = pen.clock.now();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut placer =
-        Placer { stream: &stream.name, head: Some(stream.head), entropy: &*pen.entropy };
+    let mut placer = stream.placer(&*pen.entropy);
     let mut place = |entry| placer.place(entry).map_err(StoreError::Writer);
     let mut placed = Vec::new();
     for sequence in &stream.waiting {
-        let intent = header(&transaction, &stream.name, *sequence)?;
-        placed.push(place(unknown(&stream.name, *sequence, &intent, now))?);
+        let intent = header(&transaction, (stream.epoch, &stream.name), *sequence)?;
+        let outcome = unknown(&stream.name, *sequence, &intent, now);
+        drafts::cut_off(&transaction, &outcome, now)?;
+        placed.push(place(outcome)?);
     }
     placed.push(place(Entry::new(Kind::StreamClosed, now))?);
     placed.iter().for_each(|placed| stream.wrote(placed));
-    store(&transaction, &stream.name, &placed)?;
+    store(&transaction, &placed)?;
     if !advance(&transaction, pen, (stream, stream.head), "closed")? {
         return Err(StoreError::Writer(TAKEN_OVER.to_owned()));
     }
@@ -193,6 +198,7 @@ pub(super) fn end(
 /// A stream that nobody writes any more and that no later one has named.
 struct Dead {
     stream: String,
+    epoch: i64,
     head: Head,
     /// It was not ended in good order.
     cut_off: bool,
@@ -206,7 +212,7 @@ type Intent = (u64, Map<String, Value>);
 /// so all but its own are; with several writers it would be those whose lease is over.
 fn dead(connection: &Connection, public: &PublicKey) -> Result<Vec<Dead>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT stream, head_seq, head_hash, signature, state, settled FROM streams
+        "SELECT stream, head_seq, head_hash, signature, state, settled, epoch FROM streams
          WHERE state <> 'settled' ORDER BY epoch",
     )?;
     let mut rows = statement.query([])?;
@@ -222,7 +228,7 @@ fn dead(connection: &Connection, public: &PublicKey) -> Result<Vec<Dead>, StoreE
             return Err(StoreError::Tampered(what));
         }
         let cut_off = row.get::<_, String>(4)? == "open";
-        dead.push(Dead { stream, head, cut_off, settled: row.get(5)? });
+        dead.push(Dead { stream, epoch: row.get(6)?, head, cut_off, settled: row.get(5)? });
     }
     Ok(dead)
 }
@@ -286,7 +292,7 @@ fn unknown(stream: &str, sequence: u64, intent: &Map<String, Value>, now: Timest
         .with("status", "unknown")
         .with("applied", applied.as_str())
         .with("recovered", true);
-    for name in ["call", "agent", "tenant", "tool", "system", "effect"] {
+    for name in ["call", "agent", "tenant", "tool", "system", "effect", "rung", "draft"] {
         if let Some(value) = intent.get(name) {
             entry = entry.with(name, value.clone());
         }
@@ -296,33 +302,35 @@ fn unknown(stream: &str, sequence: u64, intent: &Map<String, Value>, now: Timest
 
 /// The intents of a stream that was cut off to which no outcome refers, with their headers.
 fn unanswered(connection: &Connection, dead: &Dead) -> Result<Vec<Intent>, StoreError> {
+    let rows = place::rows(dead.epoch);
     let sequences: Vec<i64> = connection
         .prepare(
-            "SELECT seq FROM entries AS intent
-             WHERE stream = ?1 AND seq >= ?2 AND kind = 'intent' AND NOT EXISTS (
-               SELECT 1 FROM entries AS outcome
-               WHERE outcome.call = intent.call AND outcome.kind = 'outcome'
-                 AND json_extract(outcome.header, '$.intent.stream') = intent.stream
-                 AND json_extract(outcome.header, '$.intent.seq') = intent.seq)
-             ORDER BY seq",
+            "SELECT place - ?1 FROM entries AS intent
+             WHERE place >= ?1 + ?4 AND place < ?2 AND json_extract(header, '$.kind') = 'intent'
+               AND NOT EXISTS (SELECT 1 FROM entries AS outcome
+                 WHERE outcome.call = intent.call
+                   AND json_extract(outcome.header, '$.kind') = 'outcome'
+                   AND json_extract(outcome.header, '$.intent.stream') = ?3
+                   AND json_extract(outcome.header, '$.intent.seq') = intent.place - ?1)
+             ORDER BY place",
         )?
-        .query_map(params![dead.stream, dead.settled], |row| row.get(0))?
+        .query_map(params![rows.start, rows.end, dead.stream, dead.settled], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     sequences
         .into_iter()
         .filter_map(|sequence| u64::try_from(sequence).ok())
-        .map(|sequence| Ok((sequence, header(connection, &dead.stream, sequence)?)))
+        .map(|sequence| Ok((sequence, header(connection, (dead.epoch, &dead.stream), sequence)?)))
         .collect()
 }
 
 fn header(
     connection: &Connection,
-    stream: &str,
+    (epoch, stream): (i64, &str),
     sequence: u64,
 ) -> Result<Map<String, Value>, StoreError> {
     let text: Option<String> = connection
-        .prepare_cached("SELECT header FROM entries WHERE stream = ?1 AND seq = ?2")?
-        .query_row(params![stream, number(sequence)], |row| row.get(0))
+        .prepare_cached("SELECT header FROM entries WHERE place = ?1")?
+        .query_row([place::row(epoch, sequence)], |row| row.get(0))
         .optional()?;
     text.and_then(|text| serde_json::from_str(&text).ok()).ok_or_else(|| {
         StoreError::Tampered(format!("entry {sequence} of stream `{stream}` cannot be read"))

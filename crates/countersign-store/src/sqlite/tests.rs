@@ -90,10 +90,7 @@ fn a_full_disk_records_nothing_and_service_returns_with_room() {
         (0..50).filter(|i| wait(store.append(entry(&format!("full{i}")))).is_err()).count();
     assert!(failed > 40, "{failed} of 50 failed");
     assert!(store.health().is_err());
-    let noted = Refused {
-        entry: entry("noted while full"),
-        repeat: countersign_core::id::Digest::of("test", &[]),
-    };
+    let noted = Refused { entry: entry("noted while full"), repeat: Digest::of("test", &[]) };
     store.note(noted);
     assert!(wait(store.append(entry("full"))).is_err());
     on_writer(&store, |connection| {
@@ -182,10 +179,7 @@ fn a_full_queue_is_an_error_at_once_and_noting_goes_on() {
     let waiting: Vec<_> = (0..QUEUE_MAX).map(|_| store.append(entry("queued"))).collect();
     let error = wait(store.append(entry("too many"))).unwrap_err();
     assert!(error.to_string().contains("waiting"), "{error}");
-    store.note(Refused {
-        entry: entry("noted"),
-        repeat: countersign_core::id::Digest::of("test", &[]),
-    });
+    store.note(Refused { entry: entry("noted"), repeat: Digest::of("test", &[]) });
     release.send(()).unwrap();
     for verdict in waiting {
         wait(verdict).unwrap();
@@ -336,10 +330,7 @@ fn without_room_no_call_is_begun_and_those_under_way_are_ended_on_record() {
     let refused = wait(store.append(intent("refused"))).unwrap_err();
     assert!(refused.to_string().contains("no call is begun"), "{refused}");
     assert_eq!(store.health(), Err(refused.clone()));
-    store.note(Refused {
-        entry: entry("noted"),
-        repeat: countersign_core::id::Digest::of("test", &[]),
-    });
+    store.note(Refused { entry: entry("noted"), repeat: Digest::of("test", &[]) });
     let outcome = Entry::new(Kind::Outcome, Timestamp::from_micros(0))
         .with("call", "under way")
         .with("status", "ok")

@@ -2,17 +2,20 @@
 //! answers.
 
 use crate::counters::{Owed, tabled};
+use crate::desk::Suspensions;
 use crate::file::Anchor;
 use crate::place::{Placed, Placer};
 use crate::refusals::{Noted, Repeats};
 use crate::sqlite::room::Room;
 use crate::sqlite::stream::{self, Pen, Stream, TAKEN_OVER};
-use crate::sqlite::{Health, Shared, copy_log, counters, failed_io, full};
+use crate::sqlite::{Health, Shared, copy_log, counters, drafts, failed_io, full};
 use crate::witness::Keeper;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{Receipt, Repeat, Unrecorded};
+use countersign_core::quota::Charge;
 use countersign_core::record::{Entry, Kind, Sealed};
 use rusqlite::{Connection, TransactionBehavior};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +27,11 @@ use tokio::sync::oneshot;
 const BATCH_MAX: usize = 512;
 /// How long the writer waits for work before it looks after what is due.
 const TICK: Duration = Duration::from_millis(250);
+/// After a commit of so many entries many callers are at work, who will have more before long.
+const CROWD_MIN: usize = 4;
+/// The writer then leaves them so long to send it: a commit costs much the same for few and for many.
+/// It sleeps, rather than waits for the next entry, so that nobody has to wake it.
+const GAP: Duration = Duration::from_micros(500);
 /// How often an idle writer renews its lease, in microseconds.
 const RENEW_US: u64 = 5 * 1_000_000;
 /// How often counters of windows that are over are forgotten, in microseconds.
@@ -82,6 +90,109 @@ pub(super) struct Files {
     pub(super) _lock: File,
 }
 
+/// What one transaction is to write, on its way.
+struct Work {
+    /// Not yet judged, in their order.
+    waiting: VecDeque<(Entry, Then)>,
+    batch: Vec<(Placed, Then)>,
+    /// Told once the transaction is durable: they were judged by what is in it.
+    turned_away: Vec<(oneshot::Sender<Verdict>, Unrecorded)>,
+    owed: Owed,
+    returned: Vec<Charge>,
+    /// Whether anything but records changes.
+    changed: bool,
+    /// What is suspended afterwards, if that may have changed.
+    suspensions: Option<Suspensions>,
+}
+
+impl Work {
+    fn of(waiting: VecDeque<(Entry, Then)>, owed: Owed) -> Self {
+        Self {
+            waiting,
+            batch: Vec::new(),
+            turned_away: Vec::new(),
+            owed,
+            returned: Vec::new(),
+            changed: false,
+            suspensions: None,
+        }
+    }
+
+    /// Judges each entry by what is durable and what came before it, and gives it its place. One that
+    /// is refused, or cannot have a place, leaves neither a gap nor a change.
+    fn judge(
+        &mut self,
+        connection: &Connection,
+        suspensions: &mut Suspensions,
+        mut placer: Placer<'_>,
+    ) -> rusqlite::Result<()> {
+        while let Some((entry, then)) = self.waiting.pop_front() {
+            let changes = drafts::changes(&entry);
+            let before = changes.then(|| suspensions.clone());
+            if changes {
+                connection.execute_batch("SAVEPOINT entry")?;
+            }
+            let judged = match &then {
+                Then::Answer(_) => drafts::judge(connection, suspensions, &entry),
+                Then::Noted(..) => Ok(Ok(())),
+            };
+            let placed = match judged {
+                Ok(Ok(())) => self.place(&mut placer, entry),
+                Ok(Err(conflict)) => Err(Unrecorded::Refused(conflict)),
+                Err(error) => {
+                    self.waiting.push_front((entry, then));
+                    return Err(error);
+                }
+            };
+            if changes {
+                let undo = if placed.is_ok() { "" } else { "ROLLBACK TO entry; " };
+                connection.execute_batch(&format!("{undo}RELEASE entry"))?;
+            }
+            match (placed, then) {
+                (Ok(placed), then) => {
+                    self.changed |= changes;
+                    self.batch.push((placed, then));
+                }
+                (Err(error), then) => {
+                    if let Some(before) = before {
+                        *suspensions = before;
+                    }
+                    self.turn_away(error, then);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, placer: &mut Placer<'_>, entry: Entry) -> Result<Placed, Unrecorded> {
+        let kind = entry.kind();
+        let charges: Vec<Charge> =
+            entry.charges().iter().filter(|charge| tabled(kind, charge.window)).cloned().collect();
+        let returned = entry.returned().to_vec();
+        let placed = placer.place(entry).map_err(Unrecorded::Unavailable)?;
+        self.owed.charge(&charges);
+        self.returned.extend(returned);
+        Ok(placed)
+    }
+
+    fn turn_away(&mut self, error: Unrecorded, then: Then) {
+        match then {
+            Then::Answer(reply) => self.turned_away.push((reply, error)),
+            Then::Noted(..) => tracing::error!(%error, "a refusal could not be recorded"),
+        }
+    }
+
+    /// Gives what was not judged a form in which it can be put back.
+    fn place_all(&mut self, mut placer: Placer<'_>) {
+        while let Some((entry, then)) = self.waiting.pop_front() {
+            match placer.place(entry) {
+                Ok(placed) => self.batch.push((placed, then)),
+                Err(why) => self.turn_away(Unrecorded::Unavailable(why), then),
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     files: Files,
@@ -93,6 +204,7 @@ pub(super) struct Writer {
     renewed: Timestamp,
     swept: Timestamp,
     writes: usize,
+    crowded: bool,
 }
 
 impl Writer {
@@ -100,7 +212,7 @@ impl Writer {
         let now = pen.clock.now();
         let (renewed, swept) = (now, now);
         let level = Health::Well;
-        Self { files, shared, pen, stream, level, renewed, swept, writes: 0 }
+        Self { files, shared, pen, stream, level, renewed, swept, writes: 0, crowded: false }
     }
 
     pub(super) fn run(mut self, queue: &Receiver<Message>) {
@@ -134,6 +246,9 @@ impl Writer {
     /// sync. The second value says that it is time to stop.
     fn gather(&mut self, queue: &Receiver<Message>) -> (Vec<Appended>, Option<Stop>) {
         let mut entries = Vec::new();
+        if self.crowded {
+            std::thread::sleep(GAP);
+        }
         let mut next = match queue.recv_timeout(TICK) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -149,6 +264,7 @@ impl Writer {
             }
             next = if entries.len() < BATCH_MAX { queue.try_recv().ok() } else { None };
         }
+        self.crowded = entries.len() >= CROWD_MIN;
         (entries, None)
     }
 
@@ -190,7 +306,7 @@ impl Writer {
     fn write(
         &mut self,
         entries: Vec<Appended>,
-        (noted, mut owed): (Vec<Noted>, Owed),
+        (noted, owed): (Vec<Noted>, Owed),
         now: Timestamp,
     ) -> Result<(), String> {
         if let Health::Lost(why) = self.shared.health() {
@@ -199,25 +315,34 @@ impl Writer {
             }
             return Err(why);
         }
-        for (entry, _) in &entries {
-            let kind = entry.kind();
-            owed.charge(entry.charges().iter().filter(|charge| tabled(kind, charge.window)));
-        }
-        let batch = self.place(entries, noted);
         let idle = now.micros_since(self.renewed) < RENEW_US;
-        if batch.is_empty() && owed.is_empty() && idle {
+        if entries.is_empty() && noted.is_empty() && owed.is_empty() && idle {
             return Ok(());
         }
+        let entries = entries.into_iter().map(|(entry, reply)| (entry, Then::Answer(reply)));
+        let noted = noted.into_iter().map(|noted| {
+            let (entry, repeat, repeats) = noted.into_entry();
+            (entry, Then::Noted(repeat, repeats))
+        });
+        let mut work = Work::of(entries.chain(noted).collect(), owed);
         let done = self
             .anchored()
             .map_err(Failure::RolledBack)
-            .and_then(|()| self.commit(&batch, &owed, now))
-            .and_then(|()| self.witness(&batch));
-        match done {
+            .and_then(|()| self.commit(&mut work, now))
+            .and_then(|()| self.witness(&work.batch));
+        if done.is_err() {
+            // Placed or not, nothing of it is in the journal.
+            work.place_all(self.stream.placer(&*self.pen.entropy));
+        }
+        let Work { batch, owed, .. } = match done {
             Ok(()) => {
-                self.committed(batch, now);
-                Ok(())
+                self.committed(work, now);
+                return Ok(());
             }
+            Err(_) => work,
+        };
+        match done {
+            Ok(()) => Ok(()),
             Err(Failure::RolledBack(why)) => {
                 let failing = Health::Failing(why.clone());
                 // Once: it is tried again many times a second, and logs may be on the same full disk.
@@ -236,56 +361,30 @@ impl Writer {
         }
     }
 
-    /// Gives every entry its place. One that cannot have one is told so, and the next one gets it.
-    fn place(&self, entries: Vec<Appended>, noted: Vec<Noted>) -> Vec<(Placed, Then)> {
-        let mut placer = Placer {
-            stream: &self.stream.name,
-            head: Some(self.stream.head),
-            entropy: &*self.pen.entropy,
-        };
-        let entries = entries.into_iter().map(|(entry, reply)| (entry, Then::Answer(reply)));
-        let noted = noted.into_iter().map(|noted| {
-            let (entry, repeat, repeats) = noted.into_entry();
-            (entry, Then::Noted(repeat, repeats))
-        });
-        let mut batch = Vec::new();
-        for (entry, then) in entries.chain(noted) {
-            match (placer.place(entry), then) {
-                (Ok(placed), then) => batch.push((placed, then)),
-                (Err(why), Then::Answer(reply)) => {
-                    drop(reply.send(Err(Unrecorded::Unavailable(why))))
-                }
-                (Err(why), Then::Noted(..)) => {
-                    tracing::error!(why, "a refusal could not be recorded");
-                }
-            }
-        }
-        batch
-    }
-
     /// Nothing is written to a journal that the next process would not find. Put back, it goes on.
     fn anchored(&self) -> Result<(), String> {
         self.files.anchors.iter().find_map(Anchor::lost).map_or(Ok(()), Err)
     }
 
-    fn commit(
-        &mut self,
-        batch: &[(Placed, Then)],
-        owed: &Owed,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    fn commit(&mut self, work: &mut Work, now: Timestamp) -> Result<(), Failure> {
         let sweep = now.micros_since(self.swept) >= SWEEP_US;
         let transaction = self
             .files
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(before_commit)?;
-        let head = batch.last().map_or(self.stream.head, |(placed, _)| placed.head);
-        let fill = || {
-            stream::store(&transaction, &self.stream.name, batch.iter().map(|(placed, _)| placed))?;
-            counters::add(&transaction, owed)?;
+        let mut fill = || {
+            let mut suspensions = self.shared.suspensions().clone();
+            work.judge(&transaction, &mut suspensions, self.stream.placer(&*self.pen.entropy))?;
+            work.suspensions = work.changed.then_some(suspensions);
+            let batch = &work.batch;
+            let head = batch.last().map_or(self.stream.head, |(placed, _)| placed.head);
+            stream::store(&transaction, batch.iter().map(|(placed, _)| placed))?;
+            counters::add(&transaction, &work.owed)?;
+            counters::subtract(&transaction, &work.returned)?;
             if sweep {
                 counters::sweep(&transaction, now)?;
+                drafts::sweep(&transaction, now)?;
             }
             stream::advance(&transaction, &self.pen, (&self.stream, head), "open")
         };
@@ -328,7 +427,17 @@ impl Writer {
     }
 
     /// The batch is durable and witnessed: this is the first moment at which anybody may be told.
-    fn committed(&mut self, batch: Vec<(Placed, Then)>, now: Timestamp) {
+    fn committed(&mut self, work: Work, now: Timestamp) {
+        let Work { batch, turned_away, suspensions, changed, .. } = work;
+        if let Some(suspensions) = suspensions {
+            *self.shared.suspensions() = suspensions;
+        }
+        if changed {
+            self.shared.moved.send_modify(|moved| *moved = moved.wrapping_add(1));
+        }
+        for (reply, refused) in turned_away {
+            drop(reply.send(Err(refused)));
+        }
         if let Health::Failing(_) = self.shared.health() {
             tracing::info!("the journal can be written again");
         }

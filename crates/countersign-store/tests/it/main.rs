@@ -5,6 +5,8 @@ mod conformance;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod ladder;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod support;

@@ -109,12 +109,13 @@ fn another_key_is_found() {
 }
 
 /// The columns that `query` shows or `verify` rests on, with what tells their rows apart.
-const CELLS: [(&str, &str, &str); 8] = [
-    ("entries", "header", "stream || '/' || seq"),
-    ("entries", "hash", "stream || '/' || seq"),
-    ("bodies", "field", "stream || '/' || seq || '/' || field"),
-    ("bodies", "salt", "stream || '/' || seq || '/' || field"),
-    ("bodies", "body", "stream || '/' || seq || '/' || field"),
+const CELLS: [(&str, &str, &str); 9] = [
+    ("entries", "header", "place || ''"),
+    ("entries", "hash", "place || ''"),
+    ("entries", "call", "place || ''"),
+    ("bodies", "field", "place || ''"),
+    ("bodies", "salt", "place || ''"),
+    ("bodies", "body", "place || ''"),
     ("streams", "head_hash", "stream"),
     ("streams", "signature", "stream"),
     ("streams", "stream", "stream"),
@@ -159,7 +160,9 @@ fn keys(connection: &Connection, (table, _, key): (&str, &str, &str)) -> Vec<Str
 fn read(connection: &Connection, (table, column, key): (&str, &str, &str), row: &str) -> Vec<u8> {
     connection
         .query_row(
-            &format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE {key} = ?1"),
+            &format!(
+                "SELECT CAST(coalesce({column}, 'none') AS BLOB) FROM {table} WHERE {key} = ?1"
+            ),
             [row],
             |row| row.get(0),
         )
@@ -173,7 +176,8 @@ fn write(
     row: &str,
     bytes: &[u8],
 ) -> bool {
-    let kind = if matches!(column, "header" | "field" | "stream") { "TEXT" } else { "BLOB" };
+    let kind =
+        if matches!(column, "header" | "call" | "field" | "stream") { "TEXT" } else { "BLOB" };
     connection
         .execute(
             &format!("UPDATE {table} SET {column} = CAST(?2 AS {kind}) WHERE {key} = ?1"),
@@ -205,10 +209,8 @@ pub(crate) fn apply(connection: &Connection, mutation: &Mutation) -> bool {
             let (table, _, key) = CELLS[cell];
             let row = pick(cell, row);
             let columns = match table {
-                "entries" => {
-                    "(stream, seq, header, hash) SELECT stream, (SELECT max(seq) + 1 FROM entries), header, hash"
-                }
-                "bodies" => "SELECT stream, seq, 'forged', salt, body",
+                "entries" => "SELECT (SELECT max(place) + 1 FROM entries), at, call, header, hash",
+                "bodies" => "SELECT place + 5, field, salt, body",
                 _ => {
                     "SELECT 'forged', epoch + 100, state, lease_until, settled, head_seq, head_hash, signature"
                 }
@@ -273,6 +275,18 @@ proptest! {
     }
 }
 
+/// Where a stream's rows begin in a table, and where the next one's.
+fn places(connection: &Connection, stream: &str, table: &str) -> (i64, i64) {
+    let bits = if table == "bodies" { 44 } else { 40 };
+    connection
+        .query_row(
+            "SELECT epoch << ?2, (epoch + 1) << ?2 FROM streams WHERE stream = ?1",
+            params![stream, bits],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap()
+}
+
 /// The streams, oldest first.
 fn streams(connection: &Connection) -> Vec<String> {
     let cell = ("streams", "stream", "printf('%05d/', epoch) || stream");
@@ -286,16 +300,19 @@ fn a_tail_cut_off_with_its_head_put_back_is_found() {
             assert_found(|connection| {
                 let stream = &streams(connection)[stream];
                 for table in ["entries", "bodies"] {
+                    let (first, last) = places(connection, stream, table);
+                    let head = "(SELECT head_seq FROM streams WHERE stream = ?1) - ?2";
                     let sql = format!(
-                        "DELETE FROM {table} WHERE stream = ?1 AND seq >
-                           (SELECT head_seq FROM streams WHERE stream = ?1) - ?2"
+                        "DELETE FROM {table} WHERE place < {last}
+                           AND place >= {first} + ({head} + 1) * (({last} - {first}) >> 40)"
                     );
                     connection.execute(&sql, params![stream, cut]).unwrap();
                 }
                 connection
                     .execute(
                         "UPDATE streams SET state = 'open', (head_seq, head_hash) =
-                           (SELECT seq, hash FROM entries WHERE stream = ?1 ORDER BY seq DESC LIMIT 1)
+                           (SELECT place & 0xffffffffff, hash FROM entries
+                             WHERE place >> 40 = epoch ORDER BY place DESC LIMIT 1)
                          WHERE stream = ?1",
                         [stream],
                     )
@@ -317,6 +334,7 @@ fn a_forged_entry_that_follows_from_the_last_one_is_found() {
                     |row| Ok((row.get(0)?, row.get(1)?)),
                 )
                 .unwrap();
+            let (first, _) = places(connection, stream, "entries");
             let header = format!(
                 r#"{{"at":12,"fields":{{}},"kind":"refusal","seq":{},"stream":"{stream}","v":1}}"#,
                 seq + 1
@@ -324,8 +342,8 @@ fn a_forged_entry_that_follows_from_the_last_one_is_found() {
             let hash = chain::link(&Digest::from_bytes(hash), header.as_bytes());
             connection
                 .execute(
-                    "INSERT INTO entries (stream, seq, header, hash) VALUES (?1, ?2, ?3, ?4)",
-                    params![stream, seq + 1, header, hash.as_bytes()],
+                    "INSERT INTO entries VALUES (?1, 12, NULL, ?2, ?3)",
+                    params![first + seq + 1, header, hash.as_bytes()],
                 )
                 .unwrap();
         });
@@ -377,10 +395,12 @@ fn a_stream_taken_out_whole_is_found() {
     for stream in 0..3 {
         assert_found(|connection| {
             let stream = &streams(connection)[stream];
-            for table in ["entries", "bodies", "streams"] {
-                let sql = format!("DELETE FROM {table} WHERE stream = ?1");
-                connection.execute(&sql, [stream]).unwrap();
+            for table in ["entries", "bodies"] {
+                let places = places(connection, stream, table);
+                let sql = format!("DELETE FROM {table} WHERE place >= ?1 AND place < ?2");
+                connection.execute(&sql, places).unwrap();
             }
+            connection.execute("DELETE FROM streams WHERE stream = ?1", [stream]).unwrap();
         });
     }
 }
@@ -399,20 +419,22 @@ fn a_journal_emptied_whole_is_found() {
 /// Everything after a forged header hashed anew, heads too: only signatures can tell.
 fn rewrite(connection: &Connection, stream: &str) {
     let headers: Vec<(i64, String)> = connection
-        .prepare("SELECT seq, header FROM entries WHERE stream = ?1 ORDER BY seq")
+        .prepare(
+            "SELECT place, header FROM entries WHERE place >= ?1 AND place < ?2 ORDER BY place",
+        )
         .unwrap()
-        .query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_map(places(connection, stream, "entries"), |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
     let mut head: Digest = GENESIS;
-    for (seq, header) in headers {
+    for (place, header) in headers {
         let header = header.replace("acct_alpha", "acct_bravo");
         head = chain::link(&head, header.as_bytes());
         connection
             .execute(
-                "UPDATE entries SET header = ?3, hash = ?4 WHERE stream = ?1 AND seq = ?2",
-                params![stream, seq, header, head.as_bytes()],
+                "UPDATE entries SET header = ?2, hash = ?3 WHERE place = ?1",
+                params![place, header, head.as_bytes()],
             )
             .unwrap();
     }

@@ -44,7 +44,8 @@ def check_header(row, bodies, epoch):
     found = {}
     for field, salt, body in bodies:
         digest = h(b"countersign/field/1", field, salt, body).hex()
-        found[field.decode(errors="replace")] = digest if len(salt) == 16 else None
+        name = field.decode(errors="replace")
+        found[name] = digest if len(salt) == 16 and name not in found else None
     if found != header.get("fields"):
         find(stream, seq, "bodies are not those committed to")
     return header
@@ -71,17 +72,23 @@ def verify(path):
     streams = db.execute("SELECT stream, epoch, state, head_seq, head_hash FROM streams ORDER BY epoch").fetchall()
     for stream, epoch, state, head_seq, head_hash in streams:
         name, last, previous, kind = stream.decode(errors="replace"), -1, bytes(32), None
-        rows = db.execute("SELECT seq, header, hash FROM entries WHERE stream = CAST(? AS TEXT) ORDER BY seq", (stream,))
-        for seq, raw, stored in rows.fetchall():
+        rows = db.execute(
+            "SELECT place, at, call, header, hash FROM entries WHERE place >= ? AND place < ? ORDER BY place",
+            (epoch << 40, (epoch + 1) << 40),
+        )
+        for place, at, call, raw, stored in rows.fetchall():
+            seq = place - (epoch << 40)
             entries += 1
             if seq != last + 1 or stored != h(b"countersign/entry/1", previous, raw):
                 find(name, seq, "does not follow from the entry before")
             if kind == "stream_closed":
                 find(name, seq, "follows the end of its stream")
             bodies = db.execute(
-                "SELECT field, salt, body FROM bodies WHERE stream = CAST(? AS TEXT) AND seq = ?", (stream, seq)
+                "SELECT field, salt, body FROM bodies WHERE place >= ? AND place < ?", (place << 4, (place + 1) << 4)
             )
             header = check_header((name, seq, raw), bodies.fetchall(), epoch)
+            if (at, call and call.decode()) != (header.get("at"), header.get("call")):
+                find(name, seq, "its row has another time or call")
             last, previous, kind = seq, stored, header.get("kind")
             if kind == "intent":
                 waiting[(name, seq)] = header.get("call")
@@ -105,8 +112,8 @@ def verify(path):
     for (name, seq) in waiting:
         if name in ended or name in named:
             find(name, seq, "the call has no outcome")
-    strays = "SELECT count(*) FROM entries WHERE stream NOT IN (SELECT stream FROM streams)"
-    lost = "SELECT count(*) FROM bodies WHERE (stream, seq) NOT IN (SELECT stream, seq FROM entries)"
+    strays = "SELECT count(*) FROM entries WHERE place >> 40 NOT IN (SELECT epoch FROM streams)"
+    lost = "SELECT count(*) FROM bodies WHERE place >> 4 NOT IN (SELECT place FROM entries)"
     if db.execute(strays).fetchone() != (0,) or db.execute(lost).fetchone() != (0,):
         problems.append("rows that belong to nothing")
     print(f"{len(streams)} streams, {entries} entries", *problems, sep="\n")

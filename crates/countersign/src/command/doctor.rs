@@ -8,6 +8,7 @@ use crate::render::{self, Failure};
 use crate::report::visible;
 use countersign_connectors::doctor::{Needs, Symptom, examine};
 use countersign_core::id::SystemName;
+use countersign_core::ladder::Check;
 use countersign_core::port::{Clock as _, Entropy as _};
 use countersign_core::tool::{Effect, Plan, Tool};
 use countersign_gateway::identity::{IssuerConfig, KeySource, LEEWAY_S};
@@ -118,7 +119,10 @@ async fn system(
             "is where it may be, and its encryption and the credential hold; nothing was sent"
                 .to_owned()
         }
-        _ => format!("answers, and takes all {} statements", needs.statements.len()),
+        _ => format!(
+            "answers, and takes all {} statements",
+            needs.statements.len() + needs.effects.len()
+        ),
     };
     let mut nobody = [0; 8];
     SystemEntropy.fill(&mut nobody);
@@ -136,19 +140,28 @@ async fn system(
     Examined { what, like, symptoms }
 }
 
-/// What granted tools and their look-ups ask of a system.
+/// What granted tools, with their look-ups, checks and previews, ask of a system.
 fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     let grants = loaded.posture.agents.values().flat_map(|agent| agent.grants.values());
     let tools: BTreeMap<_, &Arc<Tool>> =
         grants.map(|grant| (grant.tool.name.clone(), &grant.tool)).collect();
-    let mut statements = Vec::new();
+    let (mut statements, mut effects) = (Vec::new(), Vec::new());
     for tool in tools.values() {
-        // Only reads are executed so far.
         if let Plan::Sql(plan) = &tool.plan
             && tool.system == *name
-            && tool.effect == Effect::Read
         {
-            statements.push((format!("`{}`", tool.name), plan.statement.clone()));
+            let of = if tool.effect == Effect::Read { &mut statements } else { &mut effects };
+            of.push((format!("`{}`", tool.name), plan.statement.clone()));
+        }
+        if let Some(Check::Sql(plan)) = &tool.ladder.check
+            && tool.system == *name
+        {
+            statements.push((format!("the check of `{}`", tool.name), plan.statement.clone()));
+        }
+        let preview = tool.ladder.gate.as_ref().and_then(|gate| gate.preview.as_ref());
+        if let Some(query) = preview.filter(|query| query.system == *name) {
+            statements
+                .push((format!("the preview of `{}`", tool.name), query.plan.statement.clone()));
         }
         for rule in tool.look_ups.iter().filter(|rule| rule.query.system == *name) {
             let who = format!("`{}` for `{}`", tool.name, rule.path);
@@ -159,7 +172,7 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
         Backend::Postgres { shared, .. } => shared.clone(),
         Backend::Sqlite { .. } | Backend::Http { .. } | Backend::Email(_) => BTreeSet::new(),
     };
-    Needs { statements, shared }
+    Needs { statements, effects, shared }
 }
 
 async fn issuer(deployment: &Deployment, written: &Issuer) -> Examined {

@@ -19,7 +19,7 @@ use countersign_core::id::{IssuerId, SystemName, Timestamp};
 use countersign_core::port::{Clock, Credential, Entropy};
 use countersign_core::posture::Posture;
 use countersign_gateway::identity::development::{DevelopmentIssuer, TTL_S_MAX, TokenRequest};
-use countersign_gateway::identity::{Claims, Identity};
+use countersign_gateway::identity::{Agents, Claims, Identity, SignIn};
 use countersign_store::MemoryJournal;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -131,12 +131,16 @@ impl Explain {
             here::make_logs(&deployment)?;
         }
         let bundle = Arc::new(bundle);
+        // It does not reach beyond this process: nothing is recorded.
+        let journal = Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy)));
+        let nobody = Agents { pointers: Vec::new(), clients: BTreeSet::new() };
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
             authenticator: Arc::new(identity),
             pdp: bundle.clone(),
-            // It does not reach beyond this process: nothing is recorded.
-            journal: Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy))),
+            journal: journal.clone(),
+            register: journal,
+            people: Arc::new(SignIn::new(None, nobody).doing("nobody decides here")?),
             // An explanation holds no permit: these answer declared look-ups and nothing else.
             connector: Arc::new(Connectors::new(systems, clock.clone())),
             clock,

@@ -48,6 +48,9 @@ mod mail;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+#[path = "../../../countersign-core/tests/it/nobody.rs"]
+mod nobody;
+#[cfg(test)]
 mod oidc;
 #[cfg(test)]
 mod outages;

@@ -2,7 +2,7 @@
 
 use crate::audit::verify::{StreamRow, Verifier, bytes, digest, text};
 use crate::counters;
-use crate::place::intent_of;
+use crate::place::{self, intent_of};
 use countersign_core::chain;
 use countersign_core::id::Digest;
 use countersign_core::record::{FORMAT, Kind};
@@ -15,6 +15,9 @@ pub(super) struct EntryRow {
     pub(super) seq: i64,
     pub(super) header: Vec<u8>,
     pub(super) hash: Digest,
+    pub(super) at: i64,
+    /// Empty if it is of none.
+    pub(super) call: Vec<u8>,
 }
 
 impl Verifier<'_> {
@@ -40,10 +43,13 @@ impl Verifier<'_> {
         {
             self.find(Some(name), Some(seq), "its header gives it another place");
         }
-        if header.get("at").and_then(Value::as_i64).is_none() {
-            self.find(Some(name), Some(seq), "its header has no time");
+        if header.get("at").and_then(Value::as_i64) != Some(entry.at) {
+            self.find(Some(name), Some(seq), "its header has no time, or its row another");
         }
-        self.bodies(name, seq, &header)?;
+        if header.get("call").and_then(Value::as_str).unwrap_or_default().as_bytes() != entry.call {
+            self.find(Some(name), Some(seq), "its row is of another call than its header");
+        }
+        self.bodies(stream, seq, &header)?;
         let kind = header.get("kind").and_then(Value::as_str).and_then(Kind::parse);
         if (kind == Some(Kind::StreamOpened)) != (seq == 0) {
             self.find(Some(name), Some(seq), "a stream begins with `stream_opened`, once");
@@ -61,22 +67,32 @@ impl Verifier<'_> {
     /// Each body that the header commits to is there and is that one, and there is no other.
     fn bodies(
         &mut self,
-        name: &str,
+        stream: &StreamRow,
         seq: i64,
         header: &Map<String, Value>,
     ) -> rusqlite::Result<()> {
+        let name = stream.stream.as_str();
         let mut statement = self.connection.prepare_cached(
-            "SELECT field, salt, body FROM bodies WHERE stream = ?1 AND seq = ?2",
+            "SELECT field, salt, body FROM bodies WHERE place >= ?1 AND place < ?2",
         )?;
+        let places = place::body_rows(place::rows(stream.epoch).start.saturating_add(seq));
         let mut found: BTreeMap<String, Digest> = BTreeMap::new();
-        let mut rows = statement.query(params![name, seq])?;
+        let mut rows = statement.query([places.start, places.end])?;
         while let Some(row) = rows.next()? {
             let (field, salt, body) = (text(row, 0)?, bytes(row, 1)?, bytes(row, 2)?);
-            if field == counters::FIELD {
-                self.charges(name, seq, header, &body);
+            match field.as_str() {
+                counters::FIELD => self.charges(name, seq, header, &body),
+                counters::RETURNED => self.given_back(name, seq, header, &body),
+                _ => {}
             }
             match salt.as_slice().try_into() {
-                Ok(salt) => drop(found.insert(field.clone(), chain::commit(&field, salt, &body))),
+                Ok(salt) => {
+                    let digest = chain::commit(&field, salt, &body);
+                    if found.insert(field.clone(), digest).is_some() {
+                        let what = format!("it has two bodies `{field}`");
+                        self.find(Some(name), Some(seq), what);
+                    }
+                }
                 Err(_other_length) => {
                     let what = format!("the salt of its body `{field}` has another length");
                     self.find(Some(name), Some(seq), what);
@@ -124,9 +140,13 @@ impl Verifier<'_> {
             let last: Option<(i64, Digest)> = self
                 .connection
                 .prepare_cached(
-                    "SELECT seq, hash FROM entries WHERE stream = ?1 ORDER BY seq DESC LIMIT 1",
+                    "SELECT place - (epoch << ?2), hash FROM entries JOIN streams
+                       ON place >= epoch << ?2 AND place < (epoch + 1) << ?2
+                     WHERE stream = ?1 ORDER BY place DESC LIMIT 1",
                 )?
-                .query_row([other], |row| Ok((row.get(0)?, digest(&bytes(row, 1)?))))
+                .query_row(params![other, place::SEQUENCE_BITS], |row| {
+                    Ok((row.get(0)?, digest(&bytes(row, 1)?)))
+                })
                 .optional()?;
             self.named.insert(other.to_owned());
             if last.is_none_or(|(seq, found)| Some(seq) != at || found.to_string() != hash) {

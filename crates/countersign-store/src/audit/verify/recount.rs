@@ -32,6 +32,23 @@ impl Verifier<'_> {
         }
     }
 
+    /// Counts what one record says was given back. It stands after the record that charged it.
+    pub(super) fn given_back(
+        &mut self,
+        name: &str,
+        seq: i64,
+        header: &Map<String, Value>,
+        body: &[u8],
+    ) {
+        let Some(returned) = Charges::decode(body) else {
+            return self.find(Some(name), Some(seq), "its body `returned` names no charges");
+        };
+        let at = header.get("at").and_then(Value::as_i64).unwrap_or(i64::MIN);
+        for (window, key, tally) in returned.tallies(Timestamp::from_micros(at)) {
+            self.charged.give_back(window, &key, tally);
+        }
+    }
+
     /// The table may say more: charges come before the records of refusals, and many refusals may
     /// be merged into one. If it says less, somebody has lowered it.
     pub(super) fn recount(&mut self) -> rusqlite::Result<()> {

@@ -19,28 +19,26 @@ CREATE TABLE streams (
   signature   BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Entries and bodies are ordinary tables: a row of a table without rowids spills into a page of its
--- own from a kilobyte on, one of these from four.
+-- A record's place is its stream's epoch, times 2^40, and its sequence; that of a body its record's,
+-- times 16, and a number from 0. So rows follow each other, and no other index is needed to find them.
+-- Ordinary tables: a row of a table without rowids spills into a page of its own from a kilobyte on,
+-- one of these from four.
 CREATE TABLE entries (
-  stream TEXT    NOT NULL,
-  seq    INTEGER NOT NULL,
+  place  INTEGER NOT NULL PRIMARY KEY,
+  -- As in the header, for the indexes.
+  at     INTEGER NOT NULL,
+  call   TEXT,
   header TEXT    NOT NULL,
-  hash   BLOB    NOT NULL,
-  at     ANY GENERATED ALWAYS AS (json_extract(header, '$.at'))   VIRTUAL,
-  kind   ANY GENERATED ALWAYS AS (json_extract(header, '$.kind')) VIRTUAL,
-  call   ANY GENERATED ALWAYS AS (json_extract(header, '$.call')) VIRTUAL,
-  PRIMARY KEY (stream, seq)
+  hash   BLOB    NOT NULL
 ) STRICT;
-CREATE INDEX entries_by_time ON entries (at, stream, seq);
+CREATE INDEX entries_by_time ON entries (at);
 CREATE INDEX entries_by_call ON entries (call);
 
 CREATE TABLE bodies (
-  stream TEXT    NOT NULL,
-  seq    INTEGER NOT NULL,
-  field  TEXT    NOT NULL,
-  salt   BLOB    NOT NULL,
-  body   BLOB    NOT NULL,
-  PRIMARY KEY (stream, seq, field)
+  place INTEGER NOT NULL PRIMARY KEY,
+  field TEXT    NOT NULL,
+  salt  BLOB    NOT NULL,
+  body  BLOB    NOT NULL
 ) STRICT;
 
 CREATE TABLE counters (
@@ -52,6 +50,54 @@ CREATE TABLE counters (
   PRIMARY KEY (window, key)
 ) STRICT, WITHOUT ROWID;
 
+-- What the journal's records have made of drafts. The records are the evidence, this is what is worked
+-- with: at most one live draft of a binding, whatever the program does.
+CREATE TABLE drafts (
+  id        TEXT    NOT NULL PRIMARY KEY,
+  binding   BLOB    NOT NULL,
+  state     TEXT    NOT NULL,
+  proposed  INTEGER NOT NULL,
+  expires   INTEGER NOT NULL,
+  tenant    TEXT    NOT NULL,
+  agent     TEXT    NOT NULL,
+  -- What never changes, as JSON.
+  fixed     TEXT    NOT NULL,
+  decided   TEXT,
+  committed TEXT,
+  outcome   TEXT,
+  delivered INTEGER NOT NULL,
+  moved     INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX drafts_once ON drafts (binding)
+  WHERE state IN ('waiting', 'approved', 'committing', 'unknown');
+CREATE INDEX drafts_by_binding ON drafts (binding, proposed);
+CREATE INDEX drafts_by_time ON drafts (proposed);
+CREATE INDEX drafts_by_state ON drafts (state, expires);
+CREATE INDEX drafts_by_agent ON drafts (agent, tenant, state);
+
+CREATE TABLE suspensions (
+  switch TEXT    NOT NULL,
+  name   TEXT    NOT NULL,
+  at     INTEGER NOT NULL,
+  who    TEXT    NOT NULL,
+  reason TEXT    NOT NULL,
+  PRIMARY KEY (switch, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE unknowns (
+  call     TEXT    NOT NULL PRIMARY KEY,
+  at       INTEGER NOT NULL,
+  agent    TEXT    NOT NULL,
+  tenant   TEXT    NOT NULL,
+  tool     TEXT    NOT NULL,
+  system   TEXT    NOT NULL,
+  draft    TEXT,
+  -- Who said what came of it, as JSON, and what.
+  decided  TEXT,
+  happened INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unknowns_open ON unknowns (at) WHERE decided IS NULL;
+
 -- Against accidents and honest tools. Whoever can drop a trigger is found out by the chain.
 CREATE TRIGGER entries_keep BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ABORT, 'entries are never changed'); END;
@@ -60,7 +106,7 @@ BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END;
 -- INSERT OR REPLACE deletes without asking the trigger above. It is refused by ROLLBACK: for an ABORT
 -- SQLite has to be able to undo each single INSERT, and keeps a journal of it in memory.
 CREATE TRIGGER entries_once BEFORE INSERT ON entries
-WHEN EXISTS (SELECT 1 FROM entries WHERE stream = NEW.stream AND seq = NEW.seq)
+WHEN EXISTS (SELECT 1 FROM entries WHERE place = NEW.place)
 BEGIN SELECT RAISE(ROLLBACK, 'entries are never replaced'); END;
 
 CREATE TRIGGER bodies_keep BEFORE UPDATE ON bodies
@@ -68,7 +114,7 @@ BEGIN SELECT RAISE(ABORT, 'bodies are never changed'); END;
 CREATE TRIGGER bodies_stay BEFORE DELETE ON bodies
 BEGIN SELECT RAISE(ABORT, 'bodies are never deleted'); END;
 CREATE TRIGGER bodies_once BEFORE INSERT ON bodies
-WHEN EXISTS (SELECT 1 FROM bodies WHERE stream = NEW.stream AND seq = NEW.seq AND field = NEW.field)
+WHEN EXISTS (SELECT 1 FROM bodies WHERE place = NEW.place)
 BEGIN SELECT RAISE(ROLLBACK, 'bodies are never replaced'); END;
 
 CREATE TRIGGER streams_stay BEFORE DELETE ON streams

@@ -69,7 +69,8 @@ impl Account {
             Ok(caller) => {
                 let caller = Arc::new(caller);
                 let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
-                let proposed = Proposed { caller: Arc::clone(&caller), tool, arguments };
+                let proposed =
+                    Proposed { caller: Arc::clone(&caller), tool, arguments, answers: None };
                 (Some(caller), monitor.explain(proposed).await)
             }
             Err(refused) => {
@@ -162,7 +163,7 @@ impl Subject<'_> {
                 permitted.chain([said(text, places.tool(tool, "effect"))]).collect()
             }
             Evidence::LookedUp(asked) => self.confirmed(asked),
-            Evidence::Cleared => {
+            Evidence::Cleared(_) => {
                 vec![said("nobody need approve it", places.tool(tool, "effect"))]
             }
         }
@@ -299,17 +300,27 @@ impl Subject<'_> {
                 );
                 (because, vec![said(change, None)])
             }
-            Refusal::ApprovalRequired(rung) => {
-                let text = format!("it stands on rung {} of the ladder", rung.number());
+            Refusal::ApprovalRequired(pending) => {
+                let text = format!("it stands on rung {} of the ladder", pending.rung.number());
                 let ladder = "no policy and no grant lowers the rung that follows from `effect`";
                 let because = vec![said(text, places.tool(tool, "effect")), said(ladder, None)];
-                let change = "a person has to agree, and nobody can be asked yet";
+                let change =
+                    "a person has to agree: a call becomes a draft, and they decide about it";
                 (because, vec![said(change, places.tool(tool, "gate"))])
             }
             // Nothing was counted or recorded; were it so, this is what would be said.
-            Refusal::RateLimited(_) | Refusal::JournalUnavailable(_) => {
-                (vec![said(refusal.detail(), None)], Vec::new())
-            }
+            Refusal::RateLimited(_)
+            | Refusal::OverBudget(_)
+            | Refusal::Suspended(_)
+            | Refusal::Rejected(_)
+            | Refusal::OutcomeUnknown(_)
+            | Refusal::DraftEnded(_)
+            | Refusal::UnknownDraft { .. }
+            | Refusal::OutsideApproval
+            | Refusal::TooManyDrafts
+            | Refusal::Stale
+            | Refusal::Conflict
+            | Refusal::JournalUnavailable(_) => (vec![said(refusal.detail(), None)], Vec::new()),
         }
     }
 

@@ -5,7 +5,9 @@ use super::{Call, Stopped, Who, identity};
 use crate::assemble;
 use crate::machine::SystemEntropy;
 use crate::policies;
-use countersign_core::call::{Answer, Caller, Door, Evidence, Inquiry, Monitor, Permit, Proposed};
+use countersign_core::call::{
+    Answer, Caller, Consultation, Door, Evidence, Inquiry, Monitor, Permit, Proposed,
+};
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
     Connector, Eventually, Found, Journal, Receipt, Refused, Report, Unrecorded,
@@ -22,6 +24,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+#[path = "../../../../countersign-core/tests/it/nobody.rs"]
+mod nobody;
 
 const CALLS: u32 = 10_000;
 
@@ -72,6 +77,11 @@ impl Connector for World {
             _ => Ok(Found { rows, truncated: false, cached: false }),
         };
         Box::pin(std::future::ready(found))
+    }
+
+    /// There is no decision point here.
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::ready(Ok(false)))
     }
 }
 
@@ -210,6 +220,8 @@ fn the_explanation_says_what_the_pipeline_does() {
             authenticator: Arc::new(identity),
             pdp: bundle.clone(),
             journal: world.clone(),
+            register: Arc::new(nobody::Nobody),
+            people: Arc::new(nobody::Nobody),
             connector: world.clone(),
             clock,
             entropy: Arc::new(SystemEntropy),
@@ -219,7 +231,7 @@ fn the_explanation_says_what_the_pipeline_does() {
         assert!(world.executed.lock().unwrap().is_none(), "an explanation has acted");
         let answer = met().map(|caller: Caller| {
             let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
-            let proposed = Proposed { caller: Arc::new(caller), tool, arguments };
+            let proposed = Proposed { caller: Arc::new(caller), tool, arguments, answers: None };
             runtime.block_on(monitor.call(proposed))
         });
         let decided = match &answer {

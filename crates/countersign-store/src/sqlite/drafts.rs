@@ -1,0 +1,379 @@
+//! The tables of drafts, suspensions and unknown outcomes: changed in the transaction of the entries
+//! that change them, read by a connection of their own.
+
+use crate::codec::{self, Columns};
+use crate::desk::{self, Move, Suspensions};
+use crate::sqlite::StoreError;
+use countersign_core::bound::{DRAFTS_LISTED_MAX, DRAFTS_LIVE_MAX, DRAFTS_LIVE_PER_AGENT_MAX};
+use countersign_core::draft::{
+    Change, Conflict, Decided, Draft, Outcome, Step, Suspension, Switch, UnknownOutcome,
+};
+use countersign_core::id::{
+    AgentId, CallId, Digest, DraftId, SystemName, TenantId, Timestamp, ToolName,
+};
+use countersign_core::port::Which;
+use countersign_core::record::Entry;
+use countersign_core::refusal::Applied;
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use serde_json::Value;
+
+/// How long an ended draft is kept, in microseconds.
+const KEPT_US: i64 = 30 * 24 * 60 * 60 * 1_000_000;
+/// Most drafts forgotten in one sweep.
+const FORGOTTEN_MAX: i64 = 1_000;
+
+const COLUMNS: &str = "id, binding, state, proposed, expires, agent, fixed, decided, committed, \
+                       outcome, delivered";
+
+/// Makes an entry's changes, in the transaction that it is written in. On a conflict some of them may
+/// have been made.
+///
+/// # Errors
+/// The database's own: the transaction cannot be gone on with.
+pub(super) fn judge(
+    connection: &Connection,
+    suspensions: &mut Suspensions,
+    entry: &Entry,
+) -> rusqlite::Result<Result<(), Conflict>> {
+    if let Err(conflict) = suspensions.admit(entry) {
+        return Ok(Err(conflict));
+    }
+    if let Some(unknown) = desk::unknown(entry) {
+        open(connection, &unknown)?;
+    }
+    for change in entry.changes() {
+        if let Err(conflict) = make(connection, suspensions, (change, entry.at()))? {
+            return Ok(Err(conflict));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Whether [`judge`] may change anything for this entry: its caller then has to be able to undo it.
+pub(super) fn changes(entry: &Entry) -> bool {
+    !entry.changes().is_empty() || desk::unknown(entry).is_some()
+}
+
+fn make(
+    connection: &Connection,
+    suspensions: &mut Suspensions,
+    (change, now): (&Change, Timestamp),
+) -> rusqlite::Result<Result<(), Conflict>> {
+    match change {
+        Change::Propose(draft) => propose(connection, draft),
+        Change::Move { draft, step, decided, commit, outcome } => {
+            let (decided, commit) = (decided.as_ref(), commit.as_ref());
+            let by = Move { step: *step, decided, commit, outcome: outcome.as_ref() };
+            change_draft(connection, draft, now, |draft| by.take(draft))
+        }
+        Change::Deliver(draft) => change_draft(connection, draft, now, desk::deliver),
+        Change::Suspend(suspension) => {
+            if suspensions.suspend(suspension.clone()) {
+                suspend(connection, suspension)?;
+            }
+            Ok(Ok(()))
+        }
+        Change::Resume(of) => {
+            let resumed = suspensions.resume(of);
+            if resumed.is_ok() {
+                connection
+                    .prepare_cached("DELETE FROM suspensions WHERE switch = ?1 AND name = ?2")?
+                    .execute([of.kind(), of.name()])?;
+            }
+            Ok(resumed)
+        }
+        Change::Resolve { call, decided, happened } => {
+            resolve(connection, call, (decided, *happened), now)
+        }
+    }
+}
+
+fn propose(connection: &Connection, draft: &Draft) -> rusqlite::Result<Result<(), Conflict>> {
+    const LIVE: &str = "state IN ('waiting', 'approved', 'committing', 'unknown')";
+    let twin: Option<String> = connection
+        .prepare_cached(&format!("SELECT id FROM drafts WHERE binding = ?1 AND {LIVE}"))?
+        .query_row([draft.binding.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if let Some(twin) = twin {
+        return Ok(Err(DraftId::new(twin).map_or(Conflict::Full, Conflict::Live)));
+    }
+    let theirs: i64 = connection
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM drafts WHERE agent = ?1 AND tenant = ?2 AND {LIVE}"
+        ))?
+        .query_row([draft.agent.as_str(), draft.principal.tenant.as_str()], |row| row.get(0))?;
+    let all: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) FROM drafts WHERE {LIVE}"))?
+        .query_row([], |row| row.get(0))?;
+    let beyond = |live: i64, max: usize| usize::try_from(live).is_ok_and(|live| live >= max);
+    if beyond(theirs, DRAFTS_LIVE_PER_AGENT_MAX) || beyond(all, DRAFTS_LIVE_MAX) {
+        return Ok(Err(Conflict::Full));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO drafts VALUES
+               (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL, NULL, 0, ?4)",
+        )?
+        .execute(params![
+            draft.id.as_str(),
+            draft.binding.as_bytes(),
+            draft.state.as_str(),
+            draft.proposed.micros(),
+            draft.expires.micros(),
+            draft.principal.tenant.as_str(),
+            draft.agent.as_str(),
+            codec::fixed(draft),
+        ])?;
+    Ok(Ok(()))
+}
+
+fn change_draft(
+    connection: &Connection,
+    id: &DraftId,
+    now: Timestamp,
+    change: impl FnOnce(&mut Draft) -> Result<(), Conflict>,
+) -> rusqlite::Result<Result<(), Conflict>> {
+    let Some(mut draft) = draft(connection, id)? else { return Ok(Err(Conflict::Draft(None))) };
+    if let Err(conflict) = change(&mut draft) {
+        return Ok(Err(conflict));
+    }
+    connection
+        .prepare_cached(
+            "UPDATE drafts SET state = ?2, decided = ?3, committed = ?4, outcome = ?5,
+               delivered = ?6, moved = ?7
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            id.as_str(),
+            draft.state.as_str(),
+            draft.decided.as_ref().map(|decided| codec::decided(decided).to_string()),
+            draft.committed.as_ref().map(CallId::as_str),
+            draft.outcome.as_ref().map(|outcome| codec::outcome(outcome).to_string()),
+            draft.delivered,
+            now.micros(),
+        ])?;
+    Ok(Ok(()))
+}
+
+fn suspend(connection: &Connection, suspension: &Suspension) -> rusqlite::Result<()> {
+    let Suspension { of, at, by, reason } = suspension;
+    connection
+        .prepare_cached("INSERT INTO suspensions VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![of.kind(), of.name(), at.micros(), codec::who(by).to_string(), reason])?;
+    Ok(())
+}
+
+fn open(connection: &Connection, unknown: &UnknownOutcome) -> rusqlite::Result<()> {
+    let UnknownOutcome { call, at, agent, tenant, tool, system, draft, resolved: _ } = unknown;
+    connection
+        .prepare_cached(
+            "INSERT INTO unknowns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, NULL)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            call.as_str(),
+            at.micros(),
+            agent.as_str(),
+            tenant.as_str(),
+            tool.as_str(),
+            system.as_str(),
+            draft.as_ref().map(DraftId::as_str),
+        ])?;
+    Ok(())
+}
+
+fn resolve(
+    connection: &Connection,
+    call: &CallId,
+    (decided, happened): (&Decided, bool),
+    now: Timestamp,
+) -> rusqlite::Result<Result<(), Conflict>> {
+    let draft: Option<Option<String>> = connection
+        .prepare_cached("SELECT draft FROM unknowns WHERE call = ?1 AND decided IS NULL")?
+        .query_row([call.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(draft) = draft else { return Ok(Err(Conflict::Nothing)) };
+    if let Some(draft) = draft {
+        let Ok(draft) = DraftId::new(draft) else { return Ok(Err(Conflict::Draft(None))) };
+        let (step, outcome) = desk::resolved(happened);
+        let by = Move { step, decided: None, commit: None, outcome: Some(&outcome) };
+        let moved = change_draft(connection, &draft, now, |draft| by.take(draft))?;
+        if moved.is_err() {
+            return Ok(moved);
+        }
+    }
+    connection
+        .prepare_cached("UPDATE unknowns SET decided = ?2, happened = ?3 WHERE call = ?1")?
+        .execute(params![call.as_str(), codec::decided(decided).to_string(), happened])?;
+    Ok(Ok(()))
+}
+
+/// The draft of a call that was cut off, and the effect that nobody knows of.
+///
+/// # Errors
+/// The database's own, or a draft that is somewhere it cannot be.
+pub(super) fn cut_off(
+    connection: &Connection,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(unknown) = desk::unknown(entry) {
+        open(connection, &unknown)?;
+    }
+    let draft = entry.member("draft").and_then(Value::as_str).map(DraftId::new);
+    let Some(Ok(draft)) = draft else { return Ok(()) };
+    let unknown = entry.member("applied").and_then(Value::as_str) == Some("unknown");
+    let applied = if unknown { Applied::Unknown } else { Applied::NotApplied };
+    let outcome =
+        Outcome { applied, code: Some("cut_off".to_owned()), result: None, resolved: false };
+    let by = Move { step: Step::of(applied), decided: None, commit: None, outcome: Some(&outcome) };
+    let moved = change_draft(connection, &draft, now, |draft| by.take(draft))?;
+    moved.map_err(|conflict| {
+        StoreError::Tampered(format!("the draft `{draft}` of a call cannot be: {conflict:?}"))
+    })
+}
+
+/// What is suspended, as the last process left it.
+pub(super) fn suspensions(connection: &Connection) -> Result<Suspensions, StoreError> {
+    let mut statement =
+        connection.prepare("SELECT switch, name, at, who, reason FROM suspensions")?;
+    let mut rows = statement.query([])?;
+    let mut suspensions = Suspensions::default();
+    while let Some(row) = rows.next()? {
+        let (kind, name, who): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
+        // INVARIANT: what cannot be read is not left out, or it would be switched on.
+        let unreadable = || StoreError::Tampered(format!("the suspension of {kind} `{name}`"));
+        let who = codec::parse(&who).map(Value::Object);
+        suspensions.suspend(Suspension {
+            of: Switch::parse(&kind, &name).ok_or_else(unreadable)?,
+            at: Timestamp::from_micros(row.get(2)?),
+            by: who.as_ref().and_then(codec::who_back).ok_or_else(unreadable)?,
+            reason: row.get(4)?,
+        });
+    }
+    Ok(suspensions)
+}
+
+/// Forgets drafts that ended long ago, and unknown outcomes that were resolved as long ago.
+pub(super) fn sweep(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let before = now.micros().saturating_sub(KEPT_US);
+    connection.execute(
+        "DELETE FROM drafts WHERE id IN (SELECT id FROM drafts WHERE moved < ?1
+           AND state NOT IN ('waiting', 'approved', 'committing', 'unknown') LIMIT ?2)",
+        [before, FORGOTTEN_MAX],
+    )?;
+    connection.execute(
+        "DELETE FROM unknowns WHERE call IN (SELECT call FROM unknowns WHERE at < ?1
+           AND decided IS NOT NULL LIMIT ?2)",
+        [before, FORGOTTEN_MAX],
+    )?;
+    Ok(())
+}
+
+// ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+pub(super) fn draft(connection: &Connection, id: &DraftId) -> rusqlite::Result<Option<Draft>> {
+    read_one(connection, "WHERE id = ?1", &[&id.as_str()])
+}
+
+pub(super) fn latest(connection: &Connection, binding: &Digest) -> rusqlite::Result<Option<Draft>> {
+    let latest = "WHERE binding = ?1 ORDER BY proposed DESC, rowid DESC LIMIT 1";
+    read_one(connection, latest, &[binding.as_bytes()])
+}
+
+pub(super) fn listed(connection: &Connection, which: &Which) -> rusqlite::Result<Vec<Draft>> {
+    let Which { tenant, agent, state, before } = which;
+    let mut condition = "WHERE proposed < ?1".to_owned();
+    let before = before.map_or(i64::MAX, Timestamp::micros);
+    let (tenant, agent) =
+        (tenant.as_ref().map(TenantId::as_str), agent.as_ref().map(AgentId::as_str));
+    let state = state.map(countersign_core::draft::State::as_str);
+    let mut values: Vec<&dyn ToSql> = vec![&before];
+    for (column, value) in [("tenant", &tenant), ("agent", &agent), ("state", &state)] {
+        if value.is_some() {
+            values.push(value);
+            condition.push_str(&format!(" AND {column} = ?{}", values.len()));
+        }
+    }
+    let listed =
+        format!("{condition} ORDER BY proposed DESC, rowid DESC LIMIT {DRAFTS_LISTED_MAX}");
+    read(connection, &listed, &values)
+}
+
+pub(super) fn due(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Draft>> {
+    let due = format!(
+        "WHERE state = 'approved' OR (state = 'waiting' AND expires <= ?1)
+         ORDER BY expires LIMIT {DRAFTS_LISTED_MAX}"
+    );
+    read(connection, &due, &[&now.micros()])
+}
+
+fn read_one(
+    connection: &Connection,
+    which: &str,
+    values: &[&dyn ToSql],
+) -> rusqlite::Result<Option<Draft>> {
+    Ok(read(connection, which, values)?.into_iter().next())
+}
+
+fn read(
+    connection: &Connection,
+    which: &str,
+    values: &[&dyn ToSql],
+) -> rusqlite::Result<Vec<Draft>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM drafts {which}"))?;
+    let rows = statement.query_map(values, |row| {
+        let columns = Columns {
+            id: row.get(0)?,
+            binding: row.get(1)?,
+            state: row.get(2)?,
+            proposed: row.get(3)?,
+            expires: row.get(4)?,
+            agent: row.get(5)?,
+            fixed: row.get(6)?,
+            decided: row.get(7)?,
+            committed: row.get(8)?,
+            outcome: row.get(9)?,
+            delivered: row.get(10)?,
+        };
+        codec::draft(columns).ok_or_else(|| unreadable("a draft"))
+    })?;
+    rows.collect()
+}
+
+pub(super) fn unknown(
+    connection: &Connection,
+    resolved: bool,
+) -> rusqlite::Result<Vec<UnknownOutcome>> {
+    let which = if resolved { "" } else { "WHERE decided IS NULL" };
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT call, at, agent, tenant, tool, system, draft, decided, happened FROM unknowns
+         {which} ORDER BY at DESC LIMIT {DRAFTS_LISTED_MAX}"
+    ))?;
+    let rows = statement
+        .query_map([], |row| outcome_of(row)?.ok_or_else(|| unreadable("an unknown outcome")))?;
+    rows.collect()
+}
+
+fn outcome_of(row: &Row<'_>) -> rusqlite::Result<Option<UnknownOutcome>> {
+    let text = |column: usize| row.get::<_, String>(column);
+    let (call, agent, tenant) =
+        (CallId::new(text(0)?), AgentId::new(text(2)?), TenantId::new(text(3)?));
+    let (tool, system) = (ToolName::new(text(4)?), SystemName::new(text(5)?));
+    let draft = row.get::<_, Option<String>>(6)?.map(DraftId::new).transpose();
+    let (decided, happened): (Option<String>, Option<bool>) = (row.get(7)?, row.get(8)?);
+    let decided = decided.and_then(|text| codec::decided_back(&codec::parse(&text)?.into()));
+    let (Ok(call), Ok(agent), Ok(tenant), Ok(tool), Ok(system), Ok(draft)) =
+        (call, agent, tenant, tool, system, draft)
+    else {
+        return Ok(None);
+    };
+    let at = Timestamp::from_micros(row.get(1)?);
+    let resolved = decided.zip(happened);
+    Ok(Some(UnknownOutcome { call, at, agent, tenant, tool, system, draft, resolved }))
+}
+
+fn unreadable(what: &str) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(0, what.to_owned(), rusqlite::types::Type::Text)
+}
