@@ -1,6 +1,7 @@
 //! `countersign demo`: the example company on embedded databases, and a scripted agent that calls
 //! its tools over the real MCP door while a table tells what became of each call.
 
+mod approvals;
 mod company;
 mod crm;
 mod mail;
@@ -39,7 +40,10 @@ pub(crate) struct Demo {
     /// Serve the company's CRM and its mail server and nothing else, beside `countersign serve`
     #[arg(long, conflicts_with_all = ["only_make", "once", "fresh"])]
     only_crm: bool,
-    /// End after the story; exit code 1 if it went otherwise than told
+    /// Let the demo's made-up people approve what waits for them, instead of waiting for you
+    #[arg(long)]
+    auto_approve: bool,
+    /// End after the story, with `--auto-approve`; exit code 1 if it went otherwise than told
     #[arg(long)]
     once: bool,
 }
@@ -132,7 +136,8 @@ impl Demo {
     }
 
     async fn story(&self, company: &Company, address: SocketAddr) -> Result<End, Failure> {
-        let went_as_told = story::tell(company, address).await?;
+        let automatic = self.auto_approve || self.once;
+        let went_as_told = story::tell(company, address, automatic).await?;
         if !self.once {
             story::invite(company, address).await?;
         }

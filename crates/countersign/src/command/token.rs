@@ -89,7 +89,7 @@ impl Request<'_> {
 }
 
 /// The token that the gateway at `url` makes for what is asked.
-async fn sent(url: &str, body: &Value) -> Result<String, Failure> {
+pub(super) async fn sent(url: &str, body: &Value) -> Result<String, Failure> {
     let client = reqwest::Client::builder().no_proxy().build().doing("no HTTP client")?;
     let sent = client.post(format!("{}/dev/token", url.trim_end_matches('/'))).json(body);
     let answer = sent.send().await.map_err(|error| {

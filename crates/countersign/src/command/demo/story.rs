@@ -1,7 +1,7 @@
 //! The story: what an agent tries, what became of it, and whether a system was touched. Told while it
 //! happens, over the real MCP door.
 
-use super::company::Company;
+use super::{approvals, company::Company};
 use crate::command::token::Request;
 use crate::machine::SystemEntropy;
 use crate::render::{self, Doing, Failure};
@@ -21,7 +21,7 @@ const COPILOT: &str = "support-copilot";
 const PLANNER: &str = "dispatch-planner";
 
 /// One step of the story.
-struct Step {
+pub(super) struct Step {
     title: &'static str,
     agent: &'static str,
     tool: &'static str,
@@ -36,6 +36,13 @@ struct Step {
 
 fn step(title: &'static str, tool: &'static str, arguments: Value, expected: &'static str) -> Step {
     Step { title, agent: COPILOT, tool, arguments, times: 1, expected, without: None }
+}
+
+impl Step {
+    /// A call of the copilot's that waits for a person.
+    pub(super) fn asking(title: &'static str, tool: &'static str, arguments: Value) -> Self {
+        step(title, tool, arguments, "approval_required")
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "it is a list")]
@@ -163,7 +170,11 @@ fn steps() -> Vec<Step> {
 }
 
 /// Tells the story; `true` if it went as it must.
-pub(super) async fn tell(company: &Company, address: SocketAddr) -> Result<bool, Failure> {
+pub(super) async fn tell(
+    company: &Company,
+    address: SocketAddr,
+    automatic: bool,
+) -> Result<bool, Failure> {
     let mut id = [0; 4];
     SystemEntropy.fill(&mut id);
     let session = format!("demo-{}", hex::encode(id));
@@ -179,10 +190,13 @@ pub(super) async fn tell(company: &Company, address: SocketAddr) -> Result<bool,
         let Some(client) = agents.get(step.agent) else { continue };
         went_as_told &= take(company, client, number, &step, &mut table).await?;
     }
+    render::line(&table);
+    if let Some(copilot) = agents.get(COPILOT) {
+        went_as_told &= approvals::tell(company, (address, copilot), automatic).await?;
+    }
     for (_, client) in agents {
         client.cancel().await.doing("the agent's connection")?;
     }
-    render::line(&table);
     let outcome = if went_as_told {
         "Every step went as it must."
     } else {
@@ -210,8 +224,22 @@ async fn take(
         answer = call(client, step).await?;
     }
     away.map_or(Ok(()), Away::bring_back)?;
-    let ran: Vec<String> = company
-        .statements()?
+    let touched = touched(&before, company.statements()?);
+    let as_told = answer.code == step.expected;
+    table.add_row([
+        number.to_string(),
+        step.title.to_owned(),
+        format!("{} {}", step.tool, step.arguments),
+        format!("{} {}{}", if as_told { "✓" } else { "✗" }, answer.kind, answer.code),
+        answer.told,
+        touched,
+    ]);
+    Ok(as_told)
+}
+
+/// What the systems did between two looks at their logs.
+pub(super) fn touched(before: &[(String, usize)], after: Vec<(String, usize)>) -> String {
+    let ran: Vec<String> = after
         .into_iter()
         .filter_map(|(system, after)| {
             let so_far = before.iter().find(|(name, _)| *name == system).map_or(0, |(_, n)| *n);
@@ -220,19 +248,10 @@ async fn take(
             (ran > 0).then(|| format!("{system}: {ran} {what}{}", if ran == 1 { "" } else { "s" }))
         })
         .collect();
-    let as_told = answer.code == step.expected;
-    table.add_row([
-        number.to_string(),
-        step.title.to_owned(),
-        format!("{} {}", step.tool, step.arguments),
-        format!("{} {}{}", if as_told { "✓" } else { "✗" }, answer.kind, answer.code),
-        answer.told,
-        if ran.is_empty() { "not touched".to_owned() } else { ran.join(", ") },
-    ]);
-    Ok(as_told)
+    if ran.is_empty() { "not touched".to_owned() } else { ran.join(", ") }
 }
 
-type Client = RunningService<RoleClient, ()>;
+pub(super) type Client = RunningService<RoleClient, ()>;
 
 async fn connect(address: SocketAddr, token: &str) -> Result<Client, Failure> {
     let http = reqwest::Client::builder().no_proxy().build().doing("no HTTP client")?;
@@ -243,14 +262,16 @@ async fn connect(address: SocketAddr, token: &str) -> Result<Client, Failure> {
     ().serve_with_lifecycle(transport, mode).await.doing("the MCP client")
 }
 
-struct Answer {
+pub(super) struct Answer {
     /// `refused: ` or `failed: ` before its code.
     kind: &'static str,
-    code: String,
-    told: String,
+    pub(super) code: String,
+    pub(super) told: String,
+    /// Of a draft.
+    pub(super) reference: Option<String>,
 }
 
-async fn call(client: &Client, step: &Step) -> Result<Answer, Failure> {
+pub(super) async fn call(client: &Client, step: &Step) -> Result<Answer, Failure> {
     let arguments = step.arguments.as_object().cloned().unwrap_or_default();
     let params = CallToolRequestParams::new(step.tool).with_arguments(arguments);
     match client.peer().call_tool(params).await {
@@ -261,6 +282,7 @@ async fn call(client: &Client, step: &Step) -> Result<Answer, Failure> {
                 kind: "refused: ",
                 code: text(&told, "code"),
                 told: text(&told, "message"),
+                reference: None,
             })
         }
         Err(error) => Err(Failure::new(format!("the MCP door: {error}"))),
@@ -272,7 +294,7 @@ fn read(result: &CallToolResult) -> Answer {
     if result.is_error != Some(true) {
         let rows = value.get("row_count").and_then(Value::as_u64).unwrap_or_default();
         let told = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
-        return Answer { kind: "", code: "completed".to_owned(), told };
+        return Answer { kind: "", code: "completed".to_owned(), told, reference: None };
     }
     let issue = value
         .pointer("/issues/0")
@@ -280,7 +302,8 @@ fn read(result: &CallToolResult) -> Answer {
     let told = format!("{}{}", text(&value, "message"), issue.unwrap_or_default());
     let code = text(&value, "code");
     let kind = if code.starts_with("system_") { "failed: " } else { "refused: " };
-    Answer { kind, code, told }
+    let reference = value.get("reference").and_then(Value::as_str).map(str::to_owned);
+    Answer { kind, code, told, reference }
 }
 
 fn text(value: &Value, name: &str) -> String {
