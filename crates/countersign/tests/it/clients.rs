@@ -61,6 +61,7 @@ fn judge(said: &Value) {
     assert_eq!(
         tools,
         [
+            "check_draft",
             "find_shipments",
             "get_account_usage",
             "get_contact",
@@ -71,6 +72,7 @@ fn judge(said: &Value) {
             "read_ticket",
             "refund_invoice",
             "search_tickets",
+            "send_customer_email",
             "track_parcels",
         ]
     );
