@@ -195,6 +195,9 @@ async fn matrix(company: &Company) {
                     refused += foreign(company, &gateway, &truth, (tenant, &token), target).await;
                     continue;
                 }
+                if tool == "send_customer_email" {
+                    continue; // Not a read: `mail` shows whom it reaches.
+                }
                 let twin = twins
                     .get(tool.as_str())
                     .unwrap_or_else(|| panic!("{tool} is not in the matrix"));

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "people", depots: &[] };
 /// Invoices of acct_alpha that are paid.
-const PAID: [&str; 4] = ["inv_500718", "inv_500715", "inv_500712", "inv_500709"];
+pub(crate) const PAID: [&str; 4] = ["inv_500718", "inv_500715", "inv_500712", "inv_500709"];
 
 fn refund(invoice: &str) -> Value {
     json!({"invoice_id": invoice, "amount_cents": 500, "note": "It came late."})
@@ -32,11 +32,11 @@ impl Gateway {
         answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
-    async fn sam(&self) -> String {
+    pub(crate) async fn sam(&self) -> String {
         self.person(json!({"person": "sam@acme.example", "groups": ["finance"]})).await
     }
 
-    async fn operator(&self, name: &str) -> String {
+    pub(crate) async fn operator(&self, name: &str) -> String {
         self.person(json!({"person": name, "groups": ["operations"]})).await
     }
 
@@ -46,12 +46,12 @@ impl Gateway {
         self.person(body).await
     }
 
-    async fn seen(&self, token: &str, path: &str) -> (StatusCode, Value) {
+    pub(crate) async fn seen(&self, token: &str, path: &str) -> (StatusCode, Value) {
         let sent = self.http.get(format!("{}/admin/v1/{path}", self.url)).bearer_auth(token);
         both(sent.send().await.unwrap()).await
     }
 
-    async fn done(&self, token: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    pub(crate) async fn done(&self, token: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let sent = self.http.post(format!("{}/admin/v1/{path}", self.url)).bearer_auth(token);
         both(sent.json(&body).send().await.unwrap()).await
     }
@@ -71,7 +71,7 @@ impl Gateway {
     }
 
     /// The draft once it is neither approved nor being carried out.
-    async fn settled(&self, token: &str, draft: &str) -> Value {
+    pub(crate) async fn settled(&self, token: &str, draft: &str) -> Value {
         for _ in 0..200 {
             let (_, answer) = self.seen(token, &format!("drafts/{draft}")).await;
             if !matches!(answer["state"].as_str(), Some("approved" | "committing")) {
