@@ -4,11 +4,13 @@
 use crate::bench::{Bench, planned};
 use countersign_connectors::{EmailSystem, MailEncryption, MailServer, Names, Networks, System};
 use countersign_core::id::SystemName;
-use countersign_core::ladder::{Fragment, Phrase};
+use countersign_core::ladder::{Check, Fragment, Ladder, Phrase};
 use countersign_core::port::{Eventually, Report};
 use countersign_core::recipient::{Domain, Recipient};
 use countersign_core::refusal::SystemFault;
-use countersign_core::tool::{Effect, EmailPlan, Parameter, Plan, ResultBounds, Tool};
+use countersign_core::tool::{
+    Effect, EmailPlan, Parameter, Plan, ResultBounds, Rung, SqlPlan, Tool,
+};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -199,7 +201,15 @@ pub(crate) fn tool(timeout_ms: u32) -> Tool {
         timeout_ms,
         bounds: ResultBounds { rows_max: 1, bytes_max: 4_096 },
     };
-    Tool { effect: Effect::Irreversible, ..planned("mail", Plan::Email(plan)) }
+    // What clears a call here that nobody is asked about; a message itself has nothing to check.
+    let check = SqlPlan {
+        statement: "select 1".to_owned(),
+        parameters: Vec::new(),
+        timeout_ms,
+        bounds: plan.bounds,
+    };
+    let ladder = Ladder { check: Some(Check::Sql(check)), ..Ladder::at(Rung::UNGATED) };
+    Tool { effect: Effect::Irreversible, ladder, ..planned("mail", Plan::Email(plan)) }
 }
 
 pub(crate) fn domain(text: &str) -> Domain {
