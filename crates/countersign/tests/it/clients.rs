@@ -61,6 +61,7 @@ fn judge(said: &Value) {
     assert_eq!(
         tools,
         [
+            "check_draft",
             "find_shipments",
             "get_account_usage",
             "get_contact",

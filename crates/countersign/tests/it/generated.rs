@@ -241,7 +241,8 @@ fn company(tools: &BTreeMap<String, Tool>) -> Company {
     let limits = json!({
         "per_session": many, "per_minute": many, "per_hour": many, "identical_per_minute": many,
     });
-    let claims = json!({ "subject": "/sub", "actor": "/client_id", "tenant": "/tenant" });
+    let claims =
+        json!({ "subject": "/sub", "actor": "/client_id", "tenant": "/tenant", "person": "/sub" });
     let identity = json!({ "claims": claims, "attributes": { "depots": "/depots" } });
     write(
         "posture/posture.yaml",

@@ -459,6 +459,59 @@ fn validator(described: &Value, schema: &Value) -> Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
+/// A request, and what the description calls it: token, way, path, described path, body.
+type Asked = (String, &'static str, String, &'static str, Value);
+
+/// One request or more to every route: what is answered, and what is refused.
+fn requests([draft, other, own]: [&str; 3], [oli, pat, sam]: [&String; 3]) -> Vec<Asked> {
+    let off = json!({"kind": "tool", "name": "search_tickets", "reason": "Made up."});
+    let reason = json!({"reason": "Made up."});
+    let get = |token: &String, path: &str, of: &'static str| {
+        (token.clone(), "get", path.to_owned(), of, Value::Null)
+    };
+    let post = |token: &String, path: &str, of: &'static str, body: &Value| {
+        (token.clone(), "post", path.to_owned(), of, body.clone())
+    };
+    [
+        get(sam, "sign-in", "sign-in"),
+        get(sam, "openapi.json", "openapi.json"),
+        get(sam, "me", "me"),
+        get(oli, "me", "me"),
+        get(
+            oli,
+            "drafts?state=waiting&tenant=acct_alpha&agent=support-copilot&mine=false",
+            "drafts",
+        ),
+        get(sam, "drafts?mine=true", "drafts"),
+        get(sam, &format!("drafts/{draft}"), "drafts/{id}"),
+        get(sam, &format!("drafts/{draft}/preview"), "drafts/{id}/preview"),
+        get(sam, "drafts/drf_x", "drafts/{id}"),
+        get(sam, "drafts?state=done", "drafts"),
+        post(sam, &format!("drafts/{draft}/approve"), "drafts/{id}/approve", &json!({})),
+        post(sam, &format!("drafts/{draft}/approve"), "drafts/{id}/approve", &json!({"really": 1})),
+        post(sam, &format!("drafts/{other}/reject"), "drafts/{id}/reject", &reason),
+        post(oli, &format!("drafts/{own}/withdraw"), "drafts/{id}/withdraw", &reason),
+        get(sam, &format!("drafts/{other}"), "drafts/{id}"),
+        get(oli, "agents", "agents"),
+        get(oli, "agents/support-copilot", "agents/{name}"),
+        get(oli, "agents/nobody", "agents/{name}"),
+        get(sam, "agents", "agents"),
+        post(oli, "suspensions", "suspensions", &off),
+        post(oli, "suspensions", "suspensions", &reason),
+        get(oli, "suspensions", "suspensions"),
+        get(oli, "agents", "agents"),
+        post(pat, "suspensions/resume", "suspensions/resume", &off),
+        get(oli, "unknown?resolved=true", "unknown"),
+        post(
+            oli,
+            "unknown/call_x/resolve",
+            "unknown/{call}/resolve",
+            &json!({"happened": true, "reason": "x"}),
+        ),
+    ]
+    .into()
+}
+
 #[tokio::test]
 async fn every_answer_of_the_admin_api_is_as_described() {
     let company = ready();
@@ -470,58 +523,9 @@ async fn every_answer_of_the_admin_api_is_as_described() {
         let sent = gateway.http.get(format!("{}/admin/v1/openapi.json", gateway.url)).send();
         sent.await.unwrap().json().await.unwrap()
     };
-    let off = json!({"kind": "tool", "name": "search_tickets", "reason": "Made up."});
-    let reason = json!({"reason": "Made up."});
     let other = gateway.drafted(&gateway.token(WHO).await, PAID[1]).await;
     let own = gateway.drafted(&gateway.token(WHO).await, PAID[2]).await;
-    let get = |token: &String, path: &str, of: &'static str| {
-        (token.clone(), "get", path.to_owned(), of, Value::Null)
-    };
-    let post = |token: &String, path: &str, of: &'static str, body: &Value| {
-        (token.clone(), "post", path.to_owned(), of, body.clone())
-    };
-    let asked = [
-        get(&sam, "sign-in", "sign-in"),
-        get(&sam, "openapi.json", "openapi.json"),
-        get(&sam, "me", "me"),
-        get(&oli, "me", "me"),
-        get(
-            &oli,
-            "drafts?state=waiting&tenant=acct_alpha&agent=support-copilot&mine=false",
-            "drafts",
-        ),
-        get(&sam, "drafts?mine=true", "drafts"),
-        get(&sam, &format!("drafts/{draft}"), "drafts/{id}"),
-        get(&sam, &format!("drafts/{draft}/preview"), "drafts/{id}/preview"),
-        get(&sam, "drafts/drf_x", "drafts/{id}"),
-        get(&sam, "drafts?state=done", "drafts"),
-        post(&sam, &format!("drafts/{draft}/approve"), "drafts/{id}/approve", &json!({})),
-        post(
-            &sam,
-            &format!("drafts/{draft}/approve"),
-            "drafts/{id}/approve",
-            &json!({"really": 1}),
-        ),
-        post(&sam, &format!("drafts/{other}/reject"), "drafts/{id}/reject", &reason),
-        post(&oli, &format!("drafts/{own}/withdraw"), "drafts/{id}/withdraw", &reason),
-        get(&sam, &format!("drafts/{other}"), "drafts/{id}"),
-        get(&oli, "agents", "agents"),
-        get(&oli, "agents/support-copilot", "agents/{name}"),
-        get(&oli, "agents/nobody", "agents/{name}"),
-        get(&sam, "agents", "agents"),
-        post(&oli, "suspensions", "suspensions", &off),
-        post(&oli, "suspensions", "suspensions", &reason),
-        get(&oli, "suspensions", "suspensions"),
-        get(&oli, "agents", "agents"),
-        post(&pat, "suspensions/resume", "suspensions/resume", &off),
-        get(&oli, "unknown?resolved=true", "unknown"),
-        post(
-            &oli,
-            "unknown/call_x/resolve",
-            "unknown/{call}/resolve",
-            &json!({"happened": true, "reason": "x"}),
-        ),
-    ];
+    let asked = requests([&draft, &other, &own], [&oli, &pat, &sam]);
     let mut met = std::collections::BTreeSet::new();
     for (token, way, path, of, body) in asked {
         let (status, answer) = match way {

@@ -80,7 +80,7 @@ fn no_stage_of_the_pipeline_derives_a_hidden_constructor() {
             .split([' ', '('])
             .nth(1)
             .unwrap_or_default();
-        let plain = name == "Door"; // A word, not a stage.
+        let plain = matches!(name, "Door" | "Answers"); // Words, and no stages.
         assert!(plain || derived == "Debug", "`{name}` derives {derived}");
     }
     for hidden in ["impl Clone", "impl Default", "impl<'de> Deserialize", "impl From<"] {
