@@ -1,6 +1,6 @@
 //! Whether a system is fit for the tools that reach it, asked by the same credential.
 
-use crate::{System, http, postgres, sqlite};
+use crate::{System, email, http, postgres, sqlite};
 use countersign_core::port::Clock;
 use countersign_core::refusal::SystemFault;
 use std::collections::BTreeSet;
@@ -57,6 +57,7 @@ pub async fn examine(
     match system {
         System::Sqlite(system) => sqlite::examine(system, needs),
         System::Postgres(system) => postgres::examine(system, needs, nobody, clock).await,
+        System::Email(system) => email::examine(system).await,
         System::Http(system) => http::examine(system).await,
     }
 }

@@ -17,6 +17,7 @@ pub use address::{Address, Networks};
 pub use credential::{Credential, CredentialError};
 pub use origin::{Origin, OriginError};
 pub use resolver::{Names, SystemNames};
+pub(crate) use resolver::{Unpermitted, permitted};
 
 use crate::doctor::Symptom;
 use crate::fault;

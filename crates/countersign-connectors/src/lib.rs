@@ -7,6 +7,7 @@
 
 mod answers;
 pub mod doctor;
+mod email;
 mod gather;
 mod http;
 mod leave;
@@ -14,6 +15,7 @@ mod postgres;
 mod sqlite;
 mod turns;
 
+pub use email::{EmailSystem, MailEncryption, MailServer, MailServerError};
 pub use http::{
     Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
     SystemNames,
@@ -27,6 +29,7 @@ use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_core::tool::Effect;
+use email::Email;
 use http::Http;
 use leave::{Act, Leave, misplaced};
 use postgres::Postgres;
@@ -39,6 +42,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub enum System {
     /// A SQLite file.
     Sqlite(SqliteSystem),
+    /// A mail server.
+    Email(EmailSystem),
     /// An HTTP API.
     Http(HttpSystem),
     /// A PostgreSQL database.
@@ -57,6 +62,7 @@ pub struct Connectors {
 #[derive(Debug, Clone)]
 enum Running {
     Sqlite(Arc<Sqlite>),
+    Email(Arc<Email>),
     Http(Arc<Http>),
     Postgres(Arc<Postgres>),
 }
@@ -67,6 +73,7 @@ impl Running {
             System::Sqlite(system) => {
                 Self::Sqlite(Arc::new(Sqlite::new(system, Arc::clone(clock))))
             }
+            System::Email(system) => Self::Email(Arc::new(Email::new(system, Arc::clone(clock)))),
             System::Http(system) => Self::Http(Arc::new(Http::new(system))),
             System::Postgres(system) => Self::Postgres(Arc::new(Postgres::new(system))),
         }
@@ -75,14 +82,16 @@ impl Running {
     fn runs(&self, system: &System) -> bool {
         match (self, system) {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
+            (Self::Email(running), System::Email(system)) => running.system() == system,
             (Self::Http(running), System::Http(system)) => running.system() == system,
             (Self::Postgres(running), System::Postgres(system)) => running.system() == system,
-            (Self::Sqlite(_) | Self::Http(_) | Self::Postgres(_), _) => false,
+            (Self::Sqlite(_) | Self::Email(_) | Self::Http(_) | Self::Postgres(_), _) => false,
         }
     }
 
     async fn execute(&self, permit: Permit) -> Result<Report, SystemFault> {
         match self {
+            Self::Email(email) => email.run(permit).await,
             Self::Http(http) => http.run(permit).await,
             Self::Sqlite(sqlite) if permit.tool().effect == Effect::Read => {
                 Arc::clone(sqlite).read(Leave::to_read(permit)?).await
@@ -98,7 +107,7 @@ impl Running {
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).read(Leave::Inquiry(inquiry)).await,
-            Self::Http(_) => Err(misplaced("a look-up's statement")),
+            Self::Email(_) | Self::Http(_) => Err(misplaced("a look-up's statement")),
             Self::Postgres(postgres) => postgres.read(Leave::Inquiry(inquiry)).await,
         }
     }
@@ -106,7 +115,7 @@ impl Running {
     async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
         match self {
             Self::Http(http) => http.consult(&consultation).await,
-            Self::Sqlite(_) | Self::Postgres(_) => Err(misplaced("a question for a decision")),
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Email(_) => Err(misplaced("a question for a decision")),
         }
     }
 }

@@ -33,6 +33,8 @@ pub const SESSION_IDLE_S: u64 = 30 * 60;
 pub const SESSION_ABSOLUTE_S: u64 = 12 * 60 * 60;
 /// Most identifiers that one rule asks a system about in one call.
 pub const LOOK_UP_VALUES_MAX: usize = 32;
+/// Most addresses that one message goes to.
+pub const RECIPIENTS_MAX: usize = 16;
 /// Most drafts, or unknown outcomes, listed at once.
 pub const DRAFTS_LISTED_MAX: usize = 200;
 /// Most drafts that are live at a time, over all agents.

@@ -569,7 +569,7 @@ fn invalid(
     mut issues: Vec<Issue>,
 ) -> Refusal {
     let scoped: BTreeSet<String> =
-        tool.scope.iter().filter_map(|rule| rule.path()).map(|(at, _)| at.to_string()).collect();
+        tool.scope.iter().filter_map(|rule| rule.at()).map(ToString::to_string).collect();
     issues.retain(|issue| !(issue.membership && scoped.contains(&without_indices(&issue.path))));
     let violations: Vec<_> =
         tool.scope.iter().filter_map(|rule| rule.verify(principal, arguments).err()).collect();
@@ -765,7 +765,9 @@ impl Monitor {
         trail: &mut Trail,
     ) -> Result<(), Refusal> {
         let path = look_up.path.to_string();
-        let foreign = |allowed| Refusal::OutOfScope(ScopeViolation { path: path.clone(), allowed });
+        let foreign = |allowed| {
+            Refusal::OutOfScope(ScopeViolation { path: path.clone(), allowed, domains: false })
+        };
         // Nothing there is not "owned": an absent filter reads everybody's rows.
         let values = look_up.identifiers(call.arguments.values());
         let values = values.filter(|values| !values.is_empty()).ok_or_else(|| foreign(vec![]))?;

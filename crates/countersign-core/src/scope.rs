@@ -3,6 +3,7 @@
 use crate::bound::{ISSUES_SHOWN_MAX, LOOK_UP_VALUES_MAX};
 use crate::id::SystemName;
 use crate::principal::{CallerRef, Principal};
+use crate::recipient::{Domain, Recipient};
 use crate::tool::SqlPlan;
 use serde_json::{Map, Value};
 use std::{
@@ -34,6 +35,14 @@ pub enum ScopeRule {
         name: String,
         /// Its value.
         caller: CallerRef,
+    },
+    /// Every value at `path` is a mail address of one of `domains`, and of nothing below them. It
+    /// says where a message may go, and nothing of the caller.
+    Domains {
+        /// Where in the arguments.
+        path: ArgumentPath,
+        /// At least one.
+        domains: BTreeSet<Domain>,
     },
 }
 
@@ -218,6 +227,8 @@ pub struct ScopeViolation {
     pub path: String,
     /// What this caller may name there: its own values, never another's.
     pub allowed: Vec<String>,
+    /// Whether those are domains, and an address of one of them is meant.
+    pub domains: bool,
 }
 
 impl ScopeViolation {
@@ -229,7 +240,10 @@ impl ScopeViolation {
         }
         let own: Vec<String> =
             self.allowed.iter().take(ISSUES_SHOWN_MAX).map(|value| format!("`{value}`")).collect();
-        format!("be one of your own: {}", own.join(", "))
+        match self.domains {
+            true => format!("be an address of one of these domains: {}", own.join(", ")),
+            false => format!("be one of your own: {}", own.join(", ")),
+        }
     }
 }
 
@@ -237,12 +251,34 @@ impl ScopeViolation {
 pub type ScopeEvidence = BTreeMap<String, BTreeSet<String>>;
 
 impl ScopeRule {
-    /// Where the model supplies the value; `None` for a bound argument.
+    /// Where the model supplies a value that is the caller's own.
     #[must_use]
     pub fn path(&self) -> Option<(&ArgumentPath, &CallerRef)> {
         match self {
             Self::Equals { path, caller } | Self::In { path, caller } => Some((path, caller)),
+            Self::Bind { .. } | Self::Domains { .. } => None,
+        }
+    }
+
+    /// Where the model supplies a value; `None` for a bound argument.
+    #[must_use]
+    pub const fn at(&self) -> Option<&ArgumentPath> {
+        match self {
+            Self::Equals { path, .. } | Self::In { path, .. } | Self::Domains { path, .. } => {
+                Some(path)
+            }
             Self::Bind { .. } => None,
+        }
+    }
+
+    /// What of the caller it compares with or puts in.
+    #[must_use]
+    pub const fn caller(&self) -> Option<&CallerRef> {
+        match self {
+            Self::Equals { caller, .. } | Self::In { caller, .. } | Self::Bind { caller, .. } => {
+                Some(caller)
+            }
+            Self::Domains { .. } => None,
         }
     }
 
@@ -252,6 +288,9 @@ impl ScopeRule {
         principal: &Principal,
         arguments: &Map<String, Value>,
     ) -> Result<Option<(String, BTreeSet<String>)>, ScopeViolation> {
+        if let Self::Domains { path, domains } = self {
+            return reached(path, domains, arguments).map(Some);
+        }
         let Some((path, caller)) = self.path() else { return Ok(None) };
         let allowed = principal.values(caller);
         let found = path.texts(arguments).unwrap_or_default();
@@ -260,6 +299,7 @@ impl ScopeRule {
             return Err(ScopeViolation {
                 path: path.to_string(),
                 allowed: allowed.into_iter().map(str::to_owned).collect(),
+                domains: false,
             });
         }
         Ok(Some((path.to_string(), found.into_iter().map(str::to_owned).collect())))
@@ -272,10 +312,29 @@ impl ScopeRule {
         match (values.next(), values.next()) {
             (Some(only), None) => Ok(Some((name.clone(), Value::from(only)))),
             (None, _) | (Some(_), Some(_)) => {
-                Err(ScopeViolation { path: name.clone(), allowed: Vec::new() })
+                Err(ScopeViolation { path: name.clone(), allowed: Vec::new(), domains: false })
             }
         }
     }
+}
+
+/// The domains of the addresses at `path`, if there is at least one address and all are of `domains`.
+fn reached(
+    path: &ArgumentPath,
+    domains: &BTreeSet<Domain>,
+    arguments: &Map<String, Value>,
+) -> Result<(String, BTreeSet<String>), ScopeViolation> {
+    let texts = path.texts(arguments).unwrap_or_default();
+    let read = texts.into_iter().map(|text| {
+        let domain = Recipient::parse(text).ok()?.domain().clone();
+        domains.contains(&domain).then(|| domain.to_string())
+    });
+    let found = read.collect::<Option<BTreeSet<_>>>().filter(|found| !found.is_empty());
+    found.map(|found| (path.to_string(), found)).ok_or_else(|| ScopeViolation {
+        path: path.to_string(),
+        allowed: domains.iter().map(Domain::to_string).collect(),
+        domains: true,
+    })
 }
 
 /// Verifies every rule and returns the values to put in beside the model's own.
@@ -399,6 +458,46 @@ mod tests {
             ("x.y[].a", json!({"x": {"y": [{"a": "t1"}, {}]}})),
         ] {
             assert!(!outcome(equals(path), &caller, arguments.clone()), "{path} {arguments}");
+        }
+    }
+
+    #[test]
+    fn an_address_reaches_an_allowed_domain_and_no_look_alike_of_it() {
+        let domains = ["acme.example", "bücher.example"].map(|text| Domain::parse(text).unwrap());
+        let rule = |path: &str| ScopeRule::Domains {
+            path: ArgumentPath::parse(path).unwrap(),
+            domains: domains.clone().into(),
+        };
+        let bound = |arguments: &Value| {
+            bind(&[rule("to[]")], &principal("t", &[]), arguments.as_object().unwrap())
+        };
+        let arguments = json!({"to": ["ann@ACME.example", "bob@bücher.example"]});
+        let (evidence, _) = bound(&arguments).unwrap();
+        let reached = ["acme.example", "xn--bcher-kva.example"].map(str::to_owned);
+        assert_eq!(evidence["to[]"], reached.into());
+        for text in [
+            "eve@evil.example",
+            "ann@sub.acme.example",
+            "ann@acme.example.evil.example",
+            "ann@acme.example.",
+            "ann@\u{430}cme.example",
+            "ann@xn--cme-7cd.example",
+            "ann@асме.example",
+            "Ann <ann@acme.example>",
+            "ann@acme.example, eve@evil.example",
+            "ann@acme.example\r\nBcc: eve@evil.example",
+        ] {
+            for to in [json!([text]), json!(["ann@acme.example", text])] {
+                let violation = bound(&json!({"to": to})).unwrap_err();
+                assert_eq!(
+                    violation.expected(),
+                    "be an address of one of these domains: `acme.example`, `xn--bcher-kva.example`",
+                    "{text}"
+                );
+            }
+        }
+        for arguments in [json!({}), json!({"to": []}), json!({"to": "ann@acme.example"})] {
+            assert!(bound(&arguments).is_err(), "{arguments}");
         }
     }
 

@@ -369,24 +369,16 @@ impl Reading {
         let mut sets = BTreeSet::new();
         for rule in &tool.scope {
             match rule {
-                ScopeRule::Equals { path, .. } | ScopeRule::In { path, .. } => {
-                    scopes.push(path.to_string());
-                }
+                ScopeRule::Equals { path, .. }
+                | ScopeRule::In { path, .. }
+                | ScopeRule::Domains { path, .. } => scopes.push(path.to_string()),
                 ScopeRule::Bind { name, .. } => input.bind(name),
             }
-            if let CallerRef::Attribute(name) = caller(rule) {
+            if let Some(CallerRef::Attribute(name)) = rule.caller() {
                 sets.insert(name.clone());
             }
         }
         Self { input, bounds, scopes, sets }
-    }
-}
-
-fn caller(rule: &ScopeRule) -> &CallerRef {
-    match rule {
-        ScopeRule::Equals { caller, .. }
-        | ScopeRule::In { caller, .. }
-        | ScopeRule::Bind { caller, .. } => caller,
     }
 }
 
@@ -396,7 +388,7 @@ fn misnamed(tool: &Tool) -> Vec<CompileError> {
     let declared = tool.input.get("properties");
     let mut bound = BTreeSet::new();
     for rule in &tool.scope {
-        if let CallerRef::Attribute(attribute) = caller(rule)
+        if let Some(CallerRef::Attribute(attribute)) = rule.caller()
             && CALLER_TEXTS.contains(&attribute.as_str())
         {
             let attribute = attribute.clone();

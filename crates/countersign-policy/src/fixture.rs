@@ -9,6 +9,7 @@ use countersign_core::port::{Denial, Pdp, Permission, Question};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::{CallerRef, Principal};
 use countersign_core::quota::Limits;
+use countersign_core::recipient::Domain;
 use countersign_core::scope::{self, ArgumentPath, ScopeEvidence, ScopeRule};
 use countersign_core::tool::{Effect, InputSchema, Issue, Plan, ResultBounds, SqlPlan, Tool};
 use serde_json::{Map, Value, json};
@@ -78,6 +79,11 @@ pub(crate) fn within(at: &str, attribute: &str) -> ScopeRule {
 
 pub(crate) fn bound(name: &str, caller: CallerRef) -> ScopeRule {
     ScopeRule::Bind { name: name.to_owned(), caller }
+}
+
+pub(crate) fn domains(at: &str, names: &[&str]) -> ScopeRule {
+    let domains = names.iter().map(|name| Domain::parse(name).unwrap()).collect();
+    ScopeRule::Domains { path: path(at), domains }
 }
 
 /// Agents by name, each with what it was granted.

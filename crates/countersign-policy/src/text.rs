@@ -118,6 +118,19 @@ fn scope(rule: &ScopeRule) -> Rule {
             );
             (path, unless)
         }
+        // The evidence holds the domains of the addresses at the path, as core read them.
+        ScopeRule::Domains { path, domains } => {
+            let path = path.to_string();
+            let key = quote(&path);
+            let found = format!("context.scope[{key}]");
+            let domains: Vec<String> =
+                domains.iter().map(|domain| quote(domain.as_str())).collect();
+            let unless = format!(
+                "context.scope has {key} && [{}].containsAll({found}) && !{found}.isEmpty()",
+                domains.join(", ")
+            );
+            (path, unless)
+        }
         ScopeRule::Bind { name, caller } => {
             let bound = member("context.input", name);
             let unless = match single(caller) {

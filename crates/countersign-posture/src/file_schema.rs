@@ -230,6 +230,17 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
         "A network whose address or length is none, or that is too large for one system.",
     ),
     (Code::BadValue, "1e15", "A number of a size that doubles do not keep apart."),
+    (Code::BadValue, "one mail address", "An address with more in it than an address."),
+    (
+        Code::BadValue,
+        "domain of addresses",
+        "A domain that is none, or is written as a look-alike.",
+    ),
+    (Code::BadValue, "has a brace", "A brace that stands alone."),
+    (Code::MissingKey, "a message needs", "`subject` and `text` beside `to`."),
+    (Code::MessageEffect, "", ""),
+    (Code::MessageRecipient, "", ""),
+    (Code::MessageSubject, "", ""),
     (Code::WrongType, "not a decimal number", "A whole number written with a fraction, as `2.0`."),
     (
         Code::SchemaConflict,

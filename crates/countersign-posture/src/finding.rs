@@ -235,7 +235,13 @@ codes! {
     BadRequest Error "bad-request",
     /// An argument where a request cannot hold it: left out or free text in a path, a list outside the body.
     ArgumentPlace Error "argument-place",
-    /// SQL for an API, or a request for a database.
+    /// A message by a tool whose effect is not `irreversible`.
+    MessageEffect Error "message-effect",
+    /// A message of which nothing says where it may go: no address, too many, or no rule for them.
+    MessageRecipient Error "message-recipient",
+    /// A subject of more than one line, or with an argument that may hold a line break.
+    MessageSubject Error "message-subject",
+    /// A statement, a request or a message for a system that takes another of these.
     CallSystem Error "call-system",
     /// An argument that the statement or request does not use.
     UnusedArgument Warning "unused-argument",

@@ -66,12 +66,8 @@ fn decode_auth(decoder: &mut Decoder, item: Item<'_>) -> Option<Auth> {
         Some(Auth::Bearer(token))
     });
     let basic = fields.optional("basic").map(|item| {
-        let mut fields = decoder.fields(item)?;
-        let user = fields.required(decoder, "user").and_then(|item| reference(decoder, item));
-        let password =
-            fields.required(decoder, "password").and_then(|item| reference(decoder, item));
-        fields.finish(decoder);
-        Some(Auth::Basic { user: user?.value, password: password?.value })
+        let (user, password) = decode_basic(decoder, item)?;
+        Some(Auth::Basic { user, password })
     });
     let header = fields.optional("header").map(|item| {
         let mut fields = decoder.fields(item)?;
@@ -103,7 +99,16 @@ fn decode_auth(decoder: &mut Decoder, item: Item<'_>) -> Option<Auth> {
     }
 }
 
-fn decode_networks(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<IpNet>> {
+/// References that resolve to a name and a password.
+pub(crate) fn decode_basic(decoder: &mut Decoder, item: Item<'_>) -> Option<(String, String)> {
+    let mut fields = decoder.fields(item)?;
+    let user = fields.required(decoder, "user").and_then(|item| reference(decoder, item));
+    let password = fields.required(decoder, "password").and_then(|item| reference(decoder, item));
+    fields.finish(decoder);
+    Some((user?.value, password?.value))
+}
+
+pub(crate) fn decode_networks(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<IpNet>> {
     if matches!(&item.node.kind, Kind::List(nodes) if nodes.is_empty()) {
         let message = "`networks` is empty: no address would do";
         decoder.report(Code::BadValue, item.span(), message);

@@ -132,7 +132,7 @@ impl Type {
     /// The keywords that say something about it, beside `type`, `description`, `enum`, `const`.
     const fn keywords(self) -> &'static [&'static str] {
         match self {
-            Self::String => &["pattern", "minLength", "maxLength", "text", "public"],
+            Self::String => &["pattern", "format", "minLength", "maxLength", "text", "public"],
             Self::Integer => &["minimum", "maximum", "public"],
             Self::Number => &["minimum", "maximum"],
             Self::Boolean => &[],
@@ -149,12 +149,13 @@ impl Type {
     }
 }
 
-const KEYWORDS: [&str; 14] = [
+const KEYWORDS: [&str; 15] = [
     "enum",
     "const",
     "minimum",
     "maximum",
     "pattern",
+    "format",
     "minLength",
     "maxLength",
     "text",
@@ -165,6 +166,9 @@ const KEYWORDS: [&str; 14] = [
     "uniqueItems",
     "properties",
 ];
+
+/// What a text can be said to be. It is bounded by being so.
+pub(crate) const FORMATS: [(&str, &str); 1] = [("email", "email")];
 
 /// The keywords found, by name.
 type Found<'a> = BTreeMap<&'static str, Item<'a>>;
@@ -250,17 +254,22 @@ impl Reader<'_> {
             decoder.report(Code::IdlePublic, span, format!("`public` says nothing about {what}"));
             decoder.help("take it out");
         }
-        if !listed && !text && found.contains_key("pattern") {
+        let address = found.get("format").map(|&item| (item, decoder.choice(item, &FORMATS)));
+        if let Some((item, _)) = address.filter(|_| listed || text) {
+            let message = "`format` says nothing about free text or about values that are listed";
+            decoder.report(Code::SchemaConflict, item.span(), message);
+        }
+        if !listed && !text && (found.contains_key("pattern") || address.is_some()) {
             let path = self.path.clone();
             self.identifiers.push(Identifier { path, span: at.span(), public });
         }
         if listed && text {
             let message = "`text` says that anything may be sent, and the values are listed";
             decoder.report(Code::SchemaConflict, at.span(), message);
-        } else if !listed && !text && !found.contains_key("pattern") {
+        } else if !listed && !text && !found.contains_key("pattern") && address.is_none() {
             let message = format!("`{}` takes any text, and nothing says what it is", at.name);
             decoder.report(Code::LooseString, at.span(), message);
-            decoder.help("list its values in `enum`, give it a `pattern`, or mark free text with `text: true` and `maxLength`");
+            decoder.help("list its values in `enum`, give it a `pattern`, say `format: email`, or mark free text with `text: true` and `maxLength`");
         } else if text && !found.contains_key("maxLength") {
             unbounded(decoder, at, "text", "`maxLength`");
         }
@@ -269,10 +278,13 @@ impl Reader<'_> {
         if let Some(&item) = found.get("pattern") {
             let pattern = decoder.text(item, PATTERN_BYTES_MAX)?;
             let ends = check_pattern(decoder, pattern, item.span())?;
-            if !ends && !found.contains_key("maxLength") {
+            if !ends && !found.contains_key("maxLength") && address.is_none() {
                 unbounded(decoder, at, "text", "`maxLength`, or a pattern that ends");
             }
             schema.insert("pattern".to_owned(), Value::from(pattern));
+        }
+        if let Some((_, format)) = address {
+            schema.insert("format".to_owned(), Value::from(format?));
         }
         Some(schema)
     }

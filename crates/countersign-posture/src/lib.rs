@@ -9,6 +9,7 @@ mod agent;
 pub mod bound;
 mod decode;
 mod deployment;
+mod email;
 pub mod file_schema;
 mod finding;
 mod gate;
@@ -18,6 +19,7 @@ mod issuer;
 mod lint;
 mod load;
 mod look_up;
+mod message;
 mod node;
 mod people;
 mod places;
@@ -35,6 +37,7 @@ pub use deployment::{
     Deployment, Environment, Reference, ReferenceError, Store, Written, load_deployment,
     posture_folder,
 };
+pub use email::{MailEncryption, MailSpec};
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
 pub use gate::{Approvers, Gate};
 pub use http::Auth;

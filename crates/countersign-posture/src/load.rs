@@ -12,7 +12,7 @@ use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
-use crate::tool::{self, ToolFile};
+use crate::tool::{self, Asked, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
@@ -486,22 +486,25 @@ impl Draft {
         });
     }
 
-    /// A statement is for a database, and a request for an API.
+    /// A statement is for a database, a request for an API, a message for a mail server.
     fn check_calls(&mut self) {
         let files = self.systems.iter().filter_map(|system| system.file.as_ref());
         let takes: BTreeMap<_, _> = files
             .filter_map(|file| Some((file.name.as_ref()?.value.clone(), file.takes?)))
             .collect();
         for Decoded { decoder, file } in &mut self.tools {
-            for (system, statement) in file.iter().flat_map(ToolFile::asked) {
-                let message = match (takes.get(&system.value), statement) {
-                    (Some(Takes::Requests), true) => "takes requests, and this is a statement",
-                    (Some(Takes::Statements(_)), false) => {
-                        "takes statements, and this is a request"
-                    }
-                    _ => continue,
+            for (system, asked) in file.iter().flat_map(ToolFile::asked) {
+                let takes = match (takes.get(&system.value), asked) {
+                    (None, _)
+                    | (Some(Takes::Statements(_)), Asked::Statement)
+                    | (Some(Takes::Requests), Asked::Request)
+                    | (Some(Takes::Messages), Asked::Message) => continue,
+                    (Some(Takes::Statements(_)), _) => "statements",
+                    (Some(Takes::Requests), _) => "requests",
+                    (Some(Takes::Messages), _) => "messages",
                 };
-                let message = format!("`{}` {message}", system.value);
+                let this = asked.as_str();
+                let message = format!("`{}` takes {takes}, and this is a {this}", system.value);
                 decoder.report(Code::CallSystem, system.span, message);
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::bound::{NAME_CHARS_SHOWN_MAX, PATTERN_COMPILED_BYTES_MAX, VALUES_SHOWN_MAX};
 use crate::input::plain;
+use countersign_core::recipient::Recipient;
 use countersign_core::tool::{InputSchema, Issue};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::paths::{Location, LocationSegment};
@@ -15,7 +16,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 pub struct SchemaError(String);
 
 /// Compiles a JSON Schema (2020-12) of arguments. Patterns run on the linear-time engine, nothing is
-/// fetched, formats are not asserted.
+/// fetched, `format: email` is one bare address.
 ///
 /// # Errors
 /// [`SchemaError`] if it is no schema, or a pattern is beyond that engine.
@@ -24,6 +25,8 @@ pub fn compile(schema: &Map<String, Value>) -> Result<Arc<dyn InputSchema>, Sche
     let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_COMPILED_BYTES_MAX))
+        .with_format("email", |text: &str| Recipient::parse(text).is_ok())
+        .should_validate_formats(true)
         .build(&schema)
         .map_err(|error| SchemaError(error.to_string()))?;
     Ok(Arc::new(Compiled { schema, validator }))
@@ -86,7 +89,8 @@ impl Compiled {
             }
             kind => {
                 let wrong_type = matches!(kind, ValidationErrorKind::Type { .. });
-                let membership = !wrong_type && type_of(governing) == "string";
+                let malformed = matches!(kind, ValidationErrorKind::Format { .. });
+                let membership = !wrong_type && !malformed && type_of(governing) == "string";
                 let path = if path.is_empty() { WHOLE.to_owned() } else { path };
                 vec![issue(path, expected(governing, error.instance()), membership)]
             }
@@ -129,6 +133,7 @@ fn expected(schema: &Value, sent: &Value) -> String {
         // Of the wrong type it names no values: they may be other tenants' identifiers, and core
         // leaves out only what is of the right type.
         "string" if !sent.is_string() => "be a string".to_owned(),
+        "string" if schema.get("format").is_some() => address(schema, sent),
         "string" | "integer" | "number" | "boolean" => {
             values(schema).unwrap_or_else(|| described(schema, kind))
         }
@@ -155,6 +160,14 @@ fn values(schema: &Value) -> Option<String> {
         shown.push("…".to_owned());
     }
     Some(format!("be one of {}", shown.join(", ")))
+}
+
+/// The reason is the reader's own, and repeats nothing.
+fn address(schema: &Value, sent: &Value) -> String {
+    match Recipient::parse(sent.as_str().unwrap_or_default()) {
+        Err(why) => format!("be one bare mail address, as `name@domain.example`; {why}"),
+        Ok(_) => format!("be a mail address, and {}", described(schema, "string")),
+    }
 }
 
 fn described(schema: &Value, kind: &str) -> String {

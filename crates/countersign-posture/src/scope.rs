@@ -1,6 +1,7 @@
 //! `scope:` of a tool: which argument is tied to which part of the caller.
 
 use crate::decode::{Decoder, Item};
+use crate::email::decode_domains;
 use crate::finding::{Code, did_you_mean};
 use crate::input::{Argument, Arguments, identifier};
 use crate::look_up::{self, LookUpEntry};
@@ -80,8 +81,19 @@ fn decode_rule(
     let bind = fields.optional("bind").map(|item| caller(decoder, item, attributes));
     let owned = fields.optional("owned").map(|item| (item, Asks::Owned));
     let allowed = fields.optional("allowed").map(|item| (item, Asks::Allowed));
+    let domains = fields.optional("domains").map(|item| decode_domains(decoder, item));
     fields.finish(decoder);
-    match (equals, within, bind, owned.xor(allowed)) {
+    if let (Some(domains), None, None, None, None, None) =
+        (&domains, &equals, &within, &bind, owned, allowed)
+    {
+        let path = check_path(decoder, entry, arguments, Compares::Addresses);
+        let rule = path.zip(domains.clone());
+        found.rule = rule.map(|(path, domains)| ScopeRule::Domains { path, domains });
+        return found;
+    }
+    // Beside `domains` no other rule counts.
+    let asks = owned.xor(allowed).filter(|_| domains.is_none());
+    match (equals, within, bind, asks) {
         (Some(caller), None, None, None) => {
             let path = check_path(decoder, entry, arguments, Compares::Claims);
             found.rule = path.zip(caller).map(|(path, caller)| ScopeRule::Equals { path, caller });
@@ -101,7 +113,7 @@ fn decode_rule(
         }
         _ => {
             let message = format!(
-                "the rule for `{key}` needs one of `equals`, `in`, `bind`, `owned` and `allowed`"
+                "the rule for `{key}` needs one of `equals`, `in`, `bind`, `owned`, `allowed` and `domains`"
             );
             decoder.report(Code::BadValue, *key_span, message);
         }
@@ -126,6 +138,8 @@ enum Compares {
     Claims,
     /// What a system says, at most [`LOOK_UP_VALUES_MAX`] times a call.
     Systems,
+    /// Domains of addresses.
+    Addresses,
 }
 
 /// The path, if what it leads to is always there and can be compared.
@@ -182,6 +196,10 @@ fn follow(path: &ArgumentPath, arguments: &Arguments, compares: Compares) -> Res
         return Err((Code::ScopeOptional, "may be left out, and what is scoped must be there"));
     }
     match (compares, schema.get("type").and_then(Value::as_str)) {
+        (Compares::Addresses, _) => match schema.get("format").and_then(Value::as_str) {
+            Some("email") => Ok(()),
+            _ => Err((Code::ScopeType, "is no mail address, and only those have a domain")),
+        },
         (Compares::Claims, Some("string")) => Ok(()),
         (Compares::Claims, _) => {
             Err((Code::ScopeType, "is no string, and only strings can be compared with claims"))

@@ -4,6 +4,7 @@ use crate::bound::{
     CONCURRENCY_DEFAULT, CONCURRENCY_MAX, RESULT_BYTES_MAX, ROWS_MAX, TIMEOUT_MS_MAX,
 };
 use crate::decode::{Decoder, Fields, Item, Spanned};
+use crate::email::{self, MailSpec};
 use crate::finding::{Code, Place, Source};
 use crate::http::{self, Auth};
 use crate::sql::Dialect;
@@ -78,6 +79,8 @@ pub enum Backend {
         /// Whether it may be spoken to without encryption on other machines.
         plaintext: bool,
     },
+    /// A mail server.
+    Email(Box<MailSpec>),
 }
 
 /// How a database is spoken to.
@@ -104,6 +107,7 @@ impl Backend {
                 let auth = auth.iter().flat_map(Auth::references);
                 std::iter::once(origin.as_str()).chain(auth).collect()
             }
+            Self::Email(spec) => spec.references(),
         };
         references.into_iter()
     }
@@ -118,7 +122,7 @@ impl Dialects {
     pub(crate) fn new<'a>(files: impl Iterator<Item = &'a SystemFile>) -> Self {
         let known = files.filter_map(|file| match file.takes? {
             Takes::Statements(dialect) => Some((file.name.as_ref()?.value.clone(), dialect)),
-            Takes::Requests => None,
+            Takes::Requests | Takes::Messages => None,
         });
         Self(known.collect())
     }
@@ -139,6 +143,8 @@ pub(crate) enum Takes {
     Statements(Dialect),
     /// HTTP requests.
     Requests,
+    /// Messages.
+    Messages,
 }
 
 /// What a system's file says.
@@ -200,9 +206,11 @@ fn decode_backend(
     let postgres = postgres.map(|item| (item, statements, decode_postgres(decoder, item)));
     let http = fields.optional("http");
     let http = http.map(|item| (item, Takes::Requests, http::decode(decoder, item)));
-    let mut found = [sqlite, postgres, http].into_iter().flatten();
+    let email = fields.optional("email");
+    let email = email.map(|item| (item, Takes::Messages, email::decode(decoder, item)));
+    let mut found = [sqlite, postgres, http, email].into_iter().flatten();
     let Some((_, takes, backend)) = found.next() else {
-        let message = "the system needs one of `sqlite`, `postgres` and `http`";
+        let message = "the system needs one of `sqlite`, `postgres`, `http` and `email`";
         decoder.report(Code::MissingKey, fields.open(), message);
         return None;
     };

@@ -7,6 +7,7 @@ use crate::gate::{self, Gate};
 use crate::input::{self, Arguments, Identifier, Input};
 use crate::lint;
 use crate::look_up::{self, LookUpEntry};
+use crate::message::{self, Message, Words};
 use crate::node::Span;
 use crate::posture::limits;
 use crate::request::{self, Known, METHODS, Parts, Request};
@@ -21,7 +22,7 @@ use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
 use countersign_core::tool::{
-    Effect, HttpPlan, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool,
+    Effect, EmailPlan, HttpPlan, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool,
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
@@ -52,17 +53,43 @@ pub(crate) struct Call {
     pub(crate) compiled: Compiled,
     /// Instead of a statement.
     pub(crate) request: Option<Request>,
+    /// Instead of either.
+    pub(crate) message: Option<Message>,
     pub(crate) rows: Option<u32>,
 }
 
+/// What a system is asked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Statement,
+    Request,
+    Message,
+}
+
+impl Asked {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Statement => "statement",
+            Self::Request => "request",
+            Self::Message => "message",
+        }
+    }
+}
+
 impl ToolFile {
-    /// Every system that a call asks something, and whether that is a statement.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = (&Spanned<SystemName>, bool)> {
-        let Call { system, statement, request, .. } = &self.call;
+    /// Every system that a call asks something, and by what.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (&Spanned<SystemName>, Asked)> {
+        let Call { system, statement, request, message, .. } = &self.call;
         let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
         let look_ups = look_ups.filter_map(|look_up| look_up.system.as_ref().or(system.as_ref()));
-        let own = system.iter().filter(|_| statement.is_some() || request.is_some());
-        own.map(|system| (system, request.is_none())).chain(look_ups.map(|system| (system, true)))
+        let own = match (statement, request, message) {
+            (_, _, Some(_)) => Some(Asked::Message),
+            (_, Some(_), None) => Some(Asked::Request),
+            (Some(_), None, None) => Some(Asked::Statement),
+            (None, None, None) => None,
+        };
+        let own = system.iter().zip(own);
+        own.chain(look_ups.map(|system| (system, Asked::Statement)))
     }
 
     /// Every system that a call reaches: its own and those that its look-ups name.
@@ -121,7 +148,7 @@ pub(crate) fn decode(
     let scope = fields.optional("scope").filter(|item| !item.node.is_empty());
     let scope = scope.map(|item| scope::decode(decoder, item, &arguments, attributes));
     let public = fields.optional("public");
-    check_scope(decoder, (effect, place), scope.as_deref(), public);
+    let scoped = scope.is_some();
     let scope = scope.unwrap_or_default();
     check_identifiers(decoder, &identifiers, &arguments, &scope);
     let result = fields.optional("result");
@@ -132,6 +159,10 @@ pub(crate) fn decode(
     let bound = scope.iter().filter(|entry| entry.binds).map(|entry| entry.argument.as_str());
     let known = Known { arguments: &arguments, bound: bound.collect() };
     let call = call.map(|fields| decode_call(decoder, fields, effect, &known));
+    match call.as_ref().and_then(|call| call.message.as_ref()) {
+        Some(sent) => message::check(decoder, (effect, place), sent, &scope),
+        None => check_scope(decoder, (effect, place), scoped.then_some(scope.as_slice()), public),
+    }
     fields.finish(decoder);
     let mut tool = ToolFile {
         name,
@@ -157,19 +188,15 @@ pub(crate) fn decode(
     if let Some(request) = &tool.call.request {
         check_used(decoder, &tool, |name| request.names.contains(name), "request");
     }
+    if let Some(message) = &tool.call.message {
+        check_used(decoder, &tool, |name| message.names.contains(name), "message");
+    }
     Some(tool)
 }
 
-/// Whether a rule compares with nothing but which agent calls.
-fn names_the_agent_alone(entry: &ScopeEntry) -> bool {
-    match &entry.rule {
-        Some(
-            ScopeRule::Equals { caller, .. }
-            | ScopeRule::In { caller, .. }
-            | ScopeRule::Bind { caller, .. },
-        ) => *caller == CallerRef::Actor,
-        None => false,
-    }
+/// Whether a rule compares with nothing but which agent calls, or with nothing of the caller.
+fn names_no_tenant(entry: &ScopeEntry) -> bool {
+    entry.rule.as_ref().is_some_and(|rule| rule.caller().is_none_or(|c| *c == CallerRef::Actor))
 }
 
 /// Something must tie a tool to its caller; and an effect to the caller's tenant, in the statement.
@@ -198,7 +225,7 @@ fn check_scope(
         let message = "an effect must name the caller's tenant as `:tenant` in its statement";
         decoder.report(Code::EffectTenant, place, message);
         decoder.help("write `tenant: { bind: caller.tenant }` under `scope`");
-    } else if scope.is_some_and(|rules| rules.iter().all(names_the_agent_alone)) {
+    } else if scope.is_some_and(|rules| rules.iter().all(names_no_tenant)) {
         let message = "nothing ties this tool to a tenant: an agent is the same for all of them";
         decoder.report(Code::UnscopedTool, place, message);
         decoder.help(
@@ -269,19 +296,22 @@ fn decode_call(
     let sql = fields.optional("sql");
     let methods = METHODS.map(|(key, method)| fields.optional(key).map(|item| (method, item)));
     let parts = Parts::take(&mut fields);
-    let mut ways =
-        sql.iter().map(Item::span).chain(methods.iter().flatten().map(|(_, i)| i.span()));
+    let to = fields.optional("to");
+    let words = Words::take(&mut fields);
+    let ways = sql.iter().map(Item::span).chain(methods.iter().flatten().map(|(_, i)| i.span()));
+    let mut ways = ways.chain(to.iter().map(Item::span));
     let (first, second) = (ways.next(), ways.next());
     let statement = sql.and_then(|item| {
         let text = decoder.text(item, STATEMENT_BYTES_MAX)?;
         Some(Spanned { value: text.to_owned(), span: item.span() })
     });
     if first.is_none() {
-        let message = "the call needs `sql`, or one of `get`, `post`, `put`, `patch` and `delete`";
+        let message =
+            "the call needs `sql`, `to`, or one of `get`, `post`, `put`, `patch` and `delete`";
         decoder.report(Code::MissingKey, fields.open(), message);
     }
     if let Some(span) = second {
-        decoder.report(Code::BadValue, span, "a call is one statement or one request");
+        decoder.report(Code::BadValue, span, "a call is one statement, one request or one message");
     }
     let method = methods.into_iter().flatten().next();
     let request = method.map(|asks| {
@@ -291,9 +321,13 @@ fn decode_call(
     if request.is_none() {
         parts.refuse(decoder);
     }
+    let message = to.map(|item| message::decode(decoder, item, &words, known));
+    if message.is_none() {
+        words.refuse(decoder);
+    }
     let rows = fields.optional("rows").and_then(|item| decoder.count(item, ROWS_MAX));
     fields.finish(decoder);
-    Call { system, statement, compiled: Compiled::default(), request, rows }
+    Call { system, statement, compiled: Compiled::default(), request, message, rows }
 }
 
 fn check_statement(
@@ -324,11 +358,7 @@ fn check_statement(
 /// The value of a rule, if nothing is wrong with it.
 fn own(entry: &ScopeEntry) -> Option<Own<'_>> {
     let claim = match &entry.rule {
-        Some(
-            ScopeRule::Equals { caller, .. }
-            | ScopeRule::In { caller, .. }
-            | ScopeRule::Bind { caller, .. },
-        ) => Some(caller),
+        Some(rule) => Some(rule.caller()?),
         None if entry.is_whole() => None,
         None => return None,
     };
@@ -337,7 +367,8 @@ fn own(entry: &ScopeEntry) -> Option<Own<'_>> {
 
 /// Every argument is used, those above all that say whose.
 fn check_used(decoder: &mut Decoder, tool: &ToolFile, used: impl Fn(&str) -> bool, by: &str) {
-    let reads = tool.effect == Some(Effect::Read);
+    // A message names its rows by nothing: to whom it goes is all that a look-up has to confirm.
+    let reads = tool.effect == Some(Effect::Read) || tool.call.message.is_some();
     let known = |name: &str, binds| binds || tool.arguments.contains_key(name);
     let look_ups = || tool.scope.iter().filter_map(|entry| entry.look_up.as_ref());
     let mut scoped = BTreeSet::new();
@@ -377,9 +408,14 @@ pub(crate) fn compile<'a>(
     let rows_max = file.call.rows.unwrap_or(system.bounds.rows_max);
     let bounds = ResultBounds { rows_max, bytes_max: system.bounds.bytes_max };
     let timeout_ms = system.timeout_ms;
-    let plan = match &file.call.request {
-        Some(request) => Plan::Http(HttpPlan { timeout_ms, bounds, ..request.plan.clone()? }),
-        None => Plan::Sql(SqlPlan {
+    let plan = match (&file.call.request, &file.call.message) {
+        (_, Some(message)) => {
+            Plan::Email(EmailPlan { timeout_ms, bounds, ..message.plan.clone()? })
+        }
+        (Some(request), None) => {
+            Plan::Http(HttpPlan { timeout_ms, bounds, ..request.plan.clone()? })
+        }
+        (None, None) => Plan::Sql(SqlPlan {
             statement: file.call.compiled.statement.clone(),
             parameters: file.parameters(&file.call.compiled.parameters),
             timeout_ms,

@@ -5,15 +5,16 @@ use crate::assemble::{Posture, store};
 use crate::machine;
 use crate::render::{Doing, Failure};
 use countersign_connectors::{
-    Credential, CredentialError, Encryption, HttpSystem, Networks, Origin, PostgresSystem,
-    SqliteSystem, System, SystemNames, Unreachable,
+    Credential, CredentialError, EmailSystem, Encryption, HttpSystem, MailEncryption, MailServer,
+    MailServerError, Networks, Origin, PostgresSystem, SqliteSystem, System, SystemNames,
+    Unreachable,
 };
 use countersign_core::id::SystemName;
 use countersign_gateway::identity::{
     Algorithm, Fetched, IssuerConfig, KeySet, KeySource, Place as KeyPlace, Tenancy,
 };
 use countersign_posture::{
-    Auth, Backend, Code, Deployment, Finding, Issuer, Loaded, Reference, SystemSpec, sort,
+    Auth, Backend, Code, Deployment, Finding, Issuer, Loaded, MailSpec, Reference, SystemSpec, sort,
 };
 use countersign_store::{SqliteStore, StoreError};
 use secrecy::{ExposeSecret, SecretString};
@@ -237,7 +238,47 @@ fn system(from: &Resolver<'_>, spec: &SystemSpec) -> Result<System, Problem> {
             system.check().map_err(|why| from.unfit(origin, &why))?;
             Ok(System::Http(system))
         }
+        Backend::Email(written) => mail(from, spec, written).map(System::Email),
     }
+}
+
+/// A mail server.
+fn mail(
+    from: &Resolver<'_>,
+    spec: &SystemSpec,
+    written: &MailSpec,
+) -> Result<EmailSystem, Problem> {
+    let MailSpec { server, encryption, auth, authorities, networks, .. } = written;
+    let credential =
+        auth.as_ref().map(|(user, password)| Ok((from.value(user)?, from.value(password)?)));
+    let pem = authorities.as_deref().map(|pem| from.value(pem)).transpose()?;
+    let parsed = MailServer::parse(from.value(server)?.expose_secret());
+    let system = EmailSystem {
+        server: parsed.map_err(|why| from.unfit(server, &why))?,
+        encryption: match encryption {
+            countersign_posture::MailEncryption::Tls => MailEncryption::Tls,
+            countersign_posture::MailEncryption::StartTls => MailEncryption::StartTls,
+            countersign_posture::MailEncryption::Off => MailEncryption::Off,
+        },
+        credential: credential.transpose()?,
+        authorities: pem.map(|pem| pem.expose_secret().to_owned()),
+        networks: Networks::new(networks.clone()),
+        from: written.from.clone(),
+        from_name: written.from_name.clone(),
+        reply_to: written.reply_to.clone(),
+        domains: written.domains.clone(),
+        concurrency: spec.concurrency,
+        names: Arc::new(SystemNames),
+    };
+    system.check().map_err(|why| match (&why, authorities) {
+        (MailServerError::Authorities(_), Some(pem)) => from.unfit(pem, &why),
+        // The machine's own certificates.
+        (MailServerError::Authorities(_), None) => {
+            Problem { here: true, ..from.unfit(server, &why) }
+        }
+        _ => from.unfit(server, &why),
+    })?;
+    Ok(system)
 }
 
 /// What an API's requests are authorised by.

@@ -17,6 +17,23 @@ create table messages (
   primary key (ticket_id, sent_at)
 ) strict, without rowid;
 
+-- To whom the desk may write: those whom the CRM knows and who have not left.
+create table contacts (
+  account_id text not null,
+  email text not null,
+  primary key (account_id, email)
+) strict, without rowid;
+insert into contacts values
+  ('acct_alpha', 'amira@alpha.example'),
+  ('acct_alpha', 'jonas@alpha.example'),
+  ('acct_alpha', 'nora@alpha.example'),
+  ('acct_bravo', 'ingrid@bravo.example'),
+  ('acct_bravo', 'sofia@bravo.example'),
+  ('acct_bravo', 'tomasz@bravo.example'),
+  ('acct_charlie', 'claire@charlie.example'),
+  ('acct_charlie', 'henrik@charlie.example'),
+  ('acct_charlie', 'marta@charlie.example');
+
 create temp table draws as
 with recursive numbers (n) as (values (1) union all select n + 1 from numbers where n < 1500)
 select

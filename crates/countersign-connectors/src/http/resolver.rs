@@ -32,6 +32,37 @@ impl Names for SystemNames {
     }
 }
 
+/// Why a name leads nowhere that may be connected to.
+#[derive(Debug)]
+pub(crate) enum Unpermitted {
+    /// Nobody knows it.
+    Unknown(io::Error),
+    /// It stands for nothing, or for what the system does not permit.
+    Foreign(String),
+}
+
+/// What a name stands for, as far as it may be connected to: at least one address.
+pub(crate) async fn permitted(
+    names: &dyn Names,
+    networks: &Networks,
+    host: &str,
+) -> Result<Vec<Address>, Unpermitted> {
+    let found = names.addresses(host).await.map_err(Unpermitted::Unknown)?;
+    let permitted = found.iter().copied().filter(|&address| networks.permit(address));
+    let permitted: Vec<_> = permitted.take(ADDRESSES_MAX).collect();
+    if !permitted.is_empty() {
+        return Ok(permitted);
+    }
+    let found: Vec<_> = found.iter().take(ADDRESSES_MAX).map(Address::to_string).collect();
+    Err(Unpermitted::Foreign(match found.as_slice() {
+        [] => "the system's name stands for no address".to_owned(),
+        found => format!(
+            "the system's name stands for {}, and no such address is permitted",
+            found.join(", ")
+        ),
+    }))
+}
+
 /// Those of the addresses that a system may have.
 #[derive(Debug)]
 pub(super) struct Permitted {
@@ -50,24 +81,14 @@ impl Resolve for Permitted {
         let Self { networks, names } = self;
         let (networks, names) = (networks.clone(), Arc::clone(names));
         Box::pin(async move {
-            let found = names.addresses(name.as_str()).await?;
-            let permitted = found.iter().filter(|&&address| networks.permit(address));
+            let permitted = permitted(&*names, &networks, name.as_str()).await;
+            let permitted = permitted.map_err(|why| match why {
+                Unpermitted::Unknown(error) => error,
+                Unpermitted::Foreign(why) => io::Error::new(io::ErrorKind::PermissionDenied, why),
+            })?;
             // Port 0 leaves it to the URL.
-            let permitted = permitted.map(|&address| SocketAddr::new(address, 0));
-            let permitted: Vec<_> = permitted.take(ADDRESSES_MAX).collect();
-            if permitted.is_empty() {
-                let found: Vec<_> =
-                    found.iter().take(ADDRESSES_MAX).map(Address::to_string).collect();
-                let why = match found.as_slice() {
-                    [] => "the system's name stands for no address".to_owned(),
-                    found => format!(
-                        "the system's name stands for {}, and no such address is permitted",
-                        found.join(", ")
-                    ),
-                };
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why).into());
-            }
-            let addresses: Addrs = Box::new(permitted.into_iter());
+            let addresses = permitted.into_iter().map(|address| SocketAddr::new(address, 0));
+            let addresses: Addrs = Box::new(addresses);
             Ok(addresses)
         })
     }

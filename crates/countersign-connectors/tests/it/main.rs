@@ -17,6 +17,8 @@ mod http_writes;
 #[cfg(test)]
 mod look_ups;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]
@@ -27,6 +29,8 @@ mod postgres_writes;
 mod reads;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod smtp;
 #[cfg(test)]
 mod upstream;
 #[cfg(test)]

@@ -43,7 +43,10 @@ impl Known<'_> {
                 CallerRef::Actor => Some("actor"),
                 CallerRef::Attribute(_) => None,
             },
-            ScopeRule::Bind { .. } | ScopeRule::Equals { .. } | ScopeRule::In { .. } => None,
+            ScopeRule::Bind { .. }
+            | ScopeRule::Equals { .. }
+            | ScopeRule::In { .. }
+            | ScopeRule::Domains { .. } => None,
         };
         let input = (first, second) == ("context", "input");
         match self.tool.scope.iter().filter(|_| input).find_map(bound) {

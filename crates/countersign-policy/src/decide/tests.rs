@@ -1,7 +1,8 @@
 use super::{Verdict, verdict};
 use crate::Bundle;
 use crate::fixture::{
-    ask, bound, bundle, call, caller, closed, compile, equals, evidence, posture, tool, within,
+    ask, bound, bundle, call, caller, closed, compile, domains, equals, evidence, posture, tool,
+    within,
 };
 use cedar_policy::{Decision, PolicyId, Response};
 use countersign_core::id::ToolName;
@@ -164,6 +165,28 @@ fn evidence_beyond_a_set_claim_forbids_and_an_absent_claim_permits_nothing() {
         let decision = decide(&caller, found);
         assert_eq!(decision, forbidden(&["usage.scope.depots[]"]), "{caller:?} {found:?}");
     }
+}
+
+#[test]
+fn an_address_of_another_domain_forbids_though_core_was_not_asked() {
+    let input = closed(&json!({"to": {"type": "array", "items": {"type": "string"}}}), &[]);
+    let rule = domains("to[]", &["acme.example", "bücher.example"]);
+    let mail = tool("mail", Effect::Irreversible, input, vec![rule]);
+    let bundle = bundle(mail);
+    let anyone = caller("t1", &[]);
+    let asked = |found: &[&str]| {
+        let arguments = json!({"to": ["whatever it says"]});
+        ask(&bundle, ("copilot", "mail"), &anyone, &arguments, &evidence("to[]", found))
+    };
+    for found in [&["acme.example"][..], &["acme.example", "xn--bcher-kva.example"]] {
+        assert_eq!(asked(found), permitted("mail.grant", 4), "{found:?}");
+    }
+    for found in [&[][..], &["evil.example"], &["acme.example", "sub.acme.example"]] {
+        assert_eq!(asked(found), forbidden(&["mail.scope.to[]"]), "{found:?}");
+    }
+    let arguments = json!({"to": ["ann@acme.example"]});
+    let unshown = ask(&bundle, ("copilot", "mail"), &anyone, &arguments, &ScopeEvidence::new());
+    assert_eq!(unshown, forbidden(&["mail.scope.to[]"]));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use crate::bound::{
     STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
+use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
 use crate::gate;
+use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
 use crate::people::ROLES;
 use crate::posture::{LIMITS, RESERVED};
@@ -40,7 +42,7 @@ pub(super) fn kind(kind: FileKind) -> Kind {
         ),
         FileKind::Tool => (
             "posture/tools/NAME.yaml",
-            "One tool: what a model may ask for, whose data it may touch, and the statement or request that answers it.",
+            "One tool: what a model may ask for, whose data it may touch, and the statement, request or message that answers it.",
             Shape::Map(tool()),
         ),
         FileKind::System => (
@@ -255,12 +257,34 @@ fn call() -> Shape {
     );
     let mut keys = vec![required("system", "The system that answers.", name("freight-db"))];
     keys.extend(parts());
+    keys.extend(words());
     keys.push(optional(
         "rows",
         "Most rows of a result, instead of the system's.",
         count(ROWS_MAX, 100),
     ));
-    Shape::Kinds(keys, std::iter::once(sql).chain(ways).collect())
+    let to = optional(
+        "to",
+        "The argument that says to whom a message goes, `{name}`: of `format: email`, or a list of up to 16 of these. `scope` must say where that may be, by `domains`, `allowed` or `owned`. Its effect is `irreversible`.",
+        pattern("an argument", "^\\{.*\\}$", LINE_BYTES_MAX, "{to}"),
+    );
+    Shape::Kinds(keys, std::iter::once(sql).chain(ways).chain([to]).collect())
+}
+
+/// What belongs to a message.
+fn words() -> [Key; 2] {
+    [
+        optional(
+            "subject",
+            "The subject of a message. Arguments stand in it as `{name}`, and none may hold a line break; a brace that is meant is written twice.",
+            line("Your parcel {parcel_id}"),
+        ),
+        optional(
+            "text",
+            "What a message says, as plain text, with arguments as in its subject.",
+            text(STATEMENT_BYTES_MAX, "Dear customer,\n\n{message}"),
+        ),
+    ]
 }
 
 /// What belongs to a request.
@@ -322,7 +346,8 @@ fn scope() -> Shape {
     let bind = "The caller's value is put in under this name; the model neither sees nor sends it.";
     of_names.insert(0, optional("bind", bind, caller()));
     of_names.extend(look_ups());
-    let rules = || rules().into_iter().chain(look_ups()).collect();
+    of_names.push(domains());
+    let rules = || rules().into_iter().chain(look_ups()).chain([domains()]).collect();
     let path = format!(r"^{IDENTIFIER}(?:\[\])*(?:\.{IDENTIFIER}(?:\[\])*)*$");
     Shape::Entries(vec![
         (format!("^{IDENTIFIER}$"), Shape::One(of_names)),
@@ -359,6 +384,22 @@ fn look_ups() -> [Key; 2] {
     ]
 }
 
+fn domains() -> Key {
+    optional(
+        "domains",
+        "The argument must be a mail address (`format: email`) of one of these domains; one below them is another.",
+        list(domain(), 1),
+    )
+}
+
+fn domain() -> Shape {
+    pattern("a domain", r"^[^\s@.]+(?:\.[^\s@.]+)+$", LINE_BYTES_MAX, "example.com")
+}
+
+fn mail_address() -> Shape {
+    pattern("a mail address", r"^[^\s@]+@[^\s@]+$", LINE_BYTES_MAX, "support@example.com")
+}
+
 fn result() -> Shape {
     let says = "`caller.tenant`, `caller.subject`, `caller.actor` or `caller.NAME` of an attribute";
     let reference = format!(r"^caller\.{IDENTIFIER}$");
@@ -376,7 +417,7 @@ fn system() -> Shape {
         required("system", "Its name, which is also the file's.", name("shop-db")),
         required(
             "timeout",
-            "How long a statement or a request may take.",
+            "How long a statement, a request or the sending of a message may take.",
             quantity(&DURATIONS, TIMEOUT_MS_MAX, "2s"),
         ),
         required(
@@ -386,12 +427,12 @@ fn system() -> Shape {
         ),
         required(
             "bytes",
-            "Largest result; an API's whole answer, of which nothing can be cut.",
+            "Largest result; an API's whole answer, of which nothing can be cut; of a message, one row that says what was sent.",
             quantity(&SIZES, RESULT_BYTES_MAX, "64KiB"),
         ),
         optional(
             "concurrency",
-            "Most statements or requests at once; 4 if left out.",
+            "Most statements, requests or messages at once; 4 if left out.",
             count(CONCURRENCY_MAX, 4),
         ),
     ];
@@ -399,6 +440,7 @@ fn system() -> Shape {
         optional("sqlite", "An SQLite database, opened for reading.", Shape::Map(vec![database])),
         optional("postgres", "A PostgreSQL database, asked in read-only transactions.", postgres()),
         optional("http", "An API that speaks JSON over HTTP.", http()),
+        optional("email", "A mail server, which takes messages and answers nothing else.", email()),
     ];
     Shape::Kinds(keys, backends)
 }
@@ -440,11 +482,7 @@ fn http() -> Shape {
         |about, example| required(about, "A reference of the deployment.", name(example));
     let auth = vec![
         optional("bearer", "A bearer token: a reference of the deployment.", name("crm-token")),
-        optional(
-            "basic",
-            "A name and a password.",
-            Shape::Map(vec![reference("user", "crm-user"), reference("password", "crm-password")]),
-        ),
+        optional("basic", "A name and a password.", basic("crm-user", "crm-password")),
         optional(
             "header",
             "A header of its own.",
@@ -454,8 +492,6 @@ fn http() -> Shape {
             ]),
         ),
     ];
-    let network =
-        pattern("a network", r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", LINE_BYTES_MAX, "10.1.0.0/16");
     Shape::Map(vec![
         required(
             "origin",
@@ -470,10 +506,64 @@ fn http() -> Shape {
         optional(
             "networks",
             "The networks that its addresses may lie in, and no others. If left out, every public address will do, and none of this machine, of private networks, or where clouds keep credentials.",
-            list(network, 1),
+            networks(),
         ),
         optional("plaintext", "Whether the origin may be `http://` on another machine.", boolean()),
     ])
+}
+
+fn email() -> Shape {
+    let basic = required(
+        "basic",
+        "The name and the password by which it is used.",
+        basic("mail-user", "mail-password"),
+    );
+    let from = vec![
+        required("address", "The address.", mail_address()),
+        optional("name", "What stands beside it.", line("Example Ltd")),
+    ];
+    Shape::Map(vec![
+        required(
+            "server",
+            "A reference of the deployment that stands for host and port: `smtp.example.com:587`.",
+            name("mail"),
+        ),
+        required(
+            "encryption",
+            "How it is spoken to: `tls` from the first byte, `starttls` before anything is said, `none` for a server of this very machine. What is encrypted is verified down to the host's name.",
+            choice(MAIL_ENCRYPTIONS.iter().map(|(word, _)| *word)),
+        ),
+        optional("auth", "What it is used by.", Shape::Map(vec![basic])),
+        optional(
+            "ca",
+            "A reference of the deployment that stands for certificates to trust, as PEM, instead of the machine's own.",
+            name("mail-ca"),
+        ),
+        required("from", "Whose messages they are. No argument changes it.", Shape::Map(from)),
+        optional("reply_to", "To whom an answer goes, if not to `from`.", mail_address()),
+        optional(
+            "domains",
+            "The only domains that anything is sent to, whatever a tool says.",
+            list(domain(), 1),
+        ),
+        optional(
+            "networks",
+            "The networks that its addresses may lie in, as of `http`.",
+            networks(),
+        ),
+    ])
+}
+
+/// References that stand for a name and a password.
+fn basic(user: &str, password: &str) -> Shape {
+    let reference = |key, example| required(key, "A reference of the deployment.", name(example));
+    Shape::Map(vec![reference("user", user), reference("password", password)])
+}
+
+fn networks() -> Shape {
+    let network =
+        pattern("a network", r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$", LINE_BYTES_MAX, "10.1.0.0/16");
+    list(network, 1)
 }
 
 fn issuer() -> Vec<Key> {
@@ -663,6 +753,7 @@ pub(super) fn forms() -> Vec<Form> {
     vec![
         form("a text from a list", "string", listed(), &[&["enum"], &["const"]]),
         form("an identifier", "string", identifier(), &[&["pattern"]]),
+        form("a mail address", "string", mail(), &[&["format"]]),
         form("free text", "string", free_text(), &[]),
         number("a whole number", "integer", integer),
         number("a number", "number", decimal),
@@ -733,6 +824,16 @@ fn identifier() -> Vec<Key> {
         "Why everybody may name any of them, in a sentence; otherwise `scope` must have a rule.";
     keys.push(optional("public", why, line("Parcel numbers are printed on every parcel.")));
     keys.push(optional("text", "", is_text(false)));
+    keys
+}
+
+fn mail() -> Vec<Key> {
+    let mut keys = vec![optional(
+        "format",
+        "One bare mail address: no name beside it, no comment, quotes or list, ASCII before the `@`, and a domain that mixes no scripts in one part.",
+        choice(FORMATS.iter().map(|(word, _)| *word)),
+    )];
+    keys.extend(identifier());
     keys
 }
 

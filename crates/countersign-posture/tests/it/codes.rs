@@ -58,6 +58,40 @@ bytes: 64KiB
 /// What its own arguments are used by.
 const USED: &str = "  query: { account: \"{account_id}\", t: \"{tenant}\", days: \"{days}\" }\n";
 
+/// A mail server, and the tool for usage that writes to somebody, with this as its input, its rules and
+/// its subject.
+pub(crate) fn mails(company: &Company, (input, scope, subject): (&str, &str, &str)) {
+    company.write("posture/systems/mail.yaml", MAIL);
+    company.write(
+        USAGE,
+        format!(
+            "tool: get_account_usage\ndescription: Tells somebody of the usage.\neffect: irreversible\n\
+             gate: {{ approvers: {{ named: [ann@acme.example] }}, expires: 4h }}\n\
+             input: {{ {input} }}\nscope: {{ {scope} }}\n\
+             call: {{ system: mail, to: \"{{to}}\", subject: \"{subject}\", text: Hello. }}\n"
+        ),
+    );
+}
+
+pub(crate) const MAIL: &str = "system: mail
+email: { server: freight-db, encryption: tls, from: { address: help@acme.example } }
+timeout: 2s
+rows: 1
+bytes: 4KiB
+";
+const ONE: &str = "to: { type: string, format: email }";
+const MANY: &str = "to: { type: array, maxItems: 17, items: { type: string, format: email } }";
+const FEW: &str = "to: { type: array, maxItems: 16, items: { type: string, format: email } }";
+const TO_ACME: &str = "to: { domains: [acme.example, bücher.example] }";
+const TO_ALL_ACME: &str = "\"to[]\": { domains: [acme.example] }";
+const TO_CONTACTS: &str = "tenant: { bind: caller.tenant }, to: { allowed: { sql: \"select email from contacts where account_id = :tenant\", system: freight-db } }";
+
+/// The same, sound but for one change of a text in a file.
+fn mails_but(company: &Company, path: &str, from: &str, to: &str) {
+    mails(company, (ONE, TO_ACME, "Usage"));
+    company.edit(path, from, to);
+}
+
 const SQLITE: &str = "sqlite: { database: freight-db }";
 const POSTGRES: &str = "postgres: { connection: freight-db, tls: none }";
 const ROLE_SETTING: &str = "postgres: { connection: freight-db, tenant_setting: role }";
@@ -728,6 +762,132 @@ pub(crate) const CHANGES: &[Change] = &[
             company.edit(USAGE, "maximum: 365,", "maximum: 365, optional: true,");
             asks(company, &format!("  get: /usage\n{USED}"));
         },
+    ),
+    (
+        Code::MessageEffect,
+        |company| mails_but(company, USAGE, "irreversible", "persistent"),
+        |company| mails(company, (ONE, TO_ACME, "Usage")),
+    ),
+    (
+        Code::MessageRecipient,
+        |company| mails(company, (MANY, TO_ALL_ACME, "Usage")),
+        |company| mails(company, (FEW, TO_ALL_ACME, "Usage")),
+    ),
+    (
+        Code::MessageRecipient,
+        |company| {
+            let public = "to: { type: string, format: email, public: Anybody may write to us. }";
+            mails(company, (public, "tenant: { bind: caller.tenant }", "Usage of {tenant}"));
+        },
+        |company| mails(company, (ONE, TO_CONTACTS, "Usage")),
+    ),
+    (
+        Code::MessageRecipient,
+        |company| {
+            let listed = "to: { type: string, enum: [ann@acme.example] }";
+            mails(company, (listed, "to: { equals: caller.tenant }", "Usage"));
+        },
+        |company| mails(company, (ONE, TO_CONTACTS, "Usage of {tenant}")),
+    ),
+    (
+        Code::MessageRecipient,
+        |company| {
+            mails_but(company, USAGE, "\"{to}\"", "\"Ann <{to}>\"");
+            company.edit(USAGE, "text: Hello.", "text: \"Hello {to}.\"");
+        },
+        |company| mails(company, (ONE, TO_ACME, "Usage")),
+    ),
+    (
+        Code::MessageSubject,
+        |company| {
+            let free = format!("{ONE}, about: {{ type: string, text: true, maxLength: 9 }}");
+            mails(company, (&free, TO_ACME, "{about}"));
+        },
+        |company| {
+            let line = "about: { type: string, text: true, maxLength: 9, pattern: \"^[a-z ]*$\" }";
+            mails(company, (&format!("{ONE}, {line}"), TO_ACME, "{about}"));
+        },
+    ),
+    (
+        Code::MessageSubject,
+        |company| mails(company, (ONE, TO_ACME, "Usage\\nBcc: eve@evil.example")),
+        |company| mails(company, (ONE, TO_ACME, "Usage: {{none}}")),
+    ),
+    (
+        Code::MissingKey,
+        |company| mails_but(company, USAGE, ", text: Hello.", ""),
+        |company| mails_but(company, USAGE, ", text: Hello.", ", text: \"Hello {to}.\""),
+    ),
+    (
+        Code::UnknownPlaceholder,
+        |company| mails(company, (ONE, TO_ACME, "{too}")),
+        |company| mails(company, (ONE, TO_ACME, "{to}")),
+    ),
+    (
+        Code::BadValue,
+        |company| mails(company, (ONE, TO_ACME, "{to")),
+        |company| mails(company, (ONE, TO_ACME, "{{to")),
+    ),
+    (
+        Code::BadValue,
+        |company| mails(company, (ONE, "to: { domains: [acme.example, \u{430}cme.example] }", "x")),
+        |company| mails(company, (ONE, "to: { domains: [acme.example, асме.example] }", "x")),
+    ),
+    (
+        Code::BadValue,
+        |company| mails_but(company, "posture/systems/mail.yaml", "help@acme", "Help <help@acme"),
+        |company| mails_but(company, "posture/systems/mail.yaml", "help@acme", "help@ACME"),
+    ),
+    (
+        Code::BadValue,
+        |company| mails_but(company, "posture/systems/mail.yaml", "from:", "domains: [], from:"),
+        |company| mails_but(company, "posture/systems/mail.yaml", "from:", "domains: [a.b], from:"),
+    ),
+    (
+        Code::BadValue,
+        |company| {
+            let off = "encryption: none, ca: freight-db";
+            mails_but(company, "posture/systems/mail.yaml", "encryption: tls", off);
+        },
+        |company| {
+            let on = "encryption: starttls, ca: freight-db";
+            mails_but(company, "posture/systems/mail.yaml", "encryption: tls", on);
+        },
+    ),
+    (
+        Code::SchemaConflict,
+        |company| {
+            mails(
+                company,
+                ("to: { type: string, format: email, text: true, maxLength: 9 }", TO_ACME, "x"),
+            )
+        },
+        |company| {
+            mails(company, ("to: { type: string, format: email, maxLength: 9 }", TO_ACME, "x"))
+        },
+    ),
+    (
+        Code::ScopeType,
+        |company| {
+            let code =
+                "to: { type: string, format: email }, code: { type: string, pattern: \"^x$\" }";
+            mails(
+                company,
+                (code, &format!("{TO_ACME}, code: {{ domains: [acme.example] }}"), "{code}"),
+            );
+        },
+        |company| {
+            let code = "to: { type: string, format: email }, code: { type: string, format: email }";
+            mails(
+                company,
+                (code, &format!("{TO_ACME}, code: {{ domains: [acme.example] }}"), "{code}"),
+            );
+        },
+    ),
+    (
+        Code::CallSystem,
+        |company| mails_but(company, USAGE, "system: mail", "system: freight-db"),
+        |company| mails(company, (ONE, TO_ACME, "x")),
     ),
     (
         Code::CallSystem,

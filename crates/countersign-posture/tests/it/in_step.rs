@@ -261,6 +261,38 @@ call: { system: crm-3, delete: "/v2/contacts/{tenant}" }
 "#,
     ),
     (
+        "posture/systems/mail.yaml",
+        r#"system: mail
+email:
+  server: a
+  encryption: starttls
+  auth: { basic: { user: a, password: b } }
+  ca: b
+  from: { address: help@acme.example, name: Acme }
+  reply_to: desk@acme.example
+  domains: [acme.example]
+  networks: [10.1.0.0/16]
+timeout: 10s
+rows: 1
+bytes: 4KiB
+"#,
+    ),
+    (
+        "posture/tools/send_mail.yaml",
+        r#"tool: send_mail
+description: Writes to people.
+effect: irreversible
+gate: { approvers: { named: [ann@acme.example] }, expires: 4h }
+input:
+  to: { type: array, maxItems: 16, items: { type: string, format: email, maxLength: 99, minLength: 3, pattern: "^.*$", text: false } }
+  cause: { type: string, format: email, public: "Only named in the text.", optional: true }
+scope:
+  tenant: { bind: caller.tenant }
+  to[]: { domains: [acme.example] }
+call: { system: mail, to: "{to}", subject: "Of {tenant}", text: "Hello {cause}." }
+"#,
+    ),
+    (
         "countersign.yaml",
         r#"posture: posture
 environment: production

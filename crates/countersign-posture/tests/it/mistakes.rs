@@ -63,7 +63,7 @@ input:
   days: { type: integer, minimum: 400, maximum: 365 }
   account-name: { type: text, maxLength: 20 }
   tags: { type: array, items: { type: string, pattern: "(a)\\1" } }
-  note: { type: string, maxLenght: 200, format: email }
+  note: { type: string, maxLenght: 200, contentEncoding: base64 }
 scope:
   acount_id: { equals: caller.tenant }
   days: { equals: caller.tenant, in: caller.depots }

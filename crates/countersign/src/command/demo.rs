@@ -3,6 +3,7 @@
 
 mod company;
 mod crm;
+mod mail;
 mod story;
 
 use super::End;
@@ -26,13 +27,16 @@ pub(crate) struct Demo {
     /// Where the company's CRM listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8790")]
     crm: SocketAddr,
+    /// Where the company's mail server listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8725")]
+    mail: SocketAddr,
     /// Start afresh: remove the company's data and journal that an earlier demo made in the folder
     #[arg(long)]
     fresh: bool,
     /// Make the company and end: to look at it, or to serve it with `countersign serve`
     #[arg(long)]
     only_make: bool,
-    /// Serve the company's CRM and nothing else, beside `countersign serve`
+    /// Serve the company's CRM and its mail server and nothing else, beside `countersign serve`
     #[arg(long, conflicts_with_all = ["only_make", "once", "fresh"])]
     only_crm: bool,
     /// End after the story; exit code 1 if it went otherwise than told
@@ -42,7 +46,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(&self) -> Result<End, Failure> {
-        for (option, address) in [("listen", self.listen), ("crm", self.crm)] {
+        for (option, address) in [("listen", self.listen), ("crm", self.crm), ("mail", self.mail)] {
             if !address.ip().is_loopback() {
                 return Err(Failure::new(format!(
                     "`--{option} {address}` is not a loopback address"
@@ -51,15 +55,19 @@ impl Demo {
             }
         }
         if self.only_make {
-            let at = Addresses { listen: self.listen, crm: self.crm };
+            let at = Addresses { listen: self.listen, crm: self.crm, mail: self.mail };
             return Company::open(&self.dir, at, self.fresh).map(|_company| End::Fine);
         }
-        let crm = self.crm_listener()?;
+        let crm = listener("the CRM", "crm", self.crm)?;
+        let mail = listener("the mail server", "mail", self.mail)?;
         if self.only_crm {
-            return Self::serve_crm(&Company::made(&self.dir)?, crm);
+            return Self::serve_crm(&Company::made(&self.dir)?, crm, mail);
         }
-        let at = crm.local_addr().doing("the CRM's listener")?;
-        let at = Addresses { listen: self.listen, crm: at };
+        let at = Addresses {
+            listen: self.listen,
+            crm: crm.local_addr().doing("the CRM's listener")?,
+            mail: mail.local_addr().doing("the mail server's listener")?,
+        };
         let company = Company::open(&self.dir, at, self.fresh)?;
         let runtime = super::serve::runtime()?;
         let Some(assembled) = runtime.block_on(assemble::assemble(&company.config()))? else {
@@ -70,6 +78,7 @@ impl Demo {
         let ended = match company.crm() {
             Ok(serving) => {
                 runtime.spawn(serving.serve(crm));
+                runtime.spawn(company.mail().serve(mail));
                 runtime.block_on(self.tell(&company, assembled))
             }
             Err(failure) => Err(failure),
@@ -80,26 +89,19 @@ impl Demo {
         ended.and_then(|end| closed.map(|()| end))
     }
 
-    fn crm_listener(&self) -> Result<TcpListener, Failure> {
-        let bound = TcpListener::bind(self.crm).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        bound.map_err(|error| {
-            Failure::new(format!("the CRM cannot listen on {}: {error}", self.crm))
-                .help("name another address, e.g. `countersign demo --crm 127.0.0.1:8791`")
-        })
-    }
-
-    /// The CRM alone, until somebody stops it.
-    fn serve_crm(company: &Company, listener: TcpListener) -> Result<End, Failure> {
-        let address = listener.local_addr().doing("the CRM's listener")?;
-        let crm = company.crm()?;
+    /// The CRM and the mail server alone, until somebody stops them.
+    fn serve_crm(company: &Company, crm: TcpListener, mail: TcpListener) -> Result<End, Failure> {
+        let address = crm.local_addr().doing("the CRM's listener")?;
+        let of_mail = mail.local_addr().doing("the mail server's listener")?;
+        let serving = company.crm()?;
         super::serve::runtime()?.block_on(async {
-            let serving = tokio::spawn(crm.serve(listener));
+            let serving = tokio::spawn(serving.serve(crm));
+            let taking = tokio::spawn(company.mail().serve(mail));
             render::note(format_args!("the CRM listens on http://{address}"));
+            render::note(format_args!("the mail server listens on smtp://{of_mail}"));
             super::serve::stopping().await;
             serving.abort();
+            taking.abort();
         });
         Ok(End::Fine)
     }
@@ -136,4 +138,17 @@ impl Demo {
         }
         Ok(if went_as_told { End::Fine } else { End::Findings })
     }
+}
+
+/// Where one of the company's own servers listens.
+fn listener(who: &str, option: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
+        Failure::new(format!("{who} cannot listen on {address}: {error}")).help(format!(
+            "name another address, e.g. `countersign demo --{option} 127.0.0.1:8791`"
+        ))
+    })
 }

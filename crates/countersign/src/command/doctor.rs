@@ -115,6 +115,10 @@ async fn system(
     let needs = needs(loaded, name, spec);
     let like = match spec.backend {
         Backend::Http { .. } => "is where it may be, and listens".to_owned(),
+        Backend::Email(_) => {
+            "is where it may be, and its encryption and the credential hold; nothing was sent"
+                .to_owned()
+        }
         _ => format!(
             "answers, and takes all {} statements",
             needs.statements.len() + needs.effects.len()
@@ -166,7 +170,7 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     }
     let shared = match &spec.backend {
         Backend::Postgres { shared, .. } => shared.clone(),
-        Backend::Sqlite { .. } | Backend::Http { .. } => BTreeSet::new(),
+        Backend::Sqlite { .. } | Backend::Http { .. } | Backend::Email(_) => BTreeSet::new(),
     };
     Needs { statements, effects, shared }
 }

@@ -127,17 +127,24 @@ impl Company {
         said
     }
 
-    /// Starts the company's CRM on a free port, which the deployment then names.
+    /// Starts the company's CRM and its mail server on free ports, which the deployment then names.
     pub(crate) fn crm(&self) -> Crm {
-        let (crm, address) = self.crm_at("127.0.0.1:0");
-        self.edit("countersign.yaml", |text| text.replace("127.0.0.1:8790", &address));
+        let (crm, address, mail) = self.servers_at("127.0.0.1:0");
+        self.edit("countersign.yaml", |text| {
+            text.replace("127.0.0.1:8790", &address).replace("127.0.0.1:8725", &mail)
+        });
         crm
     }
 
     /// Starts it where it is to listen, and says where that is.
     pub(crate) fn crm_at(&self, address: &str) -> (Crm, String) {
+        let (crm, address, _) = self.servers_at(address);
+        (crm, address)
+    }
+
+    fn servers_at(&self, address: &str) -> (Crm, String, String) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .args(["demo", "--dir", ".", "--only-crm", "--crm", address])
+            .args(["demo", "--dir", ".", "--only-crm", "--mail", "127.0.0.1:0", "--crm", address])
             .current_dir(self.path())
             .stderr(Stdio::piped())
             .spawn()
@@ -147,7 +154,10 @@ impl Company {
         let mut line = String::new();
         stderr.read_line(&mut line).unwrap();
         let address = line.trim_end().split("http://").nth(1).unwrap().to_owned();
-        (crm, address)
+        line.clear();
+        stderr.read_line(&mut line).unwrap();
+        let mail = line.trim_end().split("smtp://").nth(1).unwrap().to_owned();
+        (crm, address, mail)
     }
 
     /// Starts `serve` on a free port and waits until it listens.

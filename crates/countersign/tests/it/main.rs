@@ -44,6 +44,8 @@ mod lints;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
@@ -64,6 +66,10 @@ mod schema;
 #[path = "../../../countersign-connectors/tests/it/server.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod server;
+#[cfg(test)]
+#[path = "../../../countersign-connectors/tests/it/smtp.rs"]
+#[expect(dead_code, reason = "the connectors' tests use more of it")]
+mod smtp;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

@@ -348,7 +348,18 @@ async fn the_demo_asks_no_proxy_whatever_its_environment_says() {
     let proxy = format!("http://{}", trap.local_addr().unwrap());
     let company = Company::new();
     let mut demo = tokio::process::Command::new(env!("CARGO_BIN_EXE_countersign"));
-    demo.args(["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--once"]);
+    demo.args([
+        "demo",
+        "--dir",
+        ".",
+        "--listen",
+        "127.0.0.1:0",
+        "--crm",
+        "127.0.0.1:0",
+        "--mail",
+        "127.0.0.1:0",
+        "--once",
+    ]);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
     {
         demo.env(name, &proxy);
@@ -364,7 +375,18 @@ async fn the_demo_asks_no_proxy_whatever_its_environment_says() {
 #[tokio::test]
 async fn the_demo_tells_its_story_starts_again_and_starts_afresh() {
     let company = Company::new();
-    let demo = ["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--once"];
+    let demo = [
+        "demo",
+        "--dir",
+        ".",
+        "--listen",
+        "127.0.0.1:0",
+        "--crm",
+        "127.0.0.1:0",
+        "--mail",
+        "127.0.0.1:0",
+        "--once",
+    ];
     for (more, says) in [(None, "Going on"), (None, "Going on"), (Some("--fresh"), "a new journal")]
     {
         let told = company.says(&demo.into_iter().chain(more).collect::<Vec<_>>());
@@ -393,7 +415,18 @@ fn on_a_terminal(company: &Company, arguments: &[&str]) -> std::process::Output 
 async fn every_command_works_on_a_terminal() {
     let company = Company::new();
     for arguments in [
-        &["demo", "--dir", ".", "--listen", "127.0.0.1:0", "--crm", "127.0.0.1:0", "--once"][..],
+        &[
+            "demo",
+            "--dir",
+            ".",
+            "--listen",
+            "127.0.0.1:0",
+            "--crm",
+            "127.0.0.1:0",
+            "--mail",
+            "127.0.0.1:0",
+            "--once",
+        ][..],
         &["check", "."],
         &["audit", "tail", "."],
         &["audit", "verify", "."],
@@ -425,6 +458,8 @@ async fn the_demo_touches_no_folder_that_is_not_its_own() {
             "--listen",
             "127.0.0.1:0",
             "--crm",
+            "127.0.0.1:0",
+            "--mail",
             "127.0.0.1:0",
             "--once",
         ];

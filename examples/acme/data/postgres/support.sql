@@ -25,6 +25,23 @@ create table messages (
   primary key (ticket_id, sent_at)
 );
 
+-- To whom the desk may write: those whom the CRM knows and who have not left.
+create table contacts (
+  account_id text not null,
+  email text not null,
+  primary key (account_id, email)
+);
+insert into contacts values
+  ('acct_alpha', 'amira@alpha.example'),
+  ('acct_alpha', 'jonas@alpha.example'),
+  ('acct_alpha', 'nora@alpha.example'),
+  ('acct_bravo', 'ingrid@bravo.example'),
+  ('acct_bravo', 'sofia@bravo.example'),
+  ('acct_bravo', 'tomasz@bravo.example'),
+  ('acct_charlie', 'claire@charlie.example'),
+  ('acct_charlie', 'henrik@charlie.example'),
+  ('acct_charlie', 'marta@charlie.example');
+
 create temp table draws on commit drop as
 select
   n,
@@ -103,8 +120,10 @@ create index tickets_by_account on tickets (account_id, opened_on);
 -- A message is its ticket's, for which the same is asked.
 alter table tickets enable row level security, force row level security;
 alter table messages enable row level security, force row level security;
+alter table contacts enable row level security, force row level security;
 create policy own on tickets using (account_id = nullif(current_setting('app.tenant', true), ''));
+create policy own on contacts using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on messages using (exists (select from tickets where id = ticket_id));
-grant select on tickets, messages to acme_gateway;
+grant select on tickets, messages, contacts to acme_gateway;
 
 commit;

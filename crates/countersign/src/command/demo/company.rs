@@ -2,6 +2,7 @@
 //! from its SQL, a journal.
 
 use super::crm::Crm;
+use super::mail::MailServer;
 use crate::machine::{SystemEntropy, private_folder};
 use crate::render::{self, Doing, Failure};
 use countersign_core::port::Entropy as _;
@@ -18,9 +19,11 @@ use std::{
 
 static ACME: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/acme");
 
-/// The addresses written in the example; replaced by those that the demo and its CRM listen on.
+/// The addresses written in the example; replaced by those that the demo and the company's own servers
+/// listen on.
 const EXAMPLE_ADDRESS: &str = "127.0.0.1:8787";
 const EXAMPLE_CRM: &str = "127.0.0.1:8790";
+const EXAMPLE_MAIL: &str = "127.0.0.1:8725";
 /// The CRM's key.
 const CRM_KEY: &str = "state/crm.key";
 /// A file that says that the folder is the demo's, so that `--fresh` removes nobody's work.
@@ -33,6 +36,8 @@ pub(super) struct Addresses {
     pub(super) listen: SocketAddr,
     /// The CRM.
     pub(super) crm: SocketAddr,
+    /// The mail server.
+    pub(super) mail: SocketAddr,
 }
 
 /// The example company.
@@ -157,7 +162,8 @@ impl Company {
         }
         let deployment = text_of("countersign.yaml")?
             .replace(EXAMPLE_ADDRESS, &at.listen.to_string())
-            .replace(EXAMPLE_CRM, &at.crm.to_string());
+            .replace(EXAMPLE_CRM, &at.crm.to_string())
+            .replace(EXAMPLE_MAIL, &at.mail.to_string());
         for (name, text) in
             [(MARKER, "made by `countersign demo`\n"), ("countersign.yaml", &deployment)]
         {
@@ -185,6 +191,11 @@ impl Company {
         let path = self.dir.join(CRM_KEY);
         let key = fs::read_to_string(&path).doing(path.display())?;
         Ok(Crm { contacts, key: SecretString::from(key), log: self.dir.join("logs/crm.log") })
+    }
+
+    /// The company's mail server.
+    pub(super) fn mail(&self) -> MailServer {
+        MailServer { file: self.dir.join("data/mail.txt") }
     }
 
     /// Makes the databases that are not there yet.

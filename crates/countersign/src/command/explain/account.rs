@@ -9,6 +9,7 @@ use countersign_core::call::{
 use countersign_core::posture::Agent;
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::{Counter, Window};
+use countersign_core::recipient::Domain;
 use countersign_core::refusal::{Forbidden, Refusal};
 use countersign_core::scope::{ArgumentPath, Asks, ScopeRule, ScopeViolation, Step};
 use countersign_core::tool::{Issue, Tool};
@@ -200,6 +201,12 @@ impl Subject<'_> {
                 let text = format!("`{path}` is the caller's own {}", self.reference(caller));
                 said(text, places.scope(tool, &path))
             }
+            ScopeRule::Domains { path, domains } => {
+                let path = path.to_string();
+                let domains: Vec<&str> = domains.iter().map(Domain::as_str).collect();
+                let text = format!("`{path}` is an address of {}", domains.join(", "));
+                said(text, places.scope(tool, &path))
+            }
             ScopeRule::Bind { name, caller } => {
                 let value = arguments.get(name).unwrap_or(&Value::Null);
                 let text =
@@ -363,8 +370,8 @@ impl Subject<'_> {
             .collect();
         // Its own identifier, and not among those that the tool is declared for.
         if because.is_empty() {
-            let rules = self.scope().iter().filter_map(ScopeRule::path);
-            because.extend(rules.map(|(path, _)| path.to_string()).map(|path| {
+            let rules = self.scope().iter().filter_map(ScopeRule::at);
+            because.extend(rules.map(ToString::to_string).map(|path| {
                 let text = format!("`{path}` admits none of what is the caller's own");
                 said(text, places.argument(tool, &path))
             }));
@@ -397,15 +404,18 @@ impl Subject<'_> {
         let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
         let path = &violation.path;
         let is_it = |rule: &&ScopeRule| match rule {
-            ScopeRule::Equals { path: at, .. } | ScopeRule::In { path: at, .. } => {
-                at.to_string() == *path
-            }
+            ScopeRule::Equals { path: at, .. }
+            | ScopeRule::In { path: at, .. }
+            | ScopeRule::Domains { path: at, .. } => at.to_string() == *path,
             ScopeRule::Bind { name, .. } => name == path,
         };
         let Some(rule) = self.scope().iter().find(is_it) else { return self.unconfirmed(path) };
-        let (ScopeRule::Equals { caller, .. }
-        | ScopeRule::In { caller, .. }
-        | ScopeRule::Bind { caller, .. }) = rule;
+        let Some(caller) = rule.caller() else {
+            let because = said(format!("`{path}` must {}", violation.expected()), None);
+            let rule = said("this line says where a message may go", places.scope(tool, path));
+            let change = "the message has to go there, or this line has to name more domains";
+            return (vec![because, rule], vec![said(change, places.scope(tool, path))]);
+        };
         let own = self.caller.as_ref().map(|known| known.principal().values(caller));
         let own = own.unwrap_or_default();
         let of = self.reference(caller);
