@@ -97,6 +97,7 @@ impl World {
             people: None,
             development: Some(Development {
                 issuer: development,
+                people: None,
                 clock: world.clone(),
                 entropy: world.clone(),
             }),

@@ -2,7 +2,7 @@
 //! [`Inquiry`] or a [`Consultation`] and nothing else.
 //!
 //! A statement with an effect is one transaction with its look-ups, its bound on rows and its check;
-//! a request with an effect is sent once and then checked. Both report what is known of the effect
+//! a request with an effect is sent once and then checked; a message is handed over once. Both report what is known of the effect
 //! and nothing more: `decisions/0022-what-is-known-of-an-effect.md` has the table.
 
 mod answers;

@@ -4,7 +4,9 @@
 
 use crate::support::Place;
 use countersign_core::act::{Act, Visitor};
-use countersign_core::call::{Answer, Answers, Caller, Door, Inquiry, Monitor, Permit, Proposed};
+use countersign_core::call::{
+    Answer, Answers, Caller, Consultation, Door, Inquiry, Monitor, Permit, Proposed,
+};
 use countersign_core::draft::{Draft, State, Step, Switch, Who};
 use countersign_core::id::{
     ActorId, AgentId, CallId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId,
@@ -104,6 +106,10 @@ impl Connector for System {
                 }
             }
         })
+    }
+
+    fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
+        Box::pin(std::future::pending())
     }
 
     fn look_up(&self, _: Inquiry) -> Eventually<'_, Result<Found, SystemFault>> {
