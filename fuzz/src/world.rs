@@ -13,11 +13,11 @@ use countersign_core::port::{
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_gateway::development::Development;
 use countersign_gateway::door::InForce;
 use countersign_gateway::identity::Identity;
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::resource::Resource;
-use countersign_gateway::development::Development;
 use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::load_posture;
