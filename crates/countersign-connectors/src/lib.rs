@@ -115,7 +115,9 @@ impl Running {
     async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
         match self {
             Self::Http(http) => http.consult(&consultation).await,
-            Self::Sqlite(_) | Self::Postgres(_) | Self::Email(_) => Err(misplaced("a question for a decision")),
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Email(_) => {
+                Err(misplaced("a question for a decision"))
+            }
         }
     }
 }

@@ -105,8 +105,10 @@
 mod gated;
 
 use crate::args::{self, Arguments, ArgumentsError};
+pub use crate::draft::Answers;
 use crate::draft::{Change, Conflict, Draft, Outcome, Reach, State, Step};
-use crate::id::{AgentId, CallId, Digest, DraftId, SubjectId, TenantId, Timestamp, ToolName};
+use crate::id::{AgentId, CallId, Digest, SubjectId, TenantId, Timestamp, ToolName};
+pub use crate::ladder::Clearance;
 use crate::ladder::{Budget, Check, DecisionPoint, Per, Summed};
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, People,
@@ -125,6 +127,7 @@ use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
 pub use crate::trail::LookedUpBy;
 use crate::trail::{Shown, Trail, bounded, cut};
+use gated::{Gated, Stopped};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeSet,
@@ -341,15 +344,6 @@ pub struct Proposed {
     pub arguments: Value,
     /// What the client says it answers. It is never a person's approval.
     pub answers: Option<Answers>,
-}
-
-/// What a client sends along with a call that was asked for input (MCP 2026-07-28, elicitation).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answers {
-    /// It comes back with the state it was given, and says nothing more.
-    State(String),
-    /// It answers a question that was never asked: a form, or with a state that nobody gave.
-    Form,
 }
 
 /// The caller is who it says, still, and an agent of this posture.
@@ -894,43 +888,6 @@ pub struct Cleared {
     by: Clearance,
 }
 
-/// On what a call is cleared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Clearance {
-    /// It only reads.
-    Ungated,
-    /// Its effect is checked, and put back if the check fails.
-    Check,
-    /// The company's decision point said yes.
-    DecisionPoint,
-    /// A person did: this draft.
-    Approval(DraftId),
-}
-
-/// Why a call does not get to its intent.
-enum Stopped {
-    /// For good.
-    Refused(Refusal),
-    /// A person has to be asked.
-    Gated(Box<Gated>),
-}
-
-impl From<Refusal> for Stopped {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-/// A call that everything permits but its gate.
-struct Gated {
-    principal: Arc<Principal>,
-    tool: Arc<Tool>,
-    arguments: Arguments,
-    clearance: Rung,
-    binding: Digest,
-    answers: Option<Answers>,
-}
-
 impl Monitor {
     async fn clear(&self, call: LookedUp, trail: &mut Trail) -> Result<Cleared, Stopped> {
         let Authorized { principal, tool, arguments, clearance, source } = call.authorized;
@@ -1155,7 +1112,7 @@ pub struct Permit {
 }
 
 /// What a permit is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Does {
     /// The tool's plan, with its check.
     Call,
@@ -1190,7 +1147,7 @@ impl Permit {
     /// What has to hold afterwards: it is part of the plan.
     #[must_use]
     pub fn check(&self) -> Option<&Check> {
-        self.tool.ladder.check.as_ref().filter(|_| self.does == Does::Call)
+        self.tool.ladder.check.as_ref().filter(|_| matches!(self.does, Does::Call))
     }
     /// One and the same for this call and nothing else, for systems that refuse to do a thing twice
     /// (`Idempotency-Key`).

@@ -247,6 +247,15 @@ pub struct Outcome {
     pub resolved: bool,
 }
 
+/// What a client sends along with a call that was asked for input (MCP 2026-07-28, elicitation).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answers {
+    /// It comes back with the state it was given, and says nothing more.
+    State(String),
+    /// It answers a question that was never asked: a form, or with a state that nobody gave.
+    Form,
+}
+
 /// What is switched off.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Switch {

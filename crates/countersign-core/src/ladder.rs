@@ -1,7 +1,7 @@
 //! The approval ladder, as far as a posture declares it: on which step a tool stands, who agrees,
 //! what shows that an effect took place, and what sums it may come to.
 
-use crate::id::{SystemName, Timestamp};
+use crate::id::{DraftId, SystemName, Timestamp};
 use crate::quota::Window;
 use crate::scope::{ArgumentPath, Query};
 use crate::tool::{HttpPlan, Parameter, Plan, Rung, SqlPlan};
@@ -88,6 +88,19 @@ pub struct Gate {
     pub preview: Option<Arc<Query>>,
     /// A decision point that may stand in for a person on the third step.
     pub decision: Option<DecisionPoint>,
+}
+
+/// On what a call is cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Clearance {
+    /// It only reads.
+    Ungated,
+    /// Its effect is checked, and put back if the check fails.
+    Check,
+    /// The company's decision point said yes.
+    DecisionPoint,
+    /// A person did: this draft.
+    Approval(DraftId),
 }
 
 /// People who may agree.

@@ -72,24 +72,10 @@ pub(crate) struct Columns {
 pub(crate) fn draft(columns: Columns) -> Option<Draft> {
     let Columns { id, binding, state, proposed, expires, agent, .. } = columns;
     let fixed: Value = serde_json::from_str(&columns.fixed).ok()?;
-    let optional =
-        |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text).ok());
-    let decided = match optional(columns.decided) {
-        Some(value) => Some(decided_back(&value?)?),
-        None => None,
-    };
-    let outcome = match optional(columns.outcome) {
-        Some(value) => Some(outcome_back(&value?)?),
-        None => None,
-    };
-    let committed = match columns.committed {
-        Some(call) => Some(CallId::new(call).ok()?),
-        None => None,
-    };
-    let same_as = match fixed.get("same_as")?.as_str() {
-        Some(id) => Some(DraftId::new(id).ok()?),
-        None => None,
-    };
+    let decided = known(columns.decided, |text| decided_back(&serde_json::from_str(text).ok()?))?;
+    let outcome = known(columns.outcome, |text| outcome_back(&serde_json::from_str(text).ok()?))?;
+    let committed = known(columns.committed, |call| CallId::new(call).ok())?;
+    let same_as = known(perhaps(&fixed, "same_as")?, |id| DraftId::new(id).ok())?;
     Some(Draft {
         id: DraftId::new(id).ok()?,
         call: CallId::new(text(&fixed, "call")?).ok()?,
@@ -111,6 +97,11 @@ pub(crate) fn draft(columns: Columns) -> Option<Draft> {
         outcome,
         delivered: columns.delivered,
     })
+}
+
+/// What a column holds, if it holds something; `None` if that cannot be read.
+fn known<T>(text: Option<String>, read: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+    text.map_or(Some(None), |text| read(&text).map(Some))
 }
 
 fn principal(value: &Value) -> Option<Principal> {

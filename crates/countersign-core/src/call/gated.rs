@@ -2,7 +2,7 @@
 //! the draft. Nothing here acts: an approved draft goes through the pipeline from the top.
 
 use super::{
-    Answer, Answers, CHECK_DRAFT, Completed, Gated, Inquiry, Monitor, Proposed, RefusedCall, Source,
+    Answer, Answers, CHECK_DRAFT, Completed, Inquiry, Monitor, Proposed, RefusedCall, Source,
 };
 use crate::act;
 use crate::args::{Arguments, parse};
@@ -15,10 +15,34 @@ use crate::principal::Principal;
 use crate::record::{Entry, Kind};
 use crate::refusal::{Applied, Ended, Pending, Refusal, SystemFault, SystemFaultKind};
 use crate::scope::{self, Query, ScopeRule};
-use crate::tool::{Effect, Issue, Tool};
+use crate::tool::{Effect, Issue, Rung, Tool};
 use crate::trail::{Trail, bounded};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+
+/// Why a call does not get to its intent.
+pub(super) enum Stopped {
+    /// For good.
+    Refused(Refusal),
+    /// A person has to be asked.
+    Gated(Box<Gated>),
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A call that everything permits but its gate.
+pub(super) struct Gated {
+    pub(super) principal: Arc<Principal>,
+    pub(super) tool: Arc<Tool>,
+    pub(super) arguments: Arguments,
+    pub(super) clearance: Rung,
+    pub(super) binding: Digest,
+    pub(super) answers: Option<Answers>,
+}
 
 impl Monitor {
     /// A call that everything permits but its gate meets the draft of the same call, or becomes one.

@@ -589,6 +589,7 @@ impl Walk {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "`scripts/soak` says how far it goes")]
 fn no_walk_finds_an_effect_without_exactly_one_valid_approval() {
     let steps = std::env::var("COUNTERSIGN_LADDER_STEPS").ok().and_then(|n| n.parse().ok());
     let steps: u32 = steps.unwrap_or(STEPS);

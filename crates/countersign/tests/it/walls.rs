@@ -65,6 +65,10 @@ fn no_leaf_knows_another_and_each_heavy_library_has_one_home() {
 #[test]
 fn no_stage_of_the_pipeline_derives_a_hidden_constructor() {
     let call = source("crates/countersign-core/src/call.rs");
+    let gated = source("crates/countersign-core/src/call/gated.rs");
+    // That a call was stopped makes no stage.
+    let gated = gated.replacen("impl From<Refusal> for Stopped", "", 1);
+    let call = call + &gated;
     let structs: Vec<&str> = call.split("#[derive(").skip(1).collect();
     assert!(structs.len() > 20, "{}", structs.len());
     for after in structs {
