@@ -94,8 +94,6 @@ pub(crate) struct LadderEntry {
     affects: Option<Spanned<Option<Affects>>>,
     /// `None` if something is wrong with it.
     budgets: Option<Vec<Budget>>,
-    /// What waits for people who are never asked: where, and how it is said.
-    pub(crate) idle: Vec<(Span, &'static str)>,
 }
 
 /// Reads what `fields`, a tool's, say of the ladder.
@@ -126,7 +124,6 @@ pub(crate) fn decode(
         undo,
         affects,
         budgets,
-        idle: Vec::new(),
     }
 }
 
@@ -184,7 +181,7 @@ impl LadderEntry {
     }
 }
 
-fn check_reached(decoder: &mut Decoder, entry: &mut LadderEntry, (effect, place): (Effect, Span)) {
+fn check_reached(decoder: &mut Decoder, entry: &LadderEntry, (effect, place): (Effect, Span)) {
     let reached = entry.reached(place);
     let unasked = reached.iter().find(|(rung, _)| *rung < Rung::CONFIRMED);
     let asked = reached.iter().find(|(rung, _)| *rung >= Rung::CONFIRMED);
@@ -220,16 +217,18 @@ fn check_reached(decoder: &mut Decoder, entry: &mut LadderEntry, (effect, place)
         decoder.report(Code::GateApprovers, *span, message);
         decoder.help("write `approvers: { named: [ann@example.com] }`");
     }
-    if asked.is_none() {
-        entry
-            .idle
-            .push((gate.span, "nobody is asked about a tool that never reaches the third step"));
+    let (span, message) = if asked.is_none() {
+        (gate.span, "nobody is asked about a tool that never reaches the third step")
     } else if let Some(decision) = &gate.decision
         && !reached.iter().any(|(rung, _)| *rung == Rung::CONFIRMED)
     {
         let message = "a decision point stands in for people on the third step, and on no other";
-        entry.idle.push((decision.span, message));
-    }
+        (decision.span, message)
+    } else {
+        return;
+    };
+    decoder.report(Code::IdleGate, span, message);
+    decoder.help("take it out, or let the tool wait: by its `effect`, or by `rung`");
 }
 
 /// Money and deletion stand on the fourth step, whatever the tool calls them.

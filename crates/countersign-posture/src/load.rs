@@ -109,7 +109,6 @@ pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Findin
     draft.check_alike();
     draft.check_agents();
     draft.check_granted();
-    draft.check_gates();
     let sketch = draft.any_error().then(|| draft.sketch());
     let mut findings = draft.take_findings();
     sort(&mut findings);
@@ -592,20 +591,6 @@ impl Draft {
             if let Some(name) = name.filter(|name| !granted.contains(&name.value)) {
                 let message = format!("no agent is granted `{}`", name.value);
                 decoder.report(Code::UngrantedTool, name.span, message);
-            }
-        }
-    }
-
-    /// A gate may also be meant for the calls that a hand-written policy holds back.
-    fn check_gates(&mut self) {
-        if self.folder.policies().any(|policy| policy.text().contains("@gate")) {
-            return;
-        }
-        for Decoded { decoder, file } in &mut self.tools {
-            let ladder = file.iter().filter_map(|file| file.ladder.as_ref());
-            for (span, message) in ladder.flat_map(|ladder| &ladder.idle) {
-                decoder.report(Code::IdleGate, *span, *message);
-                decoder.help("take it out, or let the tool wait: by its `effect`, or by `rung`");
             }
         }
     }

@@ -1380,16 +1380,6 @@ pub(crate) const CHANGES: &[Change] = &[
     (
         Code::IdleGate,
         |company| {
-            company.edit(USAGE, "effect: read", &format!("effect: read\n{GATE}"));
-        },
-        |company| {
-            company.edit(USAGE, "effect: read", &format!("effect: read\n{GATE}"));
-            company.write("posture/policies/a.cedar", "@gate(\"3\") // May be meant for it.");
-        },
-    ),
-    (
-        Code::IdleGate,
-        |company| {
             company.write("posture/systems/crm.yaml", API);
             company.edit(USAGE, "effect: read", &format!("effect: read\nrung: 4\n{DECIDED}"));
         },
