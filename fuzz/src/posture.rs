@@ -1,6 +1,7 @@
 //! Posture and deployment files of every kind: what is wrong is told with a place inside the file, or
 //! there is nothing wrong and all that is made of them compiles.
 
+use countersign_core::id::Timestamp;
 use countersign_policy::{Bundle, CompileError, Mistake, PolicyFile, Unknown, mistakes};
 use countersign_posture::{
     Finding, Loaded, Severity, Sketch, Source, link, load_deployment, load_or_sketch, load_posture,
@@ -165,7 +166,7 @@ fn load(folder: &Path) {
         Err(sketch) => return judged(&sketch),
     };
     if let Some(deployment) = deployment {
-        told(&link(&deployment, &loaded));
+        told(&link(&deployment, &loaded, Timestamp::from_secs(0)));
     }
     compiles(&loaded);
 }

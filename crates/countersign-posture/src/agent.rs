@@ -114,7 +114,7 @@ fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
     let tool = fields.required(decoder, "tool").and_then(|item| decoder.name(item, ToolName::new));
     fields.required(decoder, "reason").and_then(|item| decoder.line(item));
     let by = fields.optional("reviewed_by").map(|item| decoder.line(item));
-    let on = fields.optional("reviewed_on").map(|item| check_date(decoder, item));
+    let on = fields.optional("reviewed_on").map(|item| date(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
     fields.finish(decoder);
@@ -123,10 +123,14 @@ fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
     Some(GrantEntry { tool: tool?, limits, require_scope, reviewed, span: node.span })
 }
 
-fn check_date(decoder: &mut Decoder, item: Item<'_>) {
-    let Some(text) = decoder.line(item) else { return };
-    if text.len() != "YYYY-MM-DD".len() || Date::strptime("%Y-%m-%d", &text).is_err() {
+/// A day of the calendar.
+pub(crate) fn date(decoder: &mut Decoder, item: Item<'_>) -> Option<Date> {
+    let text = decoder.line(item)?;
+    let date = Date::strptime("%Y-%m-%d", &text).ok();
+    let date = date.filter(|_| text.len() == "YYYY-MM-DD".len());
+    if date.is_none() {
         let message = format!("`{}` must be a date as YYYY-MM-DD, not `{text}`", item.name);
         decoder.report(Code::BadValue, item.span(), message);
     }
+    date
 }

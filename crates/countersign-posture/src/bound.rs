@@ -50,3 +50,11 @@ pub const LOOK_UP_BYTES_MAX: u32 = 64 * 1024;
 pub const POINTERS_MAX: usize = 8;
 /// Longest time of one look-up, in milliseconds, whatever its system admits: a call may ask many.
 pub const LOOK_UP_TIMEOUT_MS_MAX: u32 = 2_000;
+/// Most rows that one call may change.
+pub const AFFECTS_MAX: u32 = 1_000;
+/// Most rows of a preview; a person reads them.
+pub const PREVIEW_ROWS_MAX: u32 = 20;
+/// Longest time that a decision point is waited for, in milliseconds.
+pub const DECISION_TIMEOUT_MS_MAX: u32 = 10_000;
+/// How long before an exception ends `check` begins to say so, in seconds.
+pub const EXCEPTION_ENDS_SECONDS: u32 = 30 * 86_400;

@@ -79,6 +79,8 @@ enum Shape {
     One(Vec<Key>),
     /// A mapping with these keys, and exactly one of those beside.
     Kinds(Vec<Key>, Vec<Key>),
+    /// The one or the other; the second is a mapping.
+    Either(Box<Shape>, Box<Shape>),
     /// A mapping whose keys are the author's own: each fits one of the patterns.
     Entries(Vec<(String, Shape)>),
     List {
@@ -132,6 +134,10 @@ impl Shape {
                 let mut schema = closed(keys.iter().chain(one));
                 schema.insert("oneOf".to_owned(), names.collect());
                 schema
+            }
+            Self::Either(text, map) => {
+                let both = [text, map].map(|shape| Value::Object(shape.schema()));
+                members([("anyOf", json!(both))])
             }
             Self::Entries(fits) => {
                 let fits = fits.iter();
@@ -284,8 +290,18 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::BadRequest, "", ""),
     (Code::ArgumentPlace, "", ""),
     (Code::CallSystem, "", ""),
+    (Code::BadValue, "at most `max`", "Fewer rows at most than at least."),
+    (Code::BadValue, "at least one place", "A check that expects nothing."),
+    (Code::MissingKey, "needs `expect`", "A check by `get` without what its answer must say."),
     (Code::GateApprovers, "", ""),
     (Code::IdleGate, "", ""),
+    (Code::LoweredRung, "", ""),
+    (Code::IdleException, "", ""),
+    (Code::EndedException, "", ""),
+    (Code::MissingCheck, "", ""),
+    (Code::IdleCheck, "", ""),
+    (Code::UnderstatedEffect, "", ""),
+    (Code::BadBudget, "", ""),
     (Code::UnreviewedGrant, "", ""),
     (Code::PlaintextListener, "", ""),
     (Code::DevelopmentIssuer, "", ""),
@@ -316,6 +332,7 @@ mod tests {
             Shape::Kinds(keys, one) => {
                 keys.iter().chain(one).for_each(|key| examples(&key.shape, found));
             }
+            Shape::Either(text, map) => [text, map].iter().for_each(|of| examples(of, found)),
             Shape::Entries(fits) => fits.iter().for_each(|(_, shape)| examples(shape, found)),
             Shape::List { of, .. } => examples(of, found),
             Shape::Defined(_) => {}

@@ -210,7 +210,7 @@ codes! {
     ScopeLoose Error "scope-loose",
     /// A statement of which it is not seen that it keeps to the caller's rows.
     ScopeUnsure Warning "scope-unsure",
-    /// A look-up whose statement names nothing of the caller: it confirms what is anybody's.
+    /// A look-up, a preview, a check or an undo that names nothing of the caller: it speaks of what is anybody's.
     LookUpCaller Error "look-up-caller",
     /// An `owned` look-up whose statement does not ask about the identifier.
     LookUpValue Error "look-up-value",
@@ -248,8 +248,24 @@ codes! {
     // Gates and grants.
     /// An effect for which people must be asked, and nobody who is.
     GateApprovers Error "gate-approvers",
-    /// A gate before an effect for which nobody is asked.
+    /// A gate, or a decision point in one, on a tool that never waits for it.
     IdleGate Error "idle-gate",
+    /// A step of the ladder below the one that the effect stands on.
+    LoweredRung Error "lowered-rung",
+    /// An exception that goes no lower than the ladder does.
+    IdleException Error "idle-exception",
+    /// In production, an exception that has ended.
+    EndedException Error "ended-exception",
+    /// An exception that ends soon; in development, one that has ended.
+    EndingException Warning "ending-exception",
+    /// An effect that nobody agrees to, and nothing that shows that it took place.
+    MissingCheck Error "missing-check",
+    /// A check, an undo or a bound on rows where there is nothing that it could be about.
+    IdleCheck Error "idle-check",
+    /// Money or a deletion on a step below the fourth.
+    UnderstatedEffect Error "understated-effect",
+    /// A budget of what cannot be added up.
+    BadBudget Error "bad-budget",
     /// In production, the grant of an effect that nobody reviewed.
     UnreviewedGrant Error "unreviewed-grant",
     /// A tool that no agent is granted.

@@ -7,6 +7,8 @@
 
 mod agent;
 pub mod bound;
+mod budget;
+mod check;
 mod decode;
 mod deployment;
 mod email;
@@ -16,6 +18,7 @@ mod gate;
 mod http;
 mod input;
 mod issuer;
+mod ladder;
 mod lint;
 mod load;
 mod look_up;
@@ -39,7 +42,6 @@ pub use deployment::{
 };
 pub use email::{MailEncryption, MailSpec};
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
-pub use gate::{Approvers, Gate};
 pub use http::Auth;
 pub use issuer::{Algorithm, Issuer, KeySource};
 pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture};

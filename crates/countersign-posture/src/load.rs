@@ -1,19 +1,19 @@
 //! The posture folder: read once, decoded file by file, checked across files, compiled.
 
 use crate::agent::{self, AgentFile, GrantEntry, Owner};
-use crate::bound::{FILE_BYTES_MAX, FILES_MAX, POSTURE_BYTES_MAX};
+use crate::bound::{EXCEPTION_ENDS_SECONDS, FILE_BYTES_MAX, FILES_MAX, POSTURE_BYTES_MAX};
 use crate::decode::Decoder;
 use crate::deployment::{Deployment, Environment};
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
-use crate::gate::Gate;
+use crate::ladder::Steps;
 use crate::lint;
 use crate::node::{Span, hidden};
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
-use crate::tool::{self, Asked, ToolFile};
-use countersign_core::id::{ActorId, AgentId, Digest, SystemName, ToolName};
+use crate::tool::{self, Asked, Ground, ToolFile};
+use countersign_core::id::{ActorId, AgentId, Digest, SystemName, Timestamp, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
 use countersign_core::tool::{Effect, Tool};
@@ -38,10 +38,10 @@ pub struct Loaded {
     pub organisation: String,
     /// The register of agents, by name.
     pub register: Vec<Registered>,
-    /// Who has to agree before a tool's effect happens: every tool that asks anybody.
-    pub gates: BTreeMap<ToolName, Gate>,
     /// Grants of an effect that say not by whom and when they were reviewed.
     pub(crate) unreviewed: Vec<(ToolName, Place)>,
+    /// Tools that stand below their effect's step for a time, and where that is written.
+    pub(crate) exceptions: Vec<(ToolName, Timestamp, Place)>,
     /// Agents that do not say whose tokens they call with.
     pub(crate) unbound: Vec<(AgentId, Place)>,
     /// The files of hand-written policies, in order. What they say, and on which tools they bear, is
@@ -49,6 +49,15 @@ pub struct Loaded {
     pub policies: Vec<Arc<Source>>,
     /// Where all of it is written.
     pub places: Places,
+}
+
+impl Loaded {
+    /// A tool that asks somebody before its effect happens, if any does.
+    fn gated(&self) -> Option<&ToolName> {
+        let agents = self.posture.agents.values();
+        let mut grants = agents.flat_map(|agent| &agent.grants);
+        grants.find(|(_, grant)| grant.tool.ladder.gate.is_some()).map(|(name, _)| name)
+    }
 }
 
 /// What the register says of an agent, for people.
@@ -112,10 +121,10 @@ pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Findin
     }
 }
 
-/// What only both together show: references that lead nowhere, those that nobody uses, and what
-/// is not fit for production.
+/// What only both together show: references that lead nowhere, those that nobody uses, what is not fit
+/// for production, and what has ended at `now`.
 #[must_use]
-pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
+pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     let known = || deployment.references.keys().map(String::as_str);
     let mut used = BTreeSet::new();
@@ -146,6 +155,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     }
     findings.extend(of_issuers(deployment, loaded));
     findings.extend(of_people(deployment, loaded));
+    findings.extend(of_exceptions(deployment, loaded, now));
     if deployment.environment == Environment::Production {
         for (tool, place) in &loaded.unreviewed {
             findings.push(Finding {
@@ -176,6 +186,27 @@ fn of_issuers(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     unbound.collect()
 }
 
+/// Leave that has ended, or ends soon.
+fn of_exceptions(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Finding> {
+    let ended = match deployment.environment {
+        Environment::Production => Code::EndedException,
+        Environment::Development => Code::EndingException,
+    };
+    let found = loaded.exceptions.iter().filter_map(|(tool, expires, place)| {
+        let (code, message) = if *expires <= now {
+            (ended, format!("the exception for `{tool}` has ended, and its own step counts"))
+        } else if *expires <= now.plus_secs(EXCEPTION_ENDS_SECONDS) {
+            (Code::EndingException, format!("the exception for `{tool}` ends within 30 days"))
+        } else {
+            return None;
+        };
+        const { assert!(EXCEPTION_ENDS_SECONDS == 30 * 86_400, "the message says so") };
+        let help = "take `exception` out, or have it reviewed again".to_owned();
+        Some(Finding { code, place: place.clone(), message, help: Some(help) })
+    });
+    found.collect()
+}
+
 /// What people decide needs people, whom nobody can take for somebody else or for an agent.
 fn of_people(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     let finding = |code, place: &Place, message: String, help: &str| Finding {
@@ -184,7 +215,7 @@ fn of_people(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
         message,
         help: Some(help.to_owned()),
     };
-    let gated = loaded.gates.keys().next();
+    let gated = loaded.gated();
     let (Some(people), Some(written)) = (&deployment.people, &deployment.written.people) else {
         let none = gated.map(|tool| {
             let code = match deployment.environment {
@@ -449,12 +480,13 @@ impl Draft {
             Decoded { decoder, file }
         };
         let posture = folder.files.get("posture.yaml").map(one);
-        let attributes = posture.as_ref().and_then(|posture| posture.file.as_ref());
-        let attributes = attributes.map(|file| &file.attributes);
+        let file = posture.as_ref().and_then(|posture| posture.file.as_ref());
+        let attributes = file.map(|file| &file.attributes);
+        let steps = file.map_or(Steps::OWN, |file| file.steps);
         let systems = decode_all(&folder, "systems/", system::decode);
         let dialects = Dialects::new(systems.iter().filter_map(|system| system.file.as_ref()));
-        let tools =
-            decode_all(&folder, "tools/", |decoder| tool::decode(decoder, attributes, &dialects));
+        let ground = Ground { attributes, dialects: &dialects, steps };
+        let tools = decode_all(&folder, "tools/", |decoder| tool::decode(decoder, ground));
         let agents = decode_all(&folder, "agents/", agent::decode);
         Self { folder, posture, systems, tools, agents }
     }
@@ -647,6 +679,8 @@ impl Draft {
     fn compile(&self) -> Option<Loaded> {
         let posture = self.posture.as_ref()?;
         let file = posture.file.as_ref()?;
+        // What else stands there is checked anew with every call, or is another team's.
+        let identity = posture.decoder.written(file.identity?);
         let systems = self.compile_systems()?;
         let tools = self.compile_tools(&systems)?;
         let policies: Vec<_> = self.folder.policies().cloned().collect();
@@ -656,7 +690,7 @@ impl Draft {
         let mut unbound = Vec::new();
         for Decoded { decoder, file: agent } in &self.agents {
             let agent = agent.as_ref()?;
-            let texts = (decoder.source.text(), posture.decoder.source.text());
+            let texts = (decoder.source.text(), identity);
             for GrantEntry { tool, reviewed, span, .. } in &agent.grants {
                 let effect = tools.get(&tool.value)?.tool.effect;
                 if effect != Effect::Read && !reviewed {
@@ -693,8 +727,8 @@ impl Draft {
             claims: file.claims.clone()?,
             organisation: file.organisation.clone()?,
             register,
-            gates: self.gates(),
             unreviewed,
+            exceptions: self.exceptions(),
             unbound,
             policies,
             places: Places::new(&self.folder.files),
@@ -742,11 +776,14 @@ impl Draft {
         }
     }
 
-    fn gates(&self) -> BTreeMap<ToolName, Gate> {
-        let files = self.tools.iter().filter_map(|tool| tool.file.as_ref());
-        let gates =
-            files.filter_map(|file| Some((file.name.as_ref()?.value.clone(), file.gate.clone()?)));
-        gates.collect()
+    fn exceptions(&self) -> Vec<(ToolName, Timestamp, Place)> {
+        let found = self.tools.iter().filter_map(|Decoded { decoder, file }| {
+            let file = file.as_ref()?;
+            let exception = file.ladder.as_ref()?.exception.as_ref()?;
+            let place = decoder.place(exception.span);
+            Some((file.name.as_ref()?.value.clone(), exception.value.expires, place))
+        });
+        found.collect()
     }
 
     fn compile_systems(&self) -> Option<BTreeMap<SystemName, (SystemSpec, &str)>> {
@@ -780,7 +817,7 @@ fn compile_grant(
     grant: &GrantEntry,
     scope: Option<&String>,
     tools: &BTreeMap<ToolName, Compiled<'_>>,
-    (agent_text, posture_text): (&str, &str),
+    (agent_text, identity): (&str, &str),
 ) -> Option<(ToolName, Grant)> {
     let GrantEntry { tool, limits, require_scope, span, reviewed: _ } = grant;
     let Compiled { tool, text, system_texts } = tools.get(&tool.value)?;
@@ -789,7 +826,9 @@ fn compile_grant(
     // What the agent says for all its grants is part of each.
     let require_scope = require_scope.as_ref().or(scope).cloned();
     let scope_text = require_scope.as_deref().unwrap_or_default();
-    let parts = parts.chain([grant_text, posture_text, scope_text]);
+    // The tool's text has all that it says of the ladder; the company's own step is not in it.
+    let rung = tool.ladder.rung.number().to_string();
+    let parts = parts.chain([grant_text, identity, scope_text, &rung]);
     let parts: Vec<_> = parts.map(str::as_bytes).collect();
     let decision_digest = Digest::of("countersign/decision/1", &parts);
     let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits, require_scope };

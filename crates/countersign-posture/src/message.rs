@@ -87,7 +87,7 @@ pub(crate) fn decode(
     Message { plan: plan(), names, to }
 }
 
-fn named(fragment: &Fragment) -> Option<&str> {
+pub(crate) fn named(fragment: &Fragment) -> Option<&str> {
     match fragment {
         Fragment::Argument(parameter) => Some(&parameter.name),
         Fragment::Text(_) => None,
@@ -142,7 +142,12 @@ fn unknown(decoder: &mut Decoder, item: Item<'_>, name: &str, known: &Known<'_>)
 }
 
 /// A text with places for arguments.
-fn phrase(decoder: &mut Decoder, item: Item<'_>, known: &Known<'_>, max: usize) -> Option<Phrase> {
+pub(crate) fn phrase(
+    decoder: &mut Decoder,
+    item: Item<'_>,
+    known: &Known<'_>,
+    max: usize,
+) -> Option<Phrase> {
     let text = decoder.text(item, max)?;
     let Some(fragments) = fragments(text) else {
         let message = format!("`{}` has a brace that is no part of `{{name}}`", item.name);

@@ -4,7 +4,8 @@ use crate::bound::{LIMIT_MAX, POINTERS_MAX};
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::{Code, did_you_mean};
 use crate::input::identifier;
-use crate::node::Kind;
+use crate::ladder::{Steps, decode_steps};
+use crate::node::{Kind, Span};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,17 +42,22 @@ pub(crate) struct PostureFile {
     pub(crate) tenant_limits: Limits,
     /// Names usable as `caller.NAME`, also when something else about them is wrong.
     pub(crate) attributes: BTreeSet<String>,
+    /// Where it says what a token says.
+    pub(crate) identity: Option<Span>,
+    /// The company's ladder.
+    pub(crate) steps: Steps,
 }
 
 pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "posture.yaml", node: &node })?;
     let organisation = fields.required(decoder, "organisation").and_then(|item| decoder.line(item));
-    let identity = fields.required(decoder, "identity").and_then(|item| decoder.fields(item));
-    let (claims, attributes) = match identity {
+    let identity = fields.required(decoder, "identity");
+    let (claims, attributes) = match identity.and_then(|item| decoder.fields(item)) {
         Some(identity) => decode_identity(decoder, identity),
         None => (None, BTreeSet::new()),
     };
+    let steps = fields.optional("ladder").map(|item| decode_steps(decoder, item));
     let limits = fields.required(decoder, "limits").map(|item| required_limits(decoder, item));
     let tenant_limits =
         fields.optional("tenant_limits").map(|item| decode_tenant_limits(decoder, item));
@@ -62,6 +68,8 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
         limits: limits.unwrap_or_default(),
         tenant_limits: tenant_limits.unwrap_or_default(),
         attributes,
+        identity: identity.map(|item| item.span()),
+        steps: steps.unwrap_or(Steps::OWN),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::decode::{Decoder, Fields, Item};
 use crate::finding::{Code, did_you_mean};
 use crate::input::{Arguments, identifier};
 use crate::node::{Entry, Kind, Node, Span};
+use countersign_core::ladder::Expected;
 use countersign_core::tool::{Effect, HttpPlan, Method, Parameter, Piece, ResultBounds, Template};
 use serde_json::{Number, Value};
 use std::collections::BTreeSet;
@@ -260,6 +261,23 @@ impl Reader<'_, '_> {
         }
     }
 
+    fn expected(&mut self, item: Item<'_>) -> Option<Expected> {
+        let literal = match &item.node.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(truth) => (*truth).into(),
+            Kind::Int(number) => (*number).into(),
+            Kind::Float(number) => Number::from_f64(*number)?.into(),
+            Kind::Text(_) | Kind::List(_) | Kind::Map(_) | Kind::Refused => {
+                let text = self.decoder.line(item)?;
+                match self.piece(&text, item.span(), Stands::AsBody)? {
+                    Piece::Literal(text) => text.into(),
+                    Piece::Argument(parameter) => return Some(Expected::Argument(parameter.name)),
+                }
+            }
+        };
+        Some(Expected::Literal(literal))
+    }
+
     fn template(&mut self, node: &Node) -> Option<Template> {
         match &node.kind {
             Kind::Refused => None,
@@ -392,14 +410,52 @@ const OWN_HEADERS: [&str; 24] = [
 /// A JSON pointer to something in an answer.
 fn pointer(decoder: &mut Decoder, item: Item<'_>) -> Option<String> {
     let text = decoder.line(item)?;
-    let escapes_are_whole = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
-    if text.starts_with('/') && text.len() > 1 && escapes_are_whole {
+    if is_pointer(&text) {
         return Some(text);
     }
     let message = format!("`{text}` is no JSON pointer into the answer");
     decoder.report(Code::BadValue, item.span(), message);
     decoder.help("write the name of a member after `/`, as in `/items`; without it the whole answer is taken");
     None
+}
+
+fn is_pointer(text: &str) -> bool {
+    let escapes_are_whole = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    text.starts_with('/') && text.len() > 1 && escapes_are_whole && !text.contains(['\n', '\r'])
+}
+
+/// Reads a path without arguments.
+pub(crate) fn literal_path(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<String>> {
+    let arguments = Arguments::new();
+    let known = Known { arguments: &arguments, bound: BTreeSet::new() };
+    let pieces = Reader { decoder, known: &known, names: BTreeSet::new() }.path(item)?;
+    let literal = |piece| match piece {
+        Piece::Literal(text) => Some(text),
+        Piece::Argument(_) => None,
+    };
+    pieces.into_iter().map(literal).collect()
+}
+
+/// Reads `expect:`, by place in the row: a scalar, or `{name}` for what an argument was.
+pub(crate) fn expectations(
+    decoder: &mut Decoder,
+    item: Item<'_>,
+    known: &Known<'_>,
+) -> Option<Vec<(String, Expected)>> {
+    let entries = decoder.entries(item)?;
+    if entries.is_empty() {
+        let message = "`expect` must name at least one place of the answer";
+        decoder.report(Code::BadValue, item.span(), message);
+    }
+    let mut reader = Reader { decoder, known, names: BTreeSet::new() };
+    let expected = entries.iter().map(|Entry { key, key_span, value }| {
+        if !is_pointer(key) {
+            let message = format!("`{key}` is no JSON pointer into the answer");
+            reader.decoder.report(Code::BadValue, *key_span, message);
+        }
+        Some((key.clone(), reader.expected(Item { name: key, node: value })?))
+    });
+    expected.collect::<Vec<_>>().into_iter().collect()
 }
 
 fn decode_pick(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<(String, String)>> {

@@ -39,6 +39,8 @@ pub struct Scan {
     pub keyword: Option<String>,
     /// Whether the statement that `with` introduces changes something.
     pub writes: bool,
+    /// Whether it takes rows or tables away.
+    pub deletes: bool,
     /// What looks as if text were put into the statement; with a name where that is a placeholder
     /// inside quotes, which is interpolation only if there is such an argument.
     pub interpolations: Vec<(Range<usize>, Option<String>)>,
@@ -236,6 +238,7 @@ impl<'a> Scanner<'a> {
             self.problem(start, "a number runs into what follows it");
         }
         if !self.begun && self.scan.statements == 0 {
+            self.scan.deletes = matches!(word.as_str(), "drop" | "truncate");
             self.scan.keyword = Some(word.clone());
         }
         self.begun = true;
@@ -246,6 +249,7 @@ impl<'a> Scanner<'a> {
             self.escaped(start);
         }
         let outside = !self.open.contains(&Open::Parenthesis);
+        self.scan.deletes |= word == "delete" && (outside || opens);
         if postgres {
             let changes = changes || word == "merge";
             // `with t as (delete …)`, and `select … into t`.

@@ -1,9 +1,12 @@
 //! What every SQL statement of a posture has to be: one, that binds by name and interpolates nothing.
 
-use crate::decode::{Decoder, Spanned};
+use crate::bound::STATEMENT_BYTES_MAX;
+use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::{Code, did_you_mean};
+use crate::node::Span;
 use crate::sql::tie::{self, Tie};
-use crate::sql::{Dialect, Scan};
+use crate::sql::{Compiled, Dialect, Scan, scan};
+use countersign_core::id::SystemName;
 use countersign_core::principal::CallerRef;
 use std::collections::BTreeSet;
 
@@ -147,6 +150,75 @@ pub(crate) fn check_tie(
             decoder.help(format!("say so as `… = :{}`, joined to the rest by `and`", own.name));
         }
         (_, None) => {}
+    }
+}
+
+/// A statement of a tool that is asked beside the call's own, and only reads: a preview, a check.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    /// As messages call it: `a preview`.
+    who: &'static str,
+    text: Spanned<String>,
+    /// The system that is asked, where it is not the tool's own.
+    pub(crate) system: Option<Spanned<SystemName>>,
+    /// The statement as the system takes it; empty if the system is not known.
+    pub(crate) compiled: Compiled,
+}
+
+impl Beside {
+    /// Reads its text.
+    pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>, who: &'static str) -> Option<Self> {
+        let text = decoder.text(item, STATEMENT_BYTES_MAX)?.to_owned();
+        let text = Spanned { value: text, span: item.span() };
+        Some(Self { who, text, system: None, compiled: Compiled::default() })
+    }
+
+    /// The same, asked of `system`.
+    pub(crate) fn of(self, system: Option<Spanned<SystemName>>) -> Self {
+        Self { system, ..self }
+    }
+
+    /// Where it is written.
+    pub(crate) fn span(&self) -> Span {
+        self.text.span
+    }
+
+    /// Checks it, and notes what is bound to it.
+    pub(crate) fn check(
+        &mut self,
+        decoder: &mut Decoder,
+        dialect: Dialect,
+        known: &Bindable<'_>,
+        own: &[Own<'_>],
+    ) {
+        let Self { who, text, .. } = self;
+        let scan = scan(&text.value, dialect);
+        check_shape(decoder, text, &scan);
+        check_reads(decoder, text, &scan, (who, ""));
+        check_names(decoder, text, &scan, known);
+        if scan.reads() {
+            check_tie(decoder, text, (&scan, dialect), own);
+        }
+        let uses = |name: &str| scan.placeholders.iter().any(|(used, _)| used == name);
+        check_whose(decoder, text.span, (who, uses), own);
+        self.compiled = scan.compile(&text.value, dialect);
+    }
+}
+
+/// It names the tenant; or, where nothing says which name is the tenant's, something of the caller's.
+pub(crate) fn check_whose(
+    decoder: &mut Decoder,
+    span: Span,
+    (who, uses): (&str, impl Fn(&str) -> bool),
+    own: &[Own<'_>],
+) {
+    let is_tenant = |own: &&Own<'_>| own.claim == Some(&CallerRef::Tenant);
+    let tenant = own.iter().any(|own| is_tenant(&own));
+    let mut whose = own.iter().filter(|own| is_tenant(own) || !tenant);
+    if !whose.any(|own| uses(own.name)) {
+        let message = format!("{who} must say whose, and this names nothing of the caller");
+        decoder.report(Code::LookUpCaller, span, message);
+        decoder.help("name the tenant, with `tenant: { bind: caller.tenant }` under `scope`");
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::bound::{ROWS_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::Code;
-use crate::gate::{self, Gate};
 use crate::input::{self, Arguments, Identifier, Input};
+use crate::ladder::{self, LadderEntry, Steps};
 use crate::lint;
 use crate::look_up::{self, LookUpEntry};
 use crate::message::{self, Message, Words};
@@ -16,8 +16,8 @@ use crate::scope::{self, ScopeEntry};
 use crate::sql::{Compiled, Dialect, Scan, scan};
 use crate::statement::{self, Bindable, Own};
 use crate::system::{Dialects, SystemSpec};
+use countersign_core::call::CHECK_DRAFT;
 use countersign_core::id::{SystemName, ToolName};
-use countersign_core::ladder::Ladder;
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
@@ -39,7 +39,8 @@ pub(crate) struct ToolFile {
     pub(crate) scope: Vec<ScopeEntry>,
     /// `None` if something is wrong with it.
     pub(crate) result: Option<Vec<ResultRule>>,
-    pub(crate) gate: Option<Gate>,
+    /// There in every tool that was read.
+    pub(crate) ladder: Option<LadderEntry>,
     pub(crate) limits: Limits,
     pub(crate) call: Call,
 }
@@ -51,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) statement: Option<Spanned<String>>,
     /// The statement as the system takes it; empty if the system is not known.
     pub(crate) compiled: Compiled,
+    /// Whether the statement takes rows or tables away.
+    pub(crate) deletes: bool,
     /// Instead of a statement.
     pub(crate) request: Option<Request>,
     /// Instead of either.
@@ -76,30 +79,48 @@ impl Asked {
     }
 }
 
-impl ToolFile {
-    /// Every system that a call asks something, and by what.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = (&Spanned<SystemName>, Asked)> {
-        let Call { system, statement, request, message, .. } = &self.call;
-        let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
-        let look_ups = look_ups.filter_map(|look_up| look_up.system.as_ref().or(system.as_ref()));
-        let own = match (statement, request, message) {
+impl Call {
+    /// By what the system is asked, if it is known.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        match (&self.statement, &self.request, &self.message) {
             (_, _, Some(_)) => Some(Asked::Message),
             (_, Some(_), None) => Some(Asked::Request),
             (Some(_), None, None) => Some(Asked::Statement),
             (None, None, None) => None,
-        };
-        let own = system.iter().zip(own);
-        own.chain(look_ups.map(|system| (system, Asked::Statement)))
+        }
+    }
+}
+
+impl ToolFile {
+    /// Every system that a call asks something, and by what.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (&Spanned<SystemName>, Asked)> {
+        let system = &self.call.system;
+        let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
+        let look_ups = look_ups.filter_map(|look_up| look_up.system.as_ref().or(system.as_ref()));
+        let own = system.iter().zip(self.call.asked());
+        own.chain(look_ups.map(|system| (system, Asked::Statement))).chain(self.gate_asks())
     }
 
-    /// Every system that a call reaches: its own and those that its look-ups name.
+    /// Every system that a call reaches: its own and those that its look-ups and its gate name.
     pub(crate) fn systems(&self) -> impl Iterator<Item = &Spanned<SystemName>> {
         let look_ups = self.scope.iter().filter_map(|entry| entry.look_up.as_ref());
-        self.call.system.iter().chain(look_ups.filter_map(|look_up| look_up.system.as_ref()))
+        let look_ups = look_ups.filter_map(|look_up| look_up.system.as_ref());
+        self.call.system.iter().chain(look_ups).chain(self.gate_asks().map(|(system, _)| system))
+    }
+
+    /// The systems that a gate names.
+    fn gate_asks(&self) -> impl Iterator<Item = (&Spanned<SystemName>, Asked)> {
+        let gate = self.ladder.iter().filter_map(|ladder| ladder.gate.as_ref());
+        gate.flat_map(|gate| {
+            let preview = gate.preview.as_ref().and_then(|preview| preview.system.as_ref());
+            let decision = gate.decision.as_ref().and_then(|decision| decision.system.as_ref());
+            let preview = preview.map(|system| (system, Asked::Statement));
+            preview.into_iter().chain(decision.map(|system| (system, Asked::Request)))
+        })
     }
 
     /// The placeholders as what is bound to them.
-    fn parameters(&self, names: &[String]) -> Vec<Parameter> {
+    pub(crate) fn parameters(&self, names: &[String]) -> Vec<Parameter> {
         let optional = |name| self.arguments.get(name).is_some_and(|argument| argument.optional);
         names
             .iter()
@@ -115,18 +136,25 @@ pub(crate) const EFFECTS: [(&str, Effect); 4] = [
     (Effect::Irreversible.as_str(), Effect::Irreversible),
 ];
 
-/// Reads a tool. Without `attributes` (their file is broken) every caller reference is taken. Its
-/// statements are scanned as `dialects` says of their systems.
-pub(crate) fn decode(
-    decoder: &mut Decoder,
-    attributes: Option<&BTreeSet<String>>,
-    dialects: &Dialects,
-) -> Option<ToolFile> {
+/// What a tool is read by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    /// What is known of a caller. Without it (the file is broken) every caller reference is taken.
+    pub(crate) attributes: Option<&'a BTreeSet<String>>,
+    /// How the systems read the statements.
+    pub(crate) dialects: &'a Dialects,
+    /// The company's ladder.
+    pub(crate) steps: Steps,
+}
+
+/// Reads a tool.
+pub(crate) fn decode(decoder: &mut Decoder, ground: Ground<'_>) -> Option<ToolFile> {
+    let Ground { attributes, dialects, steps } = ground;
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "the tool", node: &node })?;
     let name = fields.required(decoder, "tool").and_then(|item| decoder.name(item, ToolName::new));
     if let Some(name) = &name {
-        decoder.named_after_file(name.value.as_str(), name.span);
+        check_name(decoder, name);
     }
     let description = fields
         .required(decoder, "description")
@@ -135,12 +163,6 @@ pub(crate) fn decode(
     let effect = fields.required(decoder, "effect");
     let place = effect.map_or(fields.open(), |item| item.span());
     let effect = effect.and_then(|item| decoder.choice(item, &EFFECTS));
-    let gate = fields.optional("gate");
-    if gate.is_none() && matches!(effect, Some(Effect::Persistent | Effect::Irreversible)) {
-        decoder.report(Code::GateApprovers, place, "nobody is asked before this effect happens");
-        decoder.help("name them: `gate: { approvers: { named: [ann@example.com] }, expires: 4h }`");
-    }
-    let gate = gate.and_then(|item| gate::decode(decoder, item, effect));
     let input = fields.required(decoder, "input");
     let Input { arguments, identifiers } =
         input.map(|item| input::decode(decoder, item)).unwrap_or_default();
@@ -159,6 +181,8 @@ pub(crate) fn decode(
     let bound = scope.iter().filter(|entry| entry.binds).map(|entry| entry.argument.as_str());
     let known = Known { arguments: &arguments, bound: bound.collect() };
     let call = call.map(|fields| decode_call(decoder, fields, effect, &known));
+    let sends = call.as_ref().and_then(Call::asked).map(|asked| asked == Asked::Message);
+    let ladder = ladder::decode(decoder, &mut fields, (effect, steps), (&known, sends));
     match call.as_ref().and_then(|call| call.message.as_ref()) {
         Some(sent) => message::check(decoder, (effect, place), sent, &scope),
         None => check_scope(decoder, (effect, place), scoped.then_some(scope.as_slice()), public),
@@ -172,26 +196,41 @@ pub(crate) fn decode(
         input: schema,
         scope,
         result,
-        gate,
+        ladder: Some(ladder),
         limits: limits.unwrap_or_default(),
         call: call.unwrap_or_default(),
     };
+    check_statements(decoder, &mut tool, dialects);
+    ladder::check(decoder, &mut tool, place, dialects);
+    Some(tool)
+}
+
+fn check_name(decoder: &mut Decoder, name: &Spanned<ToolName>) {
+    decoder.named_after_file(name.value.as_str(), name.span);
+    if name.value.as_str() == CHECK_DRAFT {
+        let message = format!("`{CHECK_DRAFT}` is the gateway's own tool, which asks after drafts");
+        decoder.report(Code::BadName, name.span, message);
+    }
+}
+
+/// The statements of the call and its look-ups, each as its system reads it.
+fn check_statements(decoder: &mut Decoder, tool: &mut ToolFile, dialects: &Dialects) {
     let arguments: Vec<_> = tool.arguments.keys().cloned().collect();
     let dialect_of = |system: Option<&Spanned<SystemName>>| dialects.of(&system?.value);
     let own = tool.call.system.as_ref();
     look_up::check(decoder, &mut tool.scope, &arguments, |system| dialect_of(system.or(own)));
     if let (Some(statement), Some(dialect)) = (&tool.call.statement, dialect_of(own)) {
         let scan = scan(&statement.value, dialect);
-        check_statement(decoder, &tool, statement, (&scan, dialect));
+        check_statement(decoder, tool, statement, (&scan, dialect));
+        tool.call.deletes = scan.deletes;
         tool.call.compiled = scan.compile(&statement.value, dialect);
     }
     if let Some(request) = &tool.call.request {
-        check_used(decoder, &tool, |name| request.names.contains(name), "request");
+        check_used(decoder, tool, |name| request.names.contains(name), "request");
     }
     if let Some(message) = &tool.call.message {
-        check_used(decoder, &tool, |name| message.names.contains(name), "message");
+        check_used(decoder, tool, |name| message.names.contains(name), "message");
     }
-    Some(tool)
 }
 
 /// Whether a rule compares with nothing but which agent calls, or with nothing of the caller.
@@ -327,7 +366,7 @@ fn decode_call(
     }
     let rows = fields.optional("rows").and_then(|item| decoder.count(item, ROWS_MAX));
     fields.finish(decoder);
-    Call { system, statement, compiled: Compiled::default(), request, message, rows }
+    Call { system, statement, request, message, rows, ..Call::default() }
 }
 
 fn check_statement(
@@ -356,7 +395,7 @@ fn check_statement(
 }
 
 /// The value of a rule, if nothing is wrong with it.
-fn own(entry: &ScopeEntry) -> Option<Own<'_>> {
+pub(crate) fn own(entry: &ScopeEntry) -> Option<Own<'_>> {
     let claim = match &entry.rule {
         Some(rule) => Some(rule.caller()?),
         None if entry.is_whole() => None,
@@ -431,7 +470,7 @@ pub(crate) fn compile<'a>(
         look_ups: look_ups.collect::<Option<_>>()?,
         result: file.result.clone()?,
         effect: file.effect?,
-        ladder: Ladder::at(file.effect?.rung()),
+        ladder: ladder::compile(file.ladder.as_ref()?, file, system, systems)?,
         system: system.name.clone(),
         plan,
         limits: file.limits,

@@ -77,7 +77,7 @@ pub(crate) fn read_posture(deployment: &Deployment) -> Found<Posture> {
     }
     let (compiled, mut findings) = compile(&folder)?;
     let Some((loaded, bundle)) = compiled else { return Ok((None, findings)) };
-    let mut linked = link(deployment, &loaded);
+    let mut linked = link(deployment, &loaded, SystemClock.now());
     let mut systems = here::systems(deployment, &loaded);
     linked.append(&mut systems.wrong);
     sort(&mut linked);

@@ -1,11 +1,16 @@
 -- Acme Freight's orders and money. Run once on an empty file; makes the same rows every time.
 begin;
 
-create table accounts (id text primary key, name text not null, city text not null) strict, without rowid;
+create table accounts (
+  id text primary key,
+  name text not null,
+  city text not null,
+  street text not null
+) strict, without rowid;
 insert into accounts values
-  ('acct_alpha', 'Alpha Foods', 'Hamburg'),
-  ('acct_bravo', 'Bravo Pharma', 'Leipzig'),
-  ('acct_charlie', 'Charlie Tools', 'München');
+  ('acct_alpha', 'Alpha Foods', 'Hamburg', 'Am Sandtorkai 12'),
+  ('acct_bravo', 'Bravo Pharma', 'Leipzig', 'Torgauer Straße 230'),
+  ('acct_charlie', 'Charlie Tools', 'München', 'Hansastraße 7');
 
 create table depots (code text primary key, city text not null) strict, without rowid;
 insert into depots values

@@ -34,6 +34,15 @@ insert into contacts values
   ('acct_charlie', 'henrik@charlie.example'),
   ('acct_charlie', 'marta@charlie.example');
 
+-- What the desk writes down beside a ticket, for itself.
+create table notes (
+  id integer primary key,
+  ticket_id text not null references tickets,
+  account_id text not null,
+  body text not null
+) strict;
+create index notes_by_ticket on notes (ticket_id);
+
 create temp table draws as
 with recursive numbers (n) as (values (1) union all select n + 1 from numbers where n < 1500)
 select

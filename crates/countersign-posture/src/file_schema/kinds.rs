@@ -1,14 +1,15 @@
 //! The keys of every kind of file, in the order in which people would write them.
 
+mod ladder;
+
 use super::{Defined, FileKind, Form, Key, Shape};
 use crate::bound::{
-    APPROVERS_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, GATE_EXPIRES_SECONDS_MAX,
-    LIMIT_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX, ROWS_MAX,
-    STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
+    CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, LIMIT_MAX, LINE_BYTES_MAX,
+    PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
+    TIMEOUT_MS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
 use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
-use crate::gate;
 use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
 use crate::people::ROLES;
@@ -19,6 +20,7 @@ use crate::tool::EFFECTS;
 use countersign_core::bound::{
     BODY_BYTES_MAX, ID_BYTES_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX,
 };
+use countersign_core::call::CHECK_DRAFT;
 use serde_json::{Value, json};
 
 /// A kind of file.
@@ -117,6 +119,11 @@ fn posture() -> Vec<Key> {
             Shape::Map(all),
         ),
         optional("tenant_limits", "Limits of each tenant over all agents.", Shape::Map(of_tenants)),
+        optional(
+            "ladder",
+            "The company's own step for each effect; the effects' own if left out.",
+            ladder::steps(),
+        ),
     ]
 }
 
@@ -179,30 +186,8 @@ fn agent() -> Vec<Key> {
 }
 
 fn tool() -> Vec<Key> {
-    let person = r"^[^@ \r\n]+@[^@ \r\n]+$";
-    let named = Shape::List {
-        of: Box::new(pattern("an address", person, LINE_BYTES_MAX, "ann@example.com")),
-        items_min: 1,
-        items_max: Some(APPROVERS_MAX),
-    };
-    let approvers = vec![
-        optional("named", "Any of these people.", named),
-        optional(
-            "group",
-            "Any member of this group; not for what is irreversible.",
-            line("billing-leads"),
-        ),
-    ];
-    let gate = vec![
-        required("approvers", "Who may agree.", Shape::One(approvers)),
-        required(
-            "expires",
-            "How long a draft waits for them.",
-            quantity(&gate::DURATIONS, GATE_EXPIRES_SECONDS_MAX, "4h"),
-        ),
-    ];
-    vec![
-        required("tool", "Its name, which is also the file's.", name("get_usage")),
+    let mut keys = vec![
+        required("tool", "Its name, which is also the file's.", tool_name("get_usage")),
         required(
             "description",
             "What the model reads with every request: what the tool answers, not what to do.",
@@ -212,11 +197,6 @@ fn tool() -> Vec<Key> {
             "effect",
             "What a call does to the world. `read` changes nothing; `reversible` can be undone; `persistent` stays; `irreversible` cannot be taken back.",
             choice(EFFECTS.iter().map(|(word, _)| *word)),
-        ),
-        optional(
-            "gate",
-            "Who has to agree before the effect happens: for `persistent` and `irreversible`, and there required.",
-            Shape::Map(gate),
         ),
         required("input", "The arguments that the model may send, by name.", arguments()),
         optional(
@@ -236,7 +216,9 @@ fn tool() -> Vec<Key> {
         ),
         optional("limits", "Limits of each agent's calls of this tool.", Shape::Map(limits())),
         required("call", "What answers a call.", call()),
-    ]
+    ];
+    keys.extend(ladder::tool());
+    keys
 }
 
 fn call() -> Shape {
@@ -248,7 +230,7 @@ fn call() -> Shape {
             "delete" => "The same.",
             _ => "The same, with a body.",
         };
-        optional(key, about, pattern("a path", "^/", LINE_BYTES_MAX, "/v2/accounts/{account_id}/contacts"))
+        optional(key, about, path_of_request("/v2/accounts/{account_id}/contacts"))
     });
     let sql = optional(
         "sql",
@@ -870,6 +852,7 @@ fn expression() -> Shape {
 
 const IDENTIFIER: &str = "[A-Za-z_][A-Za-z0-9_]{0,63}";
 const NAME: &str = "[A-Za-z0-9_-]{1,64}";
+const POINTER: &str = r"^/(?:[^~\r\n]|~[01])+$";
 const LINE: &str = r"^[^\r\n]*\S[^\r\n]*$";
 const _: () = assert!(TOOL_NAME_BYTES_MAX == 64, "`IDENTIFIER` and `NAME` say so");
 
@@ -891,6 +874,10 @@ fn path(example: &str) -> Shape {
     pattern("a path", LINE, LINE_BYTES_MAX, example)
 }
 
+fn path_of_request(example: &str) -> Shape {
+    pattern("a path", "^/", LINE_BYTES_MAX, example)
+}
+
 fn text(max: usize, example: &str) -> Shape {
     pattern("text", r"\S", max, example)
 }
@@ -900,17 +887,23 @@ fn name(example: &str) -> Shape {
     pattern("a name (letters, digits, `_`, `-`)", &name, TOOL_NAME_BYTES_MAX, example)
 }
 
+/// The name of a tool, which is none of the gateway's own.
+fn tool_name(example: &str) -> Shape {
+    let name = format!("^(?!{CHECK_DRAFT}$){NAME}$");
+    pattern("a name (letters, digits, `_`, `-`)", &name, TOOL_NAME_BYTES_MAX, example)
+}
+
 fn printable(example: &str) -> Shape {
     let says = format!("text of up to {ID_BYTES_MAX} bytes");
     pattern(&says, r"^[^\x00-\x1f\x7f-\x9f]+$", ID_BYTES_MAX, example)
 }
 
 fn pointer(example: &str) -> Shape {
-    pattern("a JSON pointer", r"^/(?:[^~\r\n]|~[01])+$", LINE_BYTES_MAX, example)
+    pattern("a JSON pointer", POINTER, LINE_BYTES_MAX, example)
 }
 
 fn pointers(example: &str) -> Shape {
-    let one = json!({ "type": "string", "pattern": r"^/(?:[^~\r\n]|~[01])+$", "maxLength": LINE_BYTES_MAX });
+    let one = json!({ "type": "string", "pattern": POINTER, "maxLength": LINE_BYTES_MAX });
     let list = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": POINTERS_MAX });
     leaf("a JSON pointer or a list of them", json!({ "anyOf": [one, list] }), example)
 }

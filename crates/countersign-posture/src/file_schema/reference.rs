@@ -77,6 +77,7 @@ fn rows(text: &mut String, prefix: &str, shape: &Shape) {
             one.iter().for_each(|key| row(text, prefix, key, "one of these"));
             rest.iter().for_each(|key| row(text, prefix, key, ""));
         }
+        Shape::Either(_, map) => rows(text, prefix, map),
         Shape::Entries(fits) => {
             if let Some((_, of)) = fits.first() {
                 rows(text, &format!("{prefix}NAME."), of);
@@ -116,6 +117,7 @@ fn value(shape: &Shape) -> String {
             Some(of) if !of.is_empty() => format!("each {of}"),
             _ => String::new(),
         },
+        Shape::Either(text, _) => format!("{}; or these keys", value(text)),
         Shape::Map(_) | Shape::One(_) | Shape::Kinds(..) => String::new(),
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn mails(company: &Company, (input, scope, subject): (&str, &str, &st
         USAGE,
         format!(
             "tool: get_account_usage\ndescription: Tells somebody of the usage.\neffect: irreversible\n\
-             gate: {{ approvers: {{ named: [ann@acme.example] }}, expires: 4h }}\n\
+             gate: {{ approvers: {{ named: [ann@acme.example] }}, expires: 4h, summary: s }}\n\
              input: {{ {input} }}\nscope: {{ {scope} }}\n\
              call: {{ system: mail, to: \"{{to}}\", subject: \"{subject}\", text: Hello. }}\n"
         ),
@@ -441,55 +441,222 @@ pub(crate) const EDITS: &[Edit] = &[
         "The daily usage of one account",
         "The daily usage of one truck",
     ),
-    (Code::GateApprovers, USAGE, "effect: read", "effect: persistent", "effect: reversible"),
     (
         Code::GateApprovers,
         USAGE,
         "effect: read",
-        "effect: irreversible\ngate: { approvers: { group: support }, expires: 4h }",
-        "effect: persistent\ngate: { approvers: { group: support }, expires: 4h }",
+        "effect: persistent",
+        "effect: reversible\ncheck: select 1 where a = :tenant",
     ),
     (
         Code::GateApprovers,
         USAGE,
         "effect: read",
-        "effect: persistent\ngate: { approvers: {}, expires: 4h }",
-        "effect: irreversible\ngate: { approvers: { named: [a@b.example] }, expires: 4h }",
+        "effect: persistent\nrung: 4\ngate: { approvers: { group: g }, expires: 4h, summary: s }",
+        "effect: persistent\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: s }",
     ),
     (
         Code::GateApprovers,
         USAGE,
         "effect: read",
-        "effect: persistent\ngate: { approvers: { named: [] }, expires: 4h }",
-        "effect: persistent\ngate: { approvers: { named: [a@b.example, c@d.example] }, expires: 30d }",
+        "effect: persistent\ngate: { approvers: { named: [a@b], subject: true }, expires: 4h, summary: s }",
+        "effect: persistent\ngate: { approvers: { group: g, subject: true }, expires: 4h, summary: s }",
+    ),
+    (
+        Code::GateApprovers,
+        USAGE,
+        "effect: read",
+        "effect: persistent\nexception: { rung: 2, reason: r, reviewed_by: b, expires: 2027-12-31 }\ncheck: select 1 where a = :tenant",
+        "effect: persistent\nexception: { rung: 2, reason: r, reviewed_by: b, expires: 2027-12-31 }\ncheck: select 1 where a = :tenant\ngate: { approvers: { group: g }, expires: 4h, summary: s }",
+    ),
+    (
+        Code::GateApprovers,
+        USAGE,
+        "effect: read",
+        "effect: irreversible\ngate: { approvers: { group: support }, expires: 4h, summary: It changes usage. }",
+        "effect: persistent\ngate: { approvers: { group: support }, expires: 4h, summary: It changes usage. }",
+    ),
+    (
+        Code::GateApprovers,
+        USAGE,
+        "effect: read",
+        "effect: persistent\ngate: { approvers: {}, expires: 4h, summary: It changes usage. }",
+        "effect: irreversible\ngate: { approvers: { named: [a@b.example] }, expires: 4h, summary: It changes usage. }",
+    ),
+    (
+        Code::GateApprovers,
+        USAGE,
+        "effect: read",
+        "effect: persistent\ngate: { approvers: { named: [] }, expires: 4h, summary: It changes usage. }",
+        "effect: persistent\ngate: { approvers: { named: [a@b.example, c@d.example] }, expires: 30d, summary: It changes usage. }",
     ),
     (
         Code::BadValue,
         USAGE,
         "effect: read",
-        "effect: persistent\ngate: { approvers: { named: [ann] }, expires: 4h }",
-        "effect: persistent\ngate: { approvers: { named: [ann@b] }, expires: 4h }",
+        "effect: persistent\ngate: { approvers: { named: [ann] }, expires: 4h, summary: It changes usage. }",
+        "effect: persistent\ngate: { approvers: { named: [ann@b] }, expires: 4h, summary: It changes usage. }",
     ),
     (
         Code::Duplicate,
         USAGE,
         "effect: read",
-        "effect: persistent\ngate: { approvers: { named: [a@b, a@b] }, expires: 4h }",
-        "effect: persistent\ngate: { approvers: { named: [a@b] }, expires: 4h }",
+        "effect: persistent\ngate: { approvers: { named: [a@b, a@b] }, expires: 4h, summary: It changes usage. }",
+        "effect: persistent\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: It changes usage. }",
     ),
     (
         Code::MissingKey,
         USAGE,
         "effect: read",
         "effect: persistent\ngate: { approvers: { group: support } }",
-        "effect: persistent\ngate: { approvers: { group: support }, expires: 1m }",
+        "effect: persistent\ngate: { approvers: { group: support }, expires: 1m, summary: It changes usage. }",
     ),
     (
         Code::IdleGate,
         USAGE,
         "effect: read",
-        "effect: read\ngate: { approvers: { group: support }, expires: 4h }",
-        "effect: persistent\ngate: { approvers: { group: support }, expires: 4h }",
+        "effect: read\ngate: { approvers: { group: support }, expires: 4h, summary: It changes usage. }",
+        "effect: persistent\ngate: { approvers: { group: support }, expires: 4h, summary: It changes usage. }",
+    ),
+    (
+        Code::WrongType,
+        USAGE,
+        "effect: read",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: s, decision: \"https://pdp.acme.example/access/v1/evaluation\" }",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: s }",
+    ),
+    (
+        Code::MissingKey,
+        USAGE,
+        "effect: read",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h }",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: \"Usage of {account_id}\" }",
+    ),
+    (
+        Code::UnknownPlaceholder,
+        USAGE,
+        "effect: read",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: \"Usage of {acount_id}\" }",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: \"Usage of {account_id} for {tenant}\" }",
+    ),
+    (
+        Code::LookUpCaller,
+        USAGE,
+        "effect: read",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: s, preview: select :days from a }",
+        "effect: read\nrung: 3\ngate: { approvers: { group: g }, expires: 4h, summary: s, preview: { sql: select :days from a where b = :tenant } }",
+    ),
+    (
+        Code::LoweredRung,
+        MAIN,
+        "limits: { per_session",
+        "ladder: { owner: ciso@acme.example, persistent: 2 }\nlimits: { per_session",
+        "ladder: { owner: ciso@acme.example, persistent: 4 }\nlimits: { per_session",
+    ),
+    (
+        Code::LoweredRung,
+        USAGE,
+        "effect: read",
+        "effect: irreversible\nrung: 3\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: s }",
+        "effect: persistent\nrung: 4\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: s }",
+    ),
+    (
+        Code::IdleException,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nexception: { rung: 2, reason: r, reviewed_by: b, expires: 2027-12-31 }",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nexception: { rung: 1, reason: r, reviewed_by: b, expires: 2027-12-31 }",
+    ),
+    (
+        Code::EndingException,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nexception: { rung: 1, reason: r, reviewed_by: b, expires: 2026-12-21 }",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nexception: { rung: 1, reason: r, reviewed_by: b, expires: 2026-12-23 }",
+    ),
+    (
+        Code::EndingException,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nexception: { rung: 1, reason: r, reviewed_by: b, expires: 2026-11-21 }",
+        "effect: reversible\ncheck: select 1 where a = :tenant",
+    ),
+    (
+        Code::MissingCheck,
+        USAGE,
+        "effect: read",
+        "effect: reversible",
+        "effect: reversible\ncheck: { sql: select 1 where a = :tenant }",
+    ),
+    (
+        Code::MissingCheck,
+        MAIN,
+        "limits: { per_session",
+        "ladder: { owner: ciso@acme.example, read: 2 }\nlimits: { per_session",
+        "ladder: { owner: ciso@acme.example, reversible: 2 }\nlimits: { per_session",
+    ),
+    (
+        Code::IdleCheck,
+        USAGE,
+        "effect: read",
+        "effect: read\ncheck: select 1 where a = :tenant",
+        "effect: reversible\ncheck: select 1 where a = :tenant",
+    ),
+    (
+        Code::IdleCheck,
+        USAGE,
+        "effect: read",
+        "effect: read\naffects: { max: 3 }",
+        "effect: reversible\ncheck: select 1 where a = :tenant\naffects: { max: 3, min: 3 }",
+    ),
+    (
+        Code::BadValue,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :tenant\naffects: { max: 3, min: 4 }",
+        "effect: reversible\ncheck: select 1 where a = :tenant\naffects: { max: 1000, min: 0 }",
+    ),
+    (
+        Code::LookUpCaller,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :days",
+        "effect: reversible\ncheck: select 1 where a = :tenant",
+    ),
+    (
+        Code::ReadStatement,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: update a set b = 1 where a = :tenant",
+        "effect: reversible\ncheck: select b from a where a = :tenant",
+    ),
+    (
+        Code::BadBudget,
+        USAGE,
+        "limits: { per_minute: 10 }",
+        "budget: { dayz: 100 per day per tenant }",
+        "budget: { days: 100 per day per tenant }",
+    ),
+    (
+        Code::BadBudget,
+        USAGE,
+        "limits: { per_minute: 10 }",
+        "budget: { account_id: 100 per day per tenant }",
+        "budget: { rows: 100 per hour per agent }",
+    ),
+    (
+        Code::BadBudget,
+        USAGE,
+        "limits: { per_minute: 10 }",
+        "budget: { recipients: 100 per day per tenant }",
+        "budget: { rows: 100 per day per tenant }",
+    ),
+    (
+        Code::BadValue,
+        USAGE,
+        "limits: { per_minute: 10 }",
+        "budget: { days: 100 per week per tenant }",
+        "budget: { days: 100 per day per tenant }",
     ),
     (
         Code::InlineSecret,
@@ -1211,18 +1378,167 @@ pub(crate) const CHANGES: &[Change] = &[
         },
     ),
     (
+        Code::IdleGate,
+        |company| {
+            company.write("posture/systems/crm.yaml", API);
+            company.edit(USAGE, "effect: read", &format!("effect: read\nrung: 4\n{DECIDED}"));
+        },
+        |company| {
+            company.write("posture/systems/crm.yaml", API);
+            company.edit(USAGE, "effect: read", &format!("effect: read\nrung: 3\n{DECIDED}"));
+        },
+    ),
+    (
+        Code::BadName,
+        |company| renamed(company, "check_draft"),
+        |company| renamed(company, "check_drafts"),
+    ),
+    (
+        Code::EndedException,
+        |company| {
+            in_production(company);
+            company.edit(USAGE, "effect: read", &excepted("2026-11-22"));
+            reviewed(company);
+        },
+        |company| {
+            in_production(company);
+            company.edit(USAGE, "effect: read", &excepted("2026-12-31"));
+            reviewed(company);
+        },
+    ),
+    (
+        Code::MissingCheck,
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            company.edit(USAGE, "effect: read", "effect: reversible");
+        },
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{HTTP_CHECK}"));
+        },
+    ),
+    (
+        Code::MissingKey,
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            let check = "check: { get: \"/usage/{tenant}\" }";
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{check}"));
+        },
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{HTTP_CHECK}"));
+        },
+    ),
+    (
+        Code::LookUpCaller,
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            let check = HTTP_CHECK.replace("{tenant}", "acme");
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{check}"));
+        },
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{HTTP_CHECK}"));
+        },
+    ),
+    (
+        Code::CallSystem,
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            let check = "check: select 1 where a = :tenant";
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{check}"));
+        },
+        |company| {
+            let check = "check: select 1 where a = :tenant";
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{check}"));
+        },
+    ),
+    (
+        Code::IdleCheck,
+        |company| {
+            let undo = "check: select 1 where a = :tenant\nundo: { delete: \"/usage/{tenant}\" }";
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{undo}"));
+        },
+        |company| {
+            asks(company, &format!("  put: /usage/{{account_id}}\n{USED}"));
+            let undo = format!("{HTTP_CHECK}\nundo: {{ delete: \"/usage/{{tenant}}\" }}");
+            company.edit(USAGE, "effect: read", &format!("effect: reversible\n{undo}"));
+        },
+    ),
+    (
+        Code::UnderstatedEffect,
+        |company| {
+            company.edit(USAGE, "sql: select day, units from", "sql: delete from");
+            company.edit(USAGE, " limit :days", " and day = :days");
+            let check = "effect: reversible\ncheck: select 1 where a = :tenant";
+            company.edit(USAGE, "effect: read", check);
+        },
+        |company| {
+            company.edit(USAGE, "sql: select day, units from", "sql: delete from");
+            company.edit(USAGE, " limit :days", " and day = :days");
+            company.edit(USAGE, "effect: read", &excepted("2027-01-31"));
+        },
+    ),
+    (
+        Code::UnderstatedEffect,
+        |company| {
+            asks(company, &format!("  delete: /usage/{{account_id}}\n{USED}"));
+            company.edit(USAGE, "effect: read", &format!("effect: persistent\n{GATE}"));
+        },
+        |company| {
+            asks(company, &format!("  delete: /usage/{{account_id}}\n{USED}"));
+            company.edit(USAGE, "effect: read", &format!("effect: irreversible\n{GATE}"));
+        },
+    ),
+    (
+        Code::UnderstatedEffect,
+        |company| {
+            company.edit(USAGE, "days: {", "amount_cents: {");
+            company.edit(USAGE, "limit :days", "limit :amount_cents");
+            company.edit(USAGE, "effect: read", &format!("effect: persistent\n{GATE}"));
+        },
+        |company| {
+            company.edit(USAGE, "days: {", "amount_cents: {");
+            company.edit(USAGE, "limit :days", "limit :amount_cents");
+        },
+    ),
+    (
+        Code::ArgumentPlace,
+        |company| {
+            company.edit(USAGE, "enum: [acct_alpha, acct_bravo]", "text: true, maxLength: 9");
+            let gate = GATE.replace("summary: s", "summary: \"Of {account_id}\"");
+            company.edit(USAGE, "effect: read", &format!("effect: irreversible\n{gate}"));
+        },
+        |company| {
+            company.edit(USAGE, "enum: [acct_alpha, acct_bravo]", "text: true, maxLength: 9");
+            let gate = GATE.replace("summary: s", "summary: \"Of {tenant}\"");
+            company.edit(USAGE, "effect: read", &format!("effect: irreversible\n{gate}"));
+        },
+    ),
+    (
+        Code::UnknownSystem,
+        |company| {
+            company.write("posture/systems/crm.yaml", API);
+            let gate = DECIDED.replace("system: crm", "system: crn");
+            company.edit(USAGE, "effect: read", &format!("effect: persistent\n{gate}"));
+        },
+        |company| {
+            company.write("posture/systems/crm.yaml", API);
+            let gate = DECIDED.replace("system: crm", "system: crm");
+            company.edit(USAGE, "effect: read", &format!("effect: persistent\n{gate}"));
+        },
+    ),
+    (
         Code::UnreviewedGrant,
         |company| {
             in_production(company);
-            company.edit(USAGE, "effect: read", "effect: reversible");
+            company.edit(USAGE, "effect: read", CHECKED);
         },
         |company| {
             in_production(company);
             company.edit(PARCELS, "effect: read", "effect: read # changes nothing");
-            company.edit(USAGE, "effect: read", "effect: reversible");
-            let reason = "\"Usage questions are most tickets.\"";
-            let reviewed = format!("{reason}, reviewed_by: ann, reviewed_on: 2026-11-20");
-            company.edit(AGENT, reason, &reviewed);
+            company.edit(USAGE, "effect: read", CHECKED);
+            reviewed(company);
         },
     ),
     (
@@ -1239,7 +1555,7 @@ pub(crate) const CHANGES: &[Change] = &[
     (
         Code::EffectTenant,
         |company| {
-            company.edit(USAGE, "effect: read", "effect: reversible");
+            company.edit(USAGE, "effect: read", &CHECKED.replace(":tenant", ":account_id"));
             company.edit(
                 USAGE,
                 "  tenant: { bind: caller.tenant }",
@@ -1248,14 +1564,14 @@ pub(crate) const CHANGES: &[Change] = &[
             company.edit(USAGE, "tenant = :tenant", "user = :user");
         },
         |company| {
-            company.edit(USAGE, "effect: read", "effect: reversible");
+            company.edit(USAGE, "effect: read", CHECKED);
             company.edit(USAGE, "tenant = :tenant", "user = :tenant");
         },
     ),
     (
         Code::EffectTenant,
         |company| {
-            company.edit(USAGE, "effect: read", "effect: reversible");
+            company.edit(USAGE, "effect: read", &CHECKED.replace(":tenant", ":account_id"));
             company.edit(USAGE, "bind: caller.tenant", "bind: caller.subject");
         },
         |company| company.edit(USAGE, "bind: caller.tenant", "bind: caller.subject"),
@@ -1293,6 +1609,33 @@ pub(crate) const CHANGES: &[Change] = &[
     ),
 ];
 
+const GATE: &str = "gate: { approvers: { named: [a@b] }, expires: 4h, summary: s }";
+const DECIDED: &str = "gate: { approvers: { named: [a@b] }, expires: 4h, summary: s, decision: { system: crm, path: /a, timeout: 2s } }";
+const HTTP_CHECK: &str =
+    "check: { get: \"/usage/{tenant}\", expect: { /days: \"{days}\", /state: done } }";
+const CHECKED: &str = "effect: reversible\ncheck: select 1 where a = :tenant";
+
+/// A tool for which people are named, and that need not wait for them before this day.
+fn excepted(expires: &str) -> String {
+    let exception =
+        format!("exception: {{ rung: 2, reason: r, reviewed_by: b, expires: {expires} }}");
+    format!("effect: irreversible\n{GATE}\n{exception}\ncheck: select 1 where a = :tenant")
+}
+
+/// Another tool, of this name.
+fn renamed(company: &Company, name: &str) {
+    let tool = company.text(PARCELS).replace("list_parcels", name).replace("Where", "Late");
+    company.write(&format!("posture/tools/{name}.yaml"), tool);
+    let grants = format!("grants:\n  - {{ tool: {name}, reason: Some are. }}\n");
+    company.edit(AGENT, "grants:\n", &grants);
+}
+
+fn reviewed(company: &Company) {
+    let reason = "\"Usage questions are most tickets.\"";
+    let reviewed = format!("{reason}, reviewed_by: ann, reviewed_on: 2026-11-20");
+    company.edit(AGENT, reason, &reviewed);
+}
+
 const SCOPE: &str =
     "scope:\n  account_id: { equals: caller.tenant }\n  tenant: { bind: caller.tenant }\n";
 
@@ -1311,7 +1654,7 @@ fn gated(company: &Company) {
     company.edit(
         USAGE,
         "effect: read",
-        "effect: irreversible\ngate: { approvers: { named: [sam@acme.example] }, expires: 4h }",
+        "effect: irreversible\ngate: { approvers: { named: [sam@acme.example] }, expires: 4h, summary: It changes usage. }",
     );
     let reason = "\"Usage questions are most tickets.\"";
     let reviewed = format!("{reason}, reviewed_by: ann, reviewed_on: 2026-11-20");

@@ -1,5 +1,6 @@
 //! A company on disk that has nothing wrong with it, to be broken one edit at a time.
 
+use countersign_core::id::Timestamp;
 use countersign_posture::{Deployment, Finding, Loaded, link, load_deployment, load_posture};
 use std::{
     fs,
@@ -100,6 +101,9 @@ references:
 statement_logs: logs
 "#;
 
+/// 2026-11-22, when these files are read.
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_305_600);
+
 /// A temporary folder with `posture/` and `countersign.yaml`.
 #[derive(Debug)]
 pub(crate) struct Company(TempDir);
@@ -184,7 +188,7 @@ impl Company {
         let (deployment, more) = self.deployment();
         findings.extend(more);
         if let (Some(deployment), Some(loaded)) = (deployment, loaded) {
-            findings.extend(link(&deployment, &loaded));
+            findings.extend(link(&deployment, &loaded, NOW));
         }
         findings
     }

@@ -116,14 +116,33 @@ fn disagreements(company: &Company, what: &str) -> Vec<String> {
 /// Files that use every key there is.
 const FULL: &[(&str, &str)] = &[
     (
+        "posture/posture.yaml",
+        "organisation: Acme Freight
+identity:
+  claims: { subject: /sub, actor: [/client_id], tenant: /tenant, session: /sid, person: /oid, scopes: /scp, agent_build: /b, model: /m }
+  attributes: { depots: /depots }
+ladder: { owner: ciso@acme.example, read: 1, reversible: 2, persistent: 3, irreversible: 4 }
+limits: { per_session: 200, per_minute: 60, per_hour: 600, identical_per_minute: 5 }
+tenant_limits: { per_minute: 600, per_hour: 6000 }
+",
+    ),
+    (
         "posture/tools/get_account_usage.yaml",
         r#"tool: get_account_usage
 description: Daily usage of one account.
 effect: irreversible
+rung: 4
+exception: { rung: 2, reason: Only the sandbox., reviewed_by: security@acme.example, expires: 2027-12-31 }
 gate:
   approvers: { named: [ann@acme.example, bob@acme.example] }
   expires: 4h
+  summary: "Take the usage of {account_id} for {tenant} out"
+  preview: { sql: select a from x where a = :tenant, system: freight-db }
+check: { sql: "select count(*) = 0 from x where a = :tenant" }
+affects: { max: 20, min: 0 }
+budget: { days: 100 per day per tenant, "ints[]": 7 per hour per agent }
 input:
+  ints: { type: array, maxItems: 3, items: { type: integer, enum: [0, 1] } }
   account_id: { type: string, enum: [a, b], minLength: 1, maxLength: 9, pattern: "^[ab]$", text: false, description: "Whose." }
   kind: { type: string, const: x, optional: true }
   id: { type: string, pattern: "^[0-9]+$", minLength: 1, maxLength: 9, public: "Printed on every parcel." , text: false }
@@ -151,10 +170,16 @@ call: { system: freight-db, sql: "delete from x where a = :tenant", rows: 100 }
         "tool: list_parcels
 description: Where parcels are.
 effect: persistent
-gate: { approvers: { group: leads }, expires: 30d }
+gate:
+  approvers: { group: leads, subject: true }
+  expires: 30d
+  summary: Parcels go.
+  preview: select a from parcels where tenant = :tenant
+  decision: { system: crm, path: /access/v1/evaluation, timeout: 2s }
+check: select count(*) = 0 from parcels where tenant = :tenant
 input: {}
 scope: { tenant: { bind: caller.tenant } }
-call: { system: freight-db, sql: delete from parcels where tenant = :tenant }
+call: { system: freight-db, sql: update parcels set a = 1 where tenant = :tenant }
 ",
     ),
     (
@@ -235,6 +260,15 @@ call: { system: crm-2, get: "/v2/contacts/{tenant}" }
         r#"tool: put_contact
 description: Writes one person down.
 effect: reversible
+check:
+  get: "/v2/contacts/{tenant}"
+  query: { a: b }
+  headers: { X-Kind: a }
+  result: /items
+  pick: { name: /name }
+  statuses: { "404": empty, "410": empty, "204": empty }
+  expect: { /name: "{tenant}", /on: true, /no: 1.5, /none: null }
+undo: { post: "/v2/contacts/{tenant}/undo", query: { a: b }, headers: { X-Kind: a }, body: { a: 1 }, result: /items, pick: { name: /name }, statuses: { "404": empty, "410": empty, "204": empty } }
 input: {}
 scope: { tenant: { bind: caller.tenant } }
 call: { system: crm-2, put: "/v2/contacts/{tenant}", body: "{tenant}" }
@@ -245,6 +279,8 @@ call: { system: crm-2, put: "/v2/contacts/{tenant}", body: "{tenant}" }
         r#"tool: patch_contact
 description: Changes what is written of one person.
 effect: reversible
+check: { get: "/v2/contacts/{tenant}", expect: { /a: b } }
+undo: { put: "/v2/contacts/{tenant}" }
 input: {}
 scope: { tenant: { bind: caller.tenant } }
 call: { system: crm-2, patch: "/v2/contacts/{tenant}" }
@@ -254,7 +290,10 @@ call: { system: crm-2, patch: "/v2/contacts/{tenant}" }
         "posture/tools/delete_contact.yaml",
         r#"tool: delete_contact
 description: Takes one person out.
-effect: reversible
+effect: irreversible
+gate: { approvers: { named: [ann@acme.example] }, expires: 4h, summary: One person less. }
+undo: { patch: "/v2/contacts/{tenant}" }
+check: { get: "/v2/contacts/{tenant}", expect: { /a: b } }
 input: {}
 scope: { tenant: { bind: caller.tenant } }
 call: { system: crm-3, delete: "/v2/contacts/{tenant}" }
@@ -282,7 +321,8 @@ bytes: 4KiB
         r#"tool: send_mail
 description: Writes to people.
 effect: irreversible
-gate: { approvers: { named: [ann@acme.example] }, expires: 4h }
+gate: { approvers: { named: [ann@acme.example] }, expires: 4h, summary: "Write to {to}" }
+budget: { recipients: 20 per day per tenant }
 input:
   to: { type: array, maxItems: 16, items: { type: string, format: email, maxLength: 99, minLength: 3, pattern: "^.*$", text: false } }
   cause: { type: string, format: email, public: "Only named in the text.", optional: true }
@@ -605,12 +645,19 @@ fn mutate(whole: &mut Value, mutation: &Mutation) {
     }
 }
 
-/// JSON pointers to every value, keys with a `/` apart.
+/// A key as a JSON pointer writes it.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// JSON pointers to every value.
 fn every(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(entries) => {
-            entries.iter().for_each(|(key, inner)| every(inner, &format!("{at}/{key}"), found));
+            entries
+                .iter()
+                .for_each(|(key, inner)| every(inner, &format!("{at}/{}", escaped(key)), found));
         }
         Value::Array(items) => {
             let items = items.iter().enumerate();

@@ -1,14 +1,18 @@
 //! What comes out of a posture that has nothing wrong with it.
 
-use crate::folder::{Company, SYSTEM};
-use countersign_core::id::{ActorId, Digest, SystemName, ToolName};
+use crate::codes::asks;
+use crate::folder::{Company, NOW, SYSTEM};
+use countersign_core::id::{ActorId, Digest, SystemName, Timestamp, ToolName};
+use countersign_core::ladder::{
+    Affects, Approvers, Budget, Check, DecisionPoint, Expected, Ladder, Per, Summed,
+};
 use countersign_core::principal::CallerRef;
-use countersign_core::quota::Limits;
-use countersign_core::scope::{LookUp, Query, ScopeRule};
-use countersign_core::tool::{Effect, Plan, ResultBounds};
+use countersign_core::quota::{Limits, Window};
+use countersign_core::scope::{ArgumentPath, LookUp, Query, ScopeRule};
+use countersign_core::tool::{Effect, Method, Plan, ResultBounds, Rung, Tool};
 use countersign_posture::bound::FILES_MAX;
 use countersign_posture::{
-    Algorithm, Approvers, Backend, Code, Encryption, Environment, Gate, Loaded, Reference, link,
+    Algorithm, Backend, Code, Encryption, Environment, Loaded, Reference, link,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -133,23 +137,124 @@ fn systems_claims_and_the_register_come_along() {
     assert_eq!(entry.contact, "custops-oncall@acme.example");
 }
 
+/// The ladder of the tool for usage, whose effect is replaced by `text`.
+fn ladder(text: &str) -> Ladder {
+    let company = Company::new();
+    company.edit("posture/tools/get_account_usage.yaml", "effect: read", text);
+    tool(&loaded(&company), "get_account_usage").ladder.clone()
+}
+
+fn tool<'a>(loaded: &'a Loaded, name: &str) -> &'a Tool {
+    let agent = &loaded.posture.agents[&ActorId::new("support-copilot").unwrap()];
+    &agent.grants[&ToolName::new(name).unwrap()].tool
+}
+
 #[test]
-fn a_gate_names_people_or_a_group_and_how_long_a_draft_waits() {
-    let gate = |text: &str| {
-        let company = Company::new();
-        let effect = format!("effect: persistent\ngate: {text}");
-        company.edit("posture/tools/get_account_usage.yaml", "effect: read", &effect);
-        loaded(&company).gates[&ToolName::new("get_account_usage").unwrap()].clone()
+fn a_gate_names_people_or_a_group_what_will_happen_and_how_long_a_draft_waits() {
+    let gate = |rest: &str| {
+        let text = format!("effect: persistent\ngate: {{ approvers: {rest} }}");
+        ladder(&text).gate.unwrap()
     };
-    let named = gate("{ approvers: { named: [sam@acme.example, lee@acme.example] }, expires: 4h }");
+    let named = gate("{ named: [Sam@acme.example, lee@acme.example] }, expires: 4h, summary: s");
     let people = ["lee@acme.example", "sam@acme.example"].map(str::to_owned);
-    assert_eq!(named, Gate { approvers: Approvers::Named(people.into()), expires_s: 14_400 });
-    let group = gate("{ approvers: { group: support }, expires: 1d }");
-    assert_eq!(
-        group,
-        Gate { approvers: Approvers::Group("support".to_owned()), expires_s: 86_400 }
+    assert_eq!(named.approvers, Approvers::Named(people.into()));
+    assert_eq!((named.expires_s, named.preview, named.decision), (14_400, None, None));
+    let group = gate(
+        "{ group: support, subject: true }, expires: 1d, summary: \"Of {account_id} for {tenant}\", preview: select day from usage where tenant = :tenant",
     );
-    assert!(loaded(&Company::new()).gates.is_empty());
+    let approvers = Approvers::Group { group: "support".to_owned(), subject: true };
+    assert_eq!((group.approvers, group.expires_s), (approvers, 86_400));
+    let arguments = json!({"account_id": "acct_alpha", "tenant": "t", "days": 3});
+    assert_eq!(group.summary.with(arguments.as_object().unwrap()), "Of acct_alpha for t");
+    let preview = group.preview.unwrap();
+    assert_eq!(preview.system.as_str(), "freight-db");
+    assert_eq!((preview.plan.parameters.len(), preview.plan.bounds.rows_max), (1, 20));
+    assert_eq!(
+        tool(&loaded(&Company::new()), "get_account_usage").ladder,
+        Ladder::at(Rung::new(1))
+    );
+}
+
+#[test]
+fn a_decision_point_is_a_system() {
+    let company = Company::new();
+    company.write(
+        "posture/systems/pdp.yaml",
+        "system: pdp\nhttp: { origin: pdp }\ntimeout: 1s\nrows: 1\nbytes: 4KiB\n",
+    );
+    let gate = "effect: persistent\ngate: { approvers: { group: g }, expires: 1d, summary: s, decision: { system: pdp, path: /access/v1/evaluation, timeout: 500ms } }";
+    company.edit("posture/tools/get_account_usage.yaml", "effect: read", gate);
+    let loaded = loaded(&company);
+    let gate = tool(&loaded, "get_account_usage").ladder.gate.clone().unwrap();
+    let decision = DecisionPoint {
+        system: SystemName::new("pdp").unwrap(),
+        path: ["access", "v1", "evaluation"].map(str::to_owned).into(),
+        timeout_ms: 500,
+    };
+    assert_eq!(gate.decision, Some(decision));
+}
+
+#[test]
+fn a_tool_stands_on_the_companys_step_or_its_own_and_below_only_for_a_time() {
+    let steps = "ladder: { owner: ciso@acme.example, reversible: 3 }\nlimits: { per_session";
+    let step = |steps: &str, text: &str| {
+        let company = Company::new();
+        company.edit("posture/posture.yaml", "limits: { per_session", steps);
+        company.edit("posture/tools/get_account_usage.yaml", "effect: read", text);
+        let loaded = loaded(&company);
+        tool(&loaded, "get_account_usage").ladder.rung.number()
+    };
+    let own = "limits: { per_session";
+    let check = "check: select 1 where a = :tenant";
+    let gate = "gate: { approvers: { named: [a@b] }, expires: 1d, summary: s }";
+    assert_eq!(step(own, &format!("effect: reversible\n{check}")), 2);
+    assert_eq!(step(steps, &format!("effect: reversible\n{gate}")), 3);
+    assert_eq!(step(own, &format!("effect: reversible\nrung: 4\n{gate}")), 4);
+    assert_eq!(step(steps, "effect: read"), 1);
+    let excepted = ladder(&format!(
+        "effect: irreversible\n{check}\n{gate}\nexception: {{ rung: 2, reason: Only the sandbox., reviewed_by: ciso@acme.example, expires: 2027-01-31 }}"
+    ));
+    let ends = Timestamp::from_secs(1_801_353_600); // 2027-01-31T00:00:00Z
+    let before = Timestamp::from_micros(ends.micros() - 1);
+    assert_eq!((excepted.rung(before).number(), excepted.rung(ends).number()), (2, 4));
+    let exception = excepted.exception.unwrap();
+    assert_eq!((exception.reason.as_str(), exception.expires), ("Only the sandbox.", ends));
+}
+
+#[test]
+fn a_check_an_undo_and_budgets_arrive_as_plans_and_sums() {
+    let sql = ladder(
+        "effect: reversible\ncheck: select units = :days from usage where tenant = :tenant\naffects: { max: 3 }\nbudget: { days: 100 per day per tenant, rows: 7 per hour per agent }",
+    );
+    let Some(Check::Sql(plan)) = &sql.check else { panic!("a statement") };
+    let parameters: Vec<_> = plan.parameters.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!((parameters, plan.bounds.rows_max), (vec!["days", "tenant"], 1));
+    assert_eq!(sql.affects, Affects { min: 1, max: 3 });
+    let days = Summed::Argument(ArgumentPath::parse("days").unwrap());
+    let budget = |of, max, window, per| Budget { of, max, window, per };
+    let budgets = [
+        budget(days, 100, Window::Day, Per::Tenant),
+        budget(Summed::Rows, 7, Window::Hour, Per::Agent),
+    ];
+    assert_eq!(sql.budgets, budgets);
+    let company = Company::new();
+    company.edit(
+        "posture/tools/get_account_usage.yaml",
+        "effect: read",
+        "effect: reversible\ncheck: { get: \"/usage/{tenant}\", expect: { /days: \"{days}\", /done: true } }\nundo: { post: \"/usage/{tenant}/undo\", body: { days: \"{days}\" } }",
+    );
+    asks(&company, "  put: \"/usage/{tenant}/{account_id}/{days}\"\n");
+    let loaded = loaded(&company);
+    let ladder = &tool(&loaded, "get_account_usage").ladder;
+    let Some(Check::Http { read, expect }) = &ladder.check else { panic!("a request") };
+    assert_eq!((read.method, read.timeout_ms), (Method::Get, 2_000));
+    let expected = [
+        ("/days".to_owned(), Expected::Argument("days".to_owned())),
+        ("/done".to_owned(), Expected::Literal(json!(true))),
+    ];
+    assert_eq!(*expect, expected);
+    let Some(Plan::Http(undo)) = ladder.undo.as_deref() else { panic!("a request") };
+    assert_eq!((undo.method, undo.path.len()), (Method::Post, 3));
 }
 
 #[test]
@@ -215,7 +320,78 @@ fn a_decision_digest_changes_with_what_governs_it_and_with_nothing_else() {
     );
     let both = [usage, parcels];
     assert_eq!(changed("posture/systems/freight-db.yaml", "timeout: 2s", "timeout: 3s"), both);
-    assert_eq!(changed("posture/posture.yaml", "Acme Freight", "Acme"), both);
+    let main = "posture/posture.yaml";
+    assert_eq!(changed(main, "session: /sid", "session: /session"), both);
+    // Another team's edit.
+    assert_eq!(changed(main, "Acme Freight", "Acme"), [""; 0]);
+    assert_eq!(changed(main, "per_session: 200", "per_session: 100"), [""; 0]);
+}
+
+#[test]
+fn a_decision_digest_covers_all_that_the_ladder_asks_of_a_tool() {
+    const TOOL: &str = "effect: persistent
+gate:
+  approvers: { group: support }
+  expires: 4h
+  summary: It changes.
+  preview: { sql: select 1 from a where b = :tenant, system: other-db }
+  decision: { system: pdp, path: /a, timeout: 2s }
+check: select 1 where a = :tenant
+affects: { max: 2 }
+budget: { days: 100 per day per tenant }";
+    const STEPS: &str = "ladder: { owner: ciso@acme.example, reversible: 2 }\n";
+    let other = SYSTEM.replace("freight-db", "other-db");
+    let pdp = "system: pdp\nhttp: { origin: pdp }\ntimeout: 1s\nrows: 1\nbytes: 4KiB\n";
+    let of = |edit: &dyn Fn(&Company)| {
+        let company = Company::new();
+        company.write("posture/systems/other-db.yaml", &other);
+        company.write("posture/systems/pdp.yaml", pdp);
+        company.edit("posture/tools/get_account_usage.yaml", "effect: read", TOOL);
+        company.edit(
+            "posture/posture.yaml",
+            "limits: { per_s",
+            &format!("{STEPS}limits: {{ per_s"),
+        );
+        edit(&company);
+        decisions(&company)
+    };
+    let before = of(&|_| {});
+    let changed = |path: &str, from: &str, to: &str| {
+        let after = of(&|company| company.edit(path, from, to));
+        before.keys().filter(|&tool| before[tool] != after[tool]).cloned().collect::<Vec<_>>()
+    };
+    let usage = ["get_account_usage"];
+    for (from, to) in [
+        ("group: support", "group: sales"),
+        ("expires: 4h", "expires: 5h"),
+        ("It changes.", "It is changed."),
+        ("select 1 from a", "select 2 from a"),
+        ("path: /a", "path: /b"),
+        ("check: select 1", "check: select 2"),
+        ("max: 2", "max: 3"),
+        ("100 per day", "200 per day"),
+        ("effect: persistent", "effect: persistent\nrung: 3"),
+    ] {
+        assert_eq!(changed("posture/tools/get_account_usage.yaml", from, to), usage, "{from}");
+    }
+    assert_eq!(changed("posture/systems/other-db.yaml", "timeout: 2s", "timeout: 3s"), usage);
+    assert_eq!(changed("posture/systems/pdp.yaml", "timeout: 1s", "timeout: 2s"), usage);
+    let main = "posture/posture.yaml";
+    let group = |company: &Company| {
+        let (named, tool) = ("named: [a@b]", "posture/tools/get_account_usage.yaml");
+        company.edit(tool, "group: support", named);
+        company.edit(tool, "  decision: { system: pdp, path: /a, timeout: 2s }\n", "");
+    };
+    let named = of(&group);
+    let raised = of(&|company| {
+        group(company);
+        company.edit(main, "reversible: 2", "persistent: 4");
+    });
+    assert_ne!(named["get_account_usage"], raised["get_account_usage"]);
+    assert_eq!(named["list_parcels"], raised["list_parcels"]);
+    // The step of another effect, and its owner.
+    assert_eq!(changed(main, "reversible: 2", "reversible: 3"), [""; 0]);
+    assert_eq!(changed(main, "ciso@acme.example", "cto@acme.example"), [""; 0]);
 }
 
 #[test]
@@ -281,7 +457,7 @@ fn a_reference_that_nobody_resolves_is_shown_where_the_system_asks_for_it() {
     let company = Company::new();
     company.edit("countersign.yaml", "freight-db: {", "freight_db: {");
     let (deployment, _) = company.deployment();
-    let findings = link(&deployment.unwrap(), &loaded(&company));
+    let findings = link(&deployment.unwrap(), &loaded(&company), NOW);
     let [unused, unknown] = findings.as_slice() else { panic!("{findings:?}") };
     assert_eq!((unused.code, unknown.code), (Code::UnusedReference, Code::UnknownReference));
     assert_eq!(unused.place.source.path(), "countersign.yaml");

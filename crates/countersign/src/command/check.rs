@@ -5,9 +5,10 @@ use crate::assemble::{self, Posture};
 use crate::here;
 use crate::render::{self, Failure};
 use crate::report::{self, Format};
+use countersign_core::ladder::Exception;
 use countersign_posture::Severity;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
@@ -83,16 +84,48 @@ fn summed(posture: Option<&Posture>, errors: usize, warnings: usize) -> (String,
         let summary = json!({ "errors": errors, "warnings": warnings });
         return (format!("{errors} errors, {warnings} warnings"), summary);
     };
-    let tools = loaded.posture.agents.values().flat_map(|agent| agent.grants.keys());
+    let grants = || loaded.posture.agents.values().flat_map(|agent| &agent.grants);
+    let tools = grants().map(|(name, _)| name);
     let (agents, systems) = (loaded.posture.agents.len(), loaded.systems.len());
     let tools = tools.collect::<BTreeSet<_>>().len();
     let digest = loaded.posture.digest.to_string();
-    let line = format!(
+    let exceptions = grants()
+        .filter_map(|(name, grant)| Some((name.as_str(), grant.tool.ladder.exception.as_ref()?)));
+    // Of a tool that several agents were granted, once.
+    let exceptions: BTreeMap<_, _> = exceptions.collect();
+    let mut line = format!(
         "fine: {agents} agents, {tools} granted tools, {systems} systems; {warnings} warnings; posture {digest}"
     );
     let summary = json!({
         "errors": errors, "warnings": warnings, "agents": agents, "granted_tools": tools,
-        "systems": systems, "posture": digest,
+        "systems": systems, "posture": digest, "exceptions": excepted(&exceptions),
     });
+    for (tool, exception) in exceptions {
+        let Exception { rung, reason, reviewed_by, .. } = exception;
+        let said = format!(
+            "exception: `{tool}` stands on rung {} until {}, by leave of {reviewed_by}: {reason}",
+            rung.number(),
+            day(exception)
+        );
+        line.push_str(&format!("\n{}", report::visible(&said)));
+    }
     (line, summary)
+}
+
+/// Leave to stand below an effect's step, for programs.
+fn excepted(exceptions: &BTreeMap<&str, &Exception>) -> Vec<Value> {
+    let one = |(tool, exception): (&&str, &&Exception)| {
+        let Exception { rung, reason, reviewed_by, .. } = exception;
+        json!({
+            "tool": tool, "rung": rung.number(), "reason": reason,
+            "reviewed_by": reviewed_by, "expires": day(exception),
+        })
+    };
+    exceptions.iter().map(one).collect()
+}
+
+/// The day on which an exception ends, as the posture writes it.
+fn day(exception: &Exception) -> String {
+    let ends = jiff::Timestamp::from_microsecond(exception.expires.micros());
+    ends.map_or_else(|_| "never".to_owned(), |ends| ends.strftime("%Y-%m-%d").to_string())
 }

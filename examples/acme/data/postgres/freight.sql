@@ -2,18 +2,18 @@
 -- administrator, on an empty database; makes the same rows every time.
 begin;
 
--- The role that the gateway speaks as: it reads, and row-level security holds for it. Give it a password.
+-- The role that the gateway speaks as: it reads, changes what its tools change, and row-level security holds for it. Give it a password.
 do $$ begin
   if not exists (select from pg_roles where rolname = 'acme_gateway') then
     create role acme_gateway login nosuperuser nobypassrls nocreatedb nocreaterole noinherit;
   end if;
 end $$;
 
-create table accounts (id text primary key, name text not null, city text not null);
+create table accounts (id text primary key, name text not null, city text not null, street text not null);
 insert into accounts values
-  ('acct_alpha', 'Alpha Foods', 'Hamburg'),
-  ('acct_bravo', 'Bravo Pharma', 'Leipzig'),
-  ('acct_charlie', 'Charlie Tools', 'München');
+  ('acct_alpha', 'Alpha Foods', 'Hamburg', 'Am Sandtorkai 12'),
+  ('acct_bravo', 'Bravo Pharma', 'Leipzig', 'Torgauer Straße 230'),
+  ('acct_charlie', 'Charlie Tools', 'München', 'Hansastraße 7');
 
 create table depots (code text primary key, city text not null);
 insert into depots values
@@ -133,6 +133,9 @@ create policy own on usage using (account_id = nullif(current_setting('app.tenan
 create policy own on shipments using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on parcels using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on invoices using (account_id = nullif(current_setting('app.tenant', true), ''));
-grant select on usage, shipments, parcels, invoices to acme_gateway;
+grant select on accounts, usage, shipments, parcels, invoices to acme_gateway;
+-- What the tools with an effect change, and nothing beside it.
+grant update (city, street) on accounts to acme_gateway;
+grant update (status, refunded_cents, note) on invoices to acme_gateway;
 
 commit;

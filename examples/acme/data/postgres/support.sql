@@ -2,7 +2,7 @@
 -- administrator, on an empty database; makes the same rows every time.
 begin;
 
--- The role that the gateway speaks as: it reads, and row-level security holds for it. Give it a password.
+-- The role that the gateway speaks as: it reads, changes what its tools change, and row-level security holds for it. Give it a password.
 do $$ begin
   if not exists (select from pg_roles where rolname = 'acme_gateway') then
     create role acme_gateway login nosuperuser nobypassrls nocreatedb nocreaterole noinherit;
@@ -41,6 +41,15 @@ insert into contacts values
   ('acct_charlie', 'claire@charlie.example'),
   ('acct_charlie', 'henrik@charlie.example'),
   ('acct_charlie', 'marta@charlie.example');
+
+-- What the desk writes down beside a ticket, for itself.
+create table notes (
+  id integer primary key generated always as identity,
+  ticket_id text not null references tickets,
+  account_id text not null,
+  body text not null
+);
+create index notes_by_ticket on notes (ticket_id);
 
 create temp table draws on commit drop as
 select
@@ -120,10 +129,13 @@ create index tickets_by_account on tickets (account_id, opened_on);
 -- A message is its ticket's, for which the same is asked.
 alter table tickets enable row level security, force row level security;
 alter table messages enable row level security, force row level security;
+alter table notes enable row level security, force row level security;
 alter table contacts enable row level security, force row level security;
 create policy own on tickets using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on contacts using (account_id = nullif(current_setting('app.tenant', true), ''));
+create policy own on notes using (account_id = nullif(current_setting('app.tenant', true), ''));
 create policy own on messages using (exists (select from tickets where id = ticket_id));
-grant select on tickets, messages, contacts to acme_gateway;
+grant select on tickets, messages, notes, contacts to acme_gateway;
+grant insert (ticket_id, account_id, body) on notes to acme_gateway;
 
 commit;

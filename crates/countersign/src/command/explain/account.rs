@@ -6,6 +6,7 @@ use crate::report;
 use countersign_core::call::{
     Caller, Evidence, Explained, Listed, LookedUpBy, Monitor, Proposed, RefusedCall,
 };
+use countersign_core::ladder::{Approvers, Clearance, Exception, Gate};
 use countersign_core::posture::Agent;
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::{Counter, Window};
@@ -163,9 +164,7 @@ impl Subject<'_> {
                 permitted.chain([said(text, places.tool(tool, "effect"))]).collect()
             }
             Evidence::LookedUp(asked) => self.confirmed(asked),
-            Evidence::Cleared(_) => {
-                vec![said("nobody need approve it", places.tool(tool, "effect"))]
-            }
+            Evidence::Cleared(by) => self.cleared(by),
         }
     }
 
@@ -304,8 +303,11 @@ impl Subject<'_> {
                 let text = format!("it stands on rung {} of the ladder", pending.rung.number());
                 let ladder = "no policy and no grant lowers the rung that follows from `effect`";
                 let because = vec![said(text, places.tool(tool, "effect")), said(ladder, None)];
-                let change =
-                    "a person has to agree: a call becomes a draft, and they decide about it";
+                let gate = self.tool.as_ref().and_then(|tool| tool.ladder.gate.as_ref());
+                let who = gate.map_or_else(|| "nobody is named who could".to_owned(), approves);
+                let change = format!(
+                    "a person has to agree: a call becomes a draft, and {who} decides about it"
+                );
                 (because, vec![said(change, places.tool(tool, "gate"))])
             }
             // Nothing was counted or recorded; were it so, this is what would be said.
@@ -322,6 +324,27 @@ impl Subject<'_> {
             | Refusal::Conflict
             | Refusal::JournalUnavailable(_) => (vec![said(refusal.detail(), None)], Vec::new()),
         }
+    }
+
+    /// What stands in the place of a person's leave.
+    fn cleared(&self, by: &Clearance) -> Vec<Said> {
+        let Self { ground: Ground { places, .. }, name: tool, .. } = *self;
+        let exception = self.tool.as_ref().and_then(|tool| tool.ladder.exception.as_ref());
+        let (text, key) = match by {
+            Clearance::Ungated => ("nobody need approve it", "effect"),
+            Clearance::Check => ("nobody need approve it: its `check` has to hold", "check"),
+            Clearance::DecisionPoint => ("the company's decision point has to say yes", "gate"),
+            Clearance::Approval(_) => ("people approved it", "gate"),
+        };
+        let leave = exception.map(|exception| {
+            let Exception { rung, reason, reviewed_by, .. } = exception;
+            let text = format!(
+                "for a time it may stand on rung {}, by leave of {reviewed_by}: {reason}",
+                rung.number()
+            );
+            said(text, places.tool(tool, "exception"))
+        });
+        std::iter::once(said(text, places.tool(tool, key))).chain(leave).collect()
     }
 
     fn unknown_client(&self, refusal: &Refusal) -> Verdict {
@@ -458,6 +481,20 @@ impl Subject<'_> {
             schema.get("enum")?.as_array()
         });
         leaf.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+}
+
+/// Who may agree.
+fn approves(gate: &Gate) -> String {
+    match &gate.approvers {
+        Approvers::Named(people) => {
+            let people: Vec<&str> = people.iter().map(String::as_str).collect();
+            people.join(" or ")
+        }
+        Approvers::Group { group, subject: false } => format!("a member of `{group}`"),
+        Approvers::Group { group, subject: true } => {
+            format!("a member of `{group}`, or the person it is asked for,")
+        }
     }
 }
 
