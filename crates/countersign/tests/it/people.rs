@@ -205,12 +205,14 @@ async fn nobody_approves_what_was_asked_for_on_their_own_behalf() {
 #[tokio::test]
 async fn a_group_member_of_another_tenant_neither_sees_nor_approves() {
     let company = ready();
-    company.edit("posture/tools/refund_invoice.yaml", |text| {
-        text.replace("effect: irreversible", "effect: persistent")
-            .replace("named: [sam@acme.example, lee@acme.example]", "group: billing-leads")
+    company.edit("posture/tools/change_billing_address.yaml", |text| {
+        text.replace("group: support-leads", "group: billing-leads")
     });
     let gateway = company.serve();
-    let draft = gateway.drafted(&gateway.token(WHO).await, PAID[0]).await;
+    let address = json!({"street": "Hafenstrasse 12", "city": "Hamburg"});
+    let agent = gateway.token(WHO).await;
+    let answer = gateway.call(&agent, "change_billing_address", address).await;
+    let draft = answer["error"]["reference"].as_str().unwrap().to_owned();
     let member =
         |tenant: &str| json!({"person": "kim", "groups": ["billing-leads"], "tenants": [tenant]});
     let (of_bravo, of_alpha) =

@@ -25,16 +25,16 @@ struct Waiting {
 fn waiting() -> [Waiting; 3] {
     [
         Waiting {
-            title: "changes where deliveries go",
-            tool: "change_delivery_address",
-            arguments: json!({ "contact_id": "con_200001", "address": "Hafenstrasse 12, 20457 Hamburg" }),
+            title: "changes where invoices go",
+            tool: "change_billing_address",
+            arguments: json!({ "street": "Hafenstrasse 12", "city": "Hamburg" }),
             approver: "kim@acme.example",
-            group: "support",
+            group: "support-leads",
         },
         Waiting {
             title: "pays money back",
             tool: "refund_invoice",
-            arguments: json!({ "invoice_id": "inv_500004", "amount_cents": 4_200, "note": "paid twice" }),
+            arguments: json!({ "invoice_id": "inv_500718", "amount_cents": 4_200, "note": "paid twice" }),
             approver: "sam@acme.example",
             group: "finance",
         },
@@ -42,8 +42,8 @@ fn waiting() -> [Waiting; 3] {
             title: "writes to the customer",
             tool: "send_customer_email",
             arguments: json!({
-                "to": "billing@alpha.example", "subject": "Your refund",
-                "message": "Invoice inv_500004 was paid twice; we have refunded 42.00 euros.",
+                "to": "nora@alpha.example", "subject": "Your refund",
+                "message": "Invoice inv_500718 was paid twice; we have refunded 42.00 euros.",
             }),
             approver: "lee@acme.example",
             group: "finance",

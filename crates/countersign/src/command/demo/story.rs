@@ -111,9 +111,15 @@ fn steps() -> Vec<Step> {
             "out_of_scope",
         ),
         step(
+            "leaves a note for the desk",
+            "annotate_ticket",
+            json!({ "ticket_id": "tkt_300042", "note": "Asks for another customer's invoices." }),
+            "completed",
+        ),
+        step(
             "wants to pay money back",
             "refund_invoice",
-            json!({ "invoice_id": "inv_500004", "amount_cents": 4_200, "note": "paid twice" }),
+            json!({ "invoice_id": "inv_500718", "amount_cents": 4_200, "note": "paid twice" }),
             "approval_required",
         ),
         // Five are admitted a minute, and a minute of the clock may turn once in between.
