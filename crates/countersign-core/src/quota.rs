@@ -107,9 +107,18 @@ impl Tally {
         };
         let fresh = Self { started, last: now, count: 0 };
         match previous {
+            // The clock was ahead, and is right again: what was counted counts for one more window.
+            Some(tally) if tally.ahead(window, now) => Self { count: tally.count, ..fresh },
             Some(tally) if !tally.ended(window, now) => tally,
             Some(_) | None => fresh,
         }
+    }
+
+    /// Whether the window begins so late that no window of now can be as late.
+    fn ahead(&self, window: Window, now: Timestamp) -> bool {
+        let span = window.clock_s().and_then(|span| u64::try_from(span).ok());
+        let ahead_s = self.started.micros_since(now).checked_div(1_000_000).unwrap_or(0);
+        ahead_s >= span.unwrap_or(SESSION_IDLE_S)
     }
 
     /// Whether the window is over at `now`.
@@ -210,12 +219,16 @@ impl Alike {
         u128::from_be_bytes(first)
     }
 
-    fn tally(&self, key: &str, now: Timestamp) -> Tally {
+    fn tally(&mut self, key: &str, now: Timestamp) -> Tally {
         let known = self.started.map(|started| {
             let count = self.counts.get(&Self::place(key)).copied().unwrap_or_default();
             Tally { started, last: now, count }
         });
-        Tally::at(known, Window::Alike, now)
+        let tally = Tally::at(known, Window::Alike, now);
+        if known.is_some_and(|known| known.ahead(Window::Alike, now)) {
+            self.started = Some(tally.started);
+        }
+        tally
     }
 
     /// Adds to a counter. What is of a later minute ends those before it.
@@ -253,7 +266,14 @@ impl Meter {
     fn tally(&mut self, counter: &Counter, now: Timestamp) -> Tally {
         let Counter { key, window, .. } = counter;
         match self.of(*window) {
-            Some(tallies) => Tally::at(tallies.get(key).copied(), *window, now),
+            Some(tallies) => {
+                let known = tallies.get(key).copied();
+                let tally = Tally::at(known, *window, now);
+                if known.is_some_and(|known| known.ahead(*window, now)) {
+                    tallies.insert(key.clone(), tally);
+                }
+                tally
+            }
             None => self.alike.tally(key, now),
         }
     }
@@ -419,6 +439,21 @@ mod tests {
         assert!(meter.reserve(&session, Timestamp::from_secs(0)).is_ok());
         assert!(meter.reserve(&session, Timestamp::from_secs(idle - 1)).is_err());
         assert!(meter.reserve(&session, Timestamp::from_secs(idle)).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_limits_for_one_window_more_and_no_longer() {
+        for window in [Window::Minute, Window::Hour, Window::Day, Window::Alike] {
+            let mut meter = Meter::default();
+            let one = [counter(window, 1)];
+            let month = 30 * 86_400;
+            assert!(meter.reserve(&one, Timestamp::from_secs(month)).is_ok());
+            assert!(meter.reserve(&one, Timestamp::from_secs(0)).is_err(), "{window:?}");
+            let reached = meter.reserve(&one, Timestamp::from_secs(1)).unwrap_err();
+            assert!(reached.retry_after_s <= 86_400);
+            let next = Timestamp::from_secs(window.clock_s().unwrap());
+            assert!(meter.reserve(&one, next).is_ok(), "{window:?}");
+        }
     }
 
     #[test]

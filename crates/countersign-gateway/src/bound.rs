@@ -31,3 +31,5 @@ pub const DEVELOPMENT_TOKEN_TTL_S: u64 = 8 * 60 * 60;
 pub const COMMITS_UNDER_WAY_MAX: usize = 32;
 /// How often it is looked which drafts are due.
 pub const DUE_EVERY: Duration = Duration::from_secs(1);
+/// How long an answer may wait for its reader without a byte being taken.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);

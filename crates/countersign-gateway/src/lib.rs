@@ -11,5 +11,6 @@ pub mod door;
 mod driver;
 pub mod guard;
 pub mod identity;
+mod patient;
 pub mod resource;
 pub mod serve;

@@ -10,6 +10,7 @@ use crate::door::{Doors, InForce, admin, http, http::problem, mcp};
 use crate::driver::Driver;
 use crate::guard::{self, Guard, TOKEN_PATH};
 use crate::identity::PeopleConfig;
+use crate::patient::Patient;
 use crate::resource::{self, Resource};
 use arc_swap::ArcSwap;
 use axum::{
@@ -208,7 +209,8 @@ async fn accept(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers may be delayed");
         }
-        let connection = http.serve_connection(TokioIo::new(stream), service(router, &seat));
+        let connection =
+            http.serve_connection(TokioIo::new(Patient::new(stream)), service(router, &seat));
         let connection = open.watch(connection);
         tokio::spawn(async move {
             tokio::select! {
@@ -251,7 +253,8 @@ async fn ready(State((readiness, doors)): State<(Arc<dyn Readiness>, Doors)>) ->
             format!("ready\nposture {} loaded {since:.3}\n", monitor.posture.digest).into_response()
         }
         Err(why) => {
-            tracing::warn!(why, "not ready");
+            // Anybody may ask, as often as they like: the journal says by itself when that changes.
+            tracing::debug!(why, "not ready");
             problem(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The gateway takes no calls now.")
         }
     }

@@ -142,6 +142,11 @@ impl Reference {
                     ReferenceError::Unreadable { path, reason }
                 };
                 let mut text = String::new();
+                // Asked first, because opening a named pipe would wait for its writer.
+                let is_file = std::fs::metadata(&path).map(|what| what.is_file());
+                if is_file.is_ok_and(|is_file| !is_file) {
+                    return Err(unreadable("it is no file".to_owned()));
+                }
                 let bytes = File::open(&path)
                     .and_then(|file| {
                         let limit = REFERENCE_BYTES_MAX.saturating_add(1);

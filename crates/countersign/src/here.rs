@@ -18,7 +18,7 @@ use countersign_posture::{
 };
 use countersign_store::{SqliteStore, StoreError};
 use secrecy::{ExposeSecret, SecretString};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::{collections::BTreeMap, fs, sync::Arc};
@@ -82,7 +82,7 @@ pub(crate) fn issuer(deployment: &Deployment, written: &Issuer) -> Result<Issuer
     let keys = match keys {
         countersign_posture::KeySource::File(path) => {
             let path = deployment.base.join(path);
-            let text = fs::read(&path).doing(path.display())?;
+            let text = regular(&path).doing(path.display())?;
             let keys = match purpose {
                 "sig" => KeySet::parse(&text),
                 purpose => KeySet::usable(&text, purpose), // A bundle holds other keys as well.
@@ -105,6 +105,22 @@ pub(crate) fn issuer(deployment: &Deployment, written: &Issuer) -> Result<Issuer
     config.check().map_err(Failure::new)?;
     Ok(config)
 }
+
+/// The bytes of a file. Asked first what it is: opening a named pipe would wait for its writer.
+fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(KEYS_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > KEYS_BYTES_MAX) {
+        return Err(std::io::Error::other(format!("it is larger than {KEYS_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Largest file of an issuer's keys, in bytes.
+const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 
 fn algorithm(written: countersign_posture::Algorithm) -> Algorithm {
     match written {

@@ -6,6 +6,7 @@ use crate::machine;
 use crate::render::{self, Doing, Failure};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// A runtime for everything that waits: a worker for each core but one, which is the journal's
@@ -16,6 +17,9 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers).enable_all().build().doing("no runtime")
 }
+
+/// How long threads that wait for something may hold up the end.
+const RUNTIME_ENDS_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(config: &Path) -> Result<End, Failure> {
     let runtime = runtime()?;
@@ -48,7 +52,8 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
         reloading.abort();
         served
     });
-    drop(runtime);
+    // A thread that waits for a file that never comes must not keep the journal from its end.
+    runtime.shutdown_timeout(RUNTIME_ENDS_MAX);
     // Also after a failure: what is queued must reach the disk, and the stream end in good order.
     let closed = store.close().doing("the journal could not be closed in good order");
     served.and(closed).map(|()| End::Fine)
