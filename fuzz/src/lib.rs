@@ -7,7 +7,7 @@ mod doors;
 mod json;
 mod jwt;
 #[path = "../../crates/countersign-core/tests/it/nobody.rs"]
-#[allow(clippy::duplicate_mod, reason = "the tests that include this have it too")]
+#[expect(clippy::duplicate_mod, reason = "the tests that include this have it too")]
 mod nobody;
 mod posture;
 mod sql;

@@ -1524,7 +1524,7 @@ pub(crate) const CHANGES: &[Change] = &[
         },
         |company| {
             company.write("posture/systems/crm.yaml", API);
-            let gate = DECIDED.replace("system: crm", "system: crm");
+            let gate = DECIDED;
             company.edit(USAGE, "effect: read", &format!("effect: persistent\n{gate}"));
         },
     ),

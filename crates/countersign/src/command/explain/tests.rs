@@ -193,6 +193,7 @@ fn calls(posture: &Posture) -> BoxedStrategy<Call> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one property, told in full")]
 fn the_explanation_says_what_the_pipeline_does() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme/posture");
     let (loaded, findings) = load_posture(&root);
