@@ -110,7 +110,8 @@ fn ask(address: SocketAddr, waiting: &Waiting, reference: &str) {
         "The agent {title}, and waits for {approver}. In another terminal:\n\n\
          {program} login --gateway http://{address} --person {approver} --group {group} --tenant acct_alpha\n\
          {program} drafts show {reference}\n\
-         {program} drafts approve {reference}   # or: reject {reference} --reason …\n"
+         {program} drafts approve {reference}   # or: reject {reference} --reason …\n\n\
+         (`demo --auto-approve` does this for you.)\n"
     ));
 }
 
