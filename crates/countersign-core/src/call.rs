@@ -83,9 +83,10 @@
 //!
 //! ```compile_fail,E0451
 //! # use countersign_core::{call::Consultation, ladder::DecisionPoint, principal::Principal};
-//! # use countersign_core::{posture::Agent, tool::Tool, args::Arguments};
+//! # use countersign_core::{posture::Agent, tool::Tool};
 //! # use std::sync::Arc;
-//! # fn parts() -> (DecisionPoint, Arc<Principal>, Arc<Agent>, Arc<Tool>, Arc<Arguments>) {
+//! # type Values = serde_json::Map<String, serde_json::Value>;
+//! # fn parts() -> (DecisionPoint, Arc<Principal>, Arc<Agent>, Arc<Tool>, Values) {
 //! #     std::process::abort()
 //! # }
 //! let (point, principal, agent, tool, arguments) = parts();
