@@ -201,6 +201,14 @@ async fn matrix(company: &Company) {
                 if tool == "send_customer_email" {
                     continue; // Not a read: `mail` shows whom it reaches.
                 }
+                if tool == "change_billing_address" {
+                    continue; // It names nobody's but the caller's own: there is no argument for it.
+                }
+                if tool == "annotate_ticket" {
+                    // Not a read: only on whose ticket it writes is tried here.
+                    refused += foreign_ticket(company, &gateway, &truth, (tenant, &token)).await;
+                    continue;
+                }
                 let twin = twins
                     .get(tool.as_str())
                     .unwrap_or_else(|| panic!("{tool} is not in the matrix"));
@@ -215,6 +223,30 @@ async fn matrix(company: &Company) {
     assert!(refused > 500, "only {refused} refusals: the matrix is too small to mean anything");
     gateway.stop();
     company.says(&["audit", "verify", "."]);
+}
+
+/// A note on every other tenant's ticket is refused by the look-up, and nothing is written; the twin on
+/// the own one is. Returns how many were refused.
+async fn foreign_ticket(
+    company: &Company,
+    gateway: &Gateway,
+    truth: &Truth,
+    (tenant, token): (&'static str, &str),
+) -> usize {
+    let note = |ticket: &str| json!({ "ticket_id": ticket, "note": "n" });
+    let others = TENANTS.into_iter().filter(|other| *other != tenant);
+    let theirs: Vec<&str> = others.map(|other| truth.own[other]["tickets"].as_str()).collect();
+    for ticket in &theirs {
+        let before = company.statements();
+        let answer = gateway.call(token, "annotate_ticket", note(ticket)).await;
+        assert_eq!(answer["error"]["code"], "out_of_scope", "{tenant} {ticket}: {answer}");
+        let asked = since(&before, &company.statements());
+        assert!(matches!(&asked[..], [line] if line.starts_with("select 1 from")), "{asked:?}");
+    }
+    let own = note(&truth.own[tenant]["tickets"]);
+    let answer = gateway.call(token, "annotate_ticket", own).await;
+    assert_eq!(answer["status"], "completed", "{tenant}: {answer}");
+    theirs.len()
 }
 
 async fn own_twin(
