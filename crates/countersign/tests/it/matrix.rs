@@ -304,7 +304,13 @@ async fn foreign(
                 let only =
                     |line: &String| line.starts_with("select 1 from") && line.contains(tenant);
                 assert!(asked.iter().all(only), "more than a look-up: {asked:?} {case}");
-                let most = if looked_up(&pointer) { look_ups(&arguments) } else { 0 };
+                // What only waits for a person has been looked up; its note is free text.
+                let waits = answer["error"]["code"] == "approval_required";
+                assert!(
+                    !waits || (tool, pointer.as_str()) == ("refund_invoice", "/note"),
+                    "{case}"
+                );
+                let most = if looked_up(&pointer) || waits { look_ups(&arguments) } else { 0 };
                 assert!(asked.len() <= most, "{asked:?} {case}");
                 let echoed = !scoped(&pointer) || !answer.to_string().contains(&identifier);
                 assert!(echoed, "the refusal repeats another tenant's identifier: {case}");
