@@ -178,6 +178,7 @@ async fn nor_on_postgresql_without_it_by_the_gateway_alone() {
 /// caller's own: there is no argument for it.
 const ELSEWHERE: [&str; 3] = ["check_draft", "send_customer_email", "change_billing_address"];
 
+#[expect(clippy::cognitive_complexity, reason = "one table, walked through")]
 async fn matrix(company: &Company) {
     company.lift_limits(); // They have tests of their own.
     let _crm = company.crm();
