@@ -894,24 +894,22 @@ impl Monitor {
         let Authorized { principal, tool, arguments, clearance, source } = call.authorized;
         trail.exception = tool.ladder.excepted(trail.begun).cloned();
         trail.rung = Some(clearance);
-        let by = match ungated(&tool, clearance) {
-            Some(by) => {
-                if let Source::Agent(Some(_)) = source {
-                    return Err(Refusal::OutsideApproval.into()); // Nothing was asked.
-                }
-                by
+        let by = match (source, ungated(&tool, clearance)) {
+            // INVARIANT: a draft acts by its approval alone, which its intent spends. One whose tool
+            // nobody need agree to any more is stale, or it would act as often as it is looked at.
+            (Source::Approval(draft), _) => {
+                let binding = arguments.digest(&principal, &tool.name);
+                approved(&draft, (clearance, binding), trail)?
             }
-            None => match source {
-                Source::Approval(draft) => {
-                    let binding = arguments.digest(&principal, &tool.name);
-                    approved(&draft, (clearance, binding), trail)?
-                }
-                Source::Agent(answers) => {
-                    let binding = arguments.digest(&principal, &tool.name);
-                    let gated = Gated { principal, tool, arguments, clearance, binding, answers };
-                    return self.decision_point(gated, trail).await;
-                }
-            },
+            (Source::Agent(None), Some(by)) => by,
+            (Source::Agent(Some(_)), Some(_)) => {
+                return Err(Refusal::OutsideApproval.into()); // Nothing was asked.
+            }
+            (Source::Agent(answers), None) => {
+                let binding = arguments.digest(&principal, &tool.name);
+                let gated = Gated { principal, tool, arguments, clearance, binding, answers };
+                return self.decision_point(gated, trail).await;
+            }
         };
         trail.cleared = Some(by.clone());
         Ok(Cleared { principal, tool, arguments, by })

@@ -289,6 +289,35 @@ fn an_approved_draft_meets_every_check_again_and_waits_out_what_may_pass() {
 }
 
 #[test]
+fn an_approval_is_spent_or_stale_even_if_nobody_need_agree_any_more() {
+    let exception = Exception {
+        rung: Rung::CHECKED,
+        reason: "a pilot".into(),
+        reviewed_by: "security@acme.example".into(),
+        expires: Timestamp::from_secs(1_500),
+    };
+    let check = SqlPlan {
+        statement: "select 1".into(),
+        parameters: vec![],
+        timeout_ms: 1_000,
+        bounds: ResultBounds { rows_max: 1, bytes_max: 100 },
+    };
+    let check = Some(Check::Sql(check));
+    let lowered = || Ladder { exception: Some(exception.clone()), check: check.clone(), ..named() };
+    for (governed, expected, effects) in [("edited", "stale", 0), ("decision", "completed", 1)] {
+        let world = world(named());
+        let _drafted = ask(&world);
+        assert_eq!(approve(&world, SAM), Ok(()));
+        world.change(|b| (b.ladder, b.governed) = (Some(lowered()), governed));
+        assert_eq!(tend(&world), Some(expected));
+        for _ in 0..3 {
+            assert_eq!(tend(&world), None, "{governed}");
+        }
+        assert_eq!(executed(&world), effects, "{governed}");
+    }
+}
+
+#[test]
 fn an_outcome_that_is_unknown_stands_in_the_way_until_it_is_known() {
     let world = world(named());
     let _drafted = ask(&world);

@@ -280,6 +280,16 @@ async fn thirty_two_approvers_and_agents_at_once_have_each_effect_happen_once() 
         told += racer.await.unwrap();
     }
     assert!(told > 0, "some agents were told");
+    // What was approved last is still on its way.
+    for state in ["approved", "committing"] {
+        for _ in 0..600 {
+            let (_, under_way) = gateway.seen(&sam, &format!("drafts?state={state}")).await;
+            if under_way["drafts"] == json!([]) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
     let paid = bank.paid();
     // Told once, the same arguments may have been drafted and approved anew: one effect for each
     // approval, and each by a key of its own.
