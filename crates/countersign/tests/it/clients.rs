@@ -61,6 +61,8 @@ fn judge(said: &Value) {
     assert_eq!(
         tools,
         [
+            "annotate_ticket",
+            "change_billing_address",
             "check_draft",
             "find_shipments",
             "get_account_usage",

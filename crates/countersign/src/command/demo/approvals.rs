@@ -22,7 +22,7 @@ struct Waiting {
     group: &'static str,
 }
 
-fn waiting() -> [Waiting; 3] {
+fn waiting(paid: &str) -> [Waiting; 3] {
     [
         Waiting {
             title: "changes where invoices go",
@@ -34,7 +34,7 @@ fn waiting() -> [Waiting; 3] {
         Waiting {
             title: "pays money back",
             tool: "refund_invoice",
-            arguments: json!({ "invoice_id": "inv_500718", "amount_cents": 4_200, "note": "paid twice" }),
+            arguments: json!({ "invoice_id": paid, "amount_cents": 4_200, "note": "paid twice" }),
             approver: "sam@acme.example",
             group: "finance",
         },
@@ -43,7 +43,7 @@ fn waiting() -> [Waiting; 3] {
             tool: "send_customer_email",
             arguments: json!({
                 "to": "nora@alpha.example", "subject": "Your refund",
-                "message": "Invoice inv_500718 was paid twice; we have refunded 42.00 euros.",
+                "message": format!("Invoice {paid} was paid twice; we have refunded 42.00 euros."),
             }),
             approver: "lee@acme.example",
             group: "finance",
@@ -51,16 +51,17 @@ fn waiting() -> [Waiting; 3] {
     ]
 }
 
-/// Tells it; `true` if it went as it must. Without `automatic` it waits for somebody to decide.
+/// Tells it of an invoice that was paid; `true` if it went as it must. Without `automatic` it waits for
+/// somebody to decide.
 pub(super) async fn tell(
     company: &Company,
     (address, client): (SocketAddr, &Client),
-    automatic: bool,
+    (paid, automatic): (&str, bool),
 ) -> Result<bool, Failure> {
     let headings = ["the agent …", "call", "who decided", "it is told then", "the systems"];
     let mut table = render::table(&headings, []);
     let mut went_as_told = true;
-    for waiting in waiting() {
+    for waiting in waiting(paid) {
         went_as_told &= take(company, (address, client), (&waiting, automatic), &mut table).await?;
     }
     render::line(&table);

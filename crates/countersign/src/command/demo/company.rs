@@ -132,6 +132,15 @@ impl Company {
         self.dir.join("data").join(name).with_extension("db")
     }
 
+    /// An invoice of the customer's that was paid and can be refunded: an earlier demo refunded others.
+    pub(super) fn paid_invoice(&self) -> Result<String, Failure> {
+        let path = self.dir.join("data/freight.db");
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database = rusqlite::Connection::open_with_flags(&path, flags).doing(path.display())?;
+        let paid = "select id from invoices where account_id = 'acct_alpha' and status = 'paid' and amount_cents >= 4200 order by id desc limit 1";
+        database.query_row(paid, [], |row| row.get(0)).doing("an invoice to refund")
+    }
+
     /// How many statements each system has run so far, by its own log.
     pub(super) fn statements(&self) -> Result<Vec<(String, usize)>, Failure> {
         let logs = self.dir.join("logs");

@@ -46,7 +46,7 @@ impl Step {
 }
 
 #[expect(clippy::too_many_lines, reason = "it is a list")]
-fn steps() -> Vec<Step> {
+fn steps(paid: &str) -> Vec<Step> {
     let usage = |account: &str, days: Value| json!({ "account_id": account, "days": days });
     let departures = |depot: &str| json!({ "depot": depot, "day": "2026-11-24" });
     vec![
@@ -119,7 +119,7 @@ fn steps() -> Vec<Step> {
         step(
             "wants to pay money back",
             "refund_invoice",
-            json!({ "invoice_id": "inv_500718", "amount_cents": 4_200, "note": "paid twice" }),
+            json!({ "invoice_id": paid, "amount_cents": 4_200, "note": "paid twice" }),
             "approval_required",
         ),
         // Five are admitted a minute, and a minute of the clock may turn once in between.
@@ -192,13 +192,14 @@ pub(super) async fn tell(
     let mut table =
         render::table(&["", "the agent …", "call", "answer", "it is told", "the systems"], []);
     let mut went_as_told = true;
-    for (number, step) in (1..).zip(steps()) {
+    let paid = company.paid_invoice()?;
+    for (number, step) in (1..).zip(steps(&paid)) {
         let Some(client) = agents.get(step.agent) else { continue };
         went_as_told &= take(company, client, number, &step, &mut table).await?;
     }
     render::line(&table);
     if let Some(copilot) = agents.get(COPILOT) {
-        went_as_told &= approvals::tell(company, (address, copilot), automatic).await?;
+        went_as_told &= approvals::tell(company, (address, copilot), (&paid, automatic)).await?;
     }
     for (_, client) in agents {
         client.cancel().await.doing("the agent's connection")?;
