@@ -73,15 +73,7 @@ fn whatever_is_not_under_way_survives_a_crash_as_it_was() {
                 assert_eq!(was, is);
                 continue;
             }
-            // Nobody knows what became of it, and people are asked.
-            assert_eq!((is.state, &is.committed), (State::Unknown, &was.committed));
-            let known = is.outcome.clone().unwrap();
-            assert_eq!((known.applied, known.code.as_deref()), (Applied::Unknown, Some("cut_off")));
-            let unknown = after.1.iter().find(|u| u.draft.as_ref() == Some(&is.id)).unwrap();
-            assert_eq!(Some(&unknown.call), is.committed.as_ref());
-            let resolve = resolving(&unknown.call, Some(is), true);
-            append(&store, resolve).unwrap();
-            append(&store, delivering(is)).unwrap();
+            is_asked_about(&store, was, is);
         }
         assert_eq!(after.1.len(), 2);
         // What was switched off still is, and what was decided still counts.
@@ -101,6 +93,18 @@ fn whatever_is_not_under_way_survives_a_crash_as_it_was() {
 
 fn id(id: &str) -> DraftId {
     DraftId::new(id).unwrap()
+}
+
+/// Nobody knows what became of it, and people are asked.
+fn is_asked_about(store: &SqliteStore, was: &Draft, is: &Draft) {
+    assert_eq!((is.state, &is.committed), (State::Unknown, &was.committed));
+    let known = is.outcome.clone().unwrap();
+    assert_eq!((known.applied, known.code.as_deref()), (Applied::Unknown, Some("cut_off")));
+    let unknown = wait(store.unknown(false)).unwrap();
+    let unknown = unknown.iter().find(|u| u.draft.as_ref() == Some(&is.id)).unwrap();
+    assert_eq!(Some(&unknown.call), is.committed.as_ref());
+    append(store, resolving(&unknown.call, Some(is), true)).unwrap();
+    append(store, delivering(is)).unwrap();
 }
 
 #[test]
