@@ -12,7 +12,9 @@ use countersign_core::port::Which;
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::Applied;
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is suspended. There is little of it, and most of the time nothing.
 #[derive(Debug, Clone, Default)]
@@ -38,17 +40,24 @@ impl Suspensions {
         self.0.remove(of).map(drop).ok_or(Conflict::Nothing)
     }
 
-    /// Whether the call that an intent begins may still be. What it does not name is not stopped.
+    /// Whether the call that an intent begins may still be. What it does not name is not stopped. The
+    /// systems that it has asked are named beside the one that it reaches.
     pub(crate) fn admit(&self, entry: &Entry) -> Result<(), Conflict> {
         if self.0.is_empty() || entry.kind() != Kind::Intent {
             return Ok(());
         }
         let named = |name: &str| entry.member(name).and_then(Value::as_str).unwrap_or_default();
         let (agent, tenant) = (AgentId::new(named("agent")), TenantId::new(named("tenant")));
-        let (tool, system) = (ToolName::new(named("tool")), SystemName::new(named("system")));
+        let tool = ToolName::new(named("tool"));
+        let asked = entry.member("look_ups").and_then(Value::as_array).into_iter().flatten();
+        let asked = asked.filter_map(|look_up| look_up.get("system").and_then(Value::as_str));
+        let systems: Vec<SystemName> = std::iter::once(named("system"))
+            .chain(asked)
+            .filter_map(|name| SystemName::new(name).ok())
+            .collect();
         let stopped = match (&agent, &tenant) {
             (Ok(agent), Ok(tenant)) => {
-                let (tool, systems) = (tool.as_ref().ok(), system.iter().collect());
+                let (tool, systems) = (tool.as_ref().ok(), systems.iter().collect());
                 self.of(&Reach { agent, tool, systems, tenant })
             }
             // What cannot be told apart is stopped by whatever is there.
@@ -56,6 +65,41 @@ impl Suspensions {
         };
         stopped.map_or(Ok(()), |suspension| Err(Conflict::Suspended(Box::new(suspension))))
     }
+}
+
+/// Whether an entry carries a draft out just if it spends that draft's approval: an intent that names
+/// a draft claims it for its own call, and nothing else claims one. Without that, what was approved
+/// once could be carried out again.
+pub(crate) fn spends(entry: &Entry) -> Result<(), Conflict> {
+    let named = |name: &str| entry.member(name).and_then(Value::as_str);
+    let carried_out = named("draft").filter(|_| entry.kind() == Kind::Intent);
+    let claimed = entry.changes().iter().find_map(|change| match change {
+        Change::Move { draft, step: Step::Claim, commit, .. } => Some((draft, commit)),
+        _ => None,
+    });
+    let spent = match (carried_out, claimed) {
+        (None, None) => true,
+        (Some(draft), Some((claimed, commit))) => {
+            draft == claimed.as_str()
+                && commit.is_some()
+                && commit.as_ref().map(CallId::as_str) == named("call")
+        }
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if spent { Ok(()) } else { Err(Conflict::Draft(None)) }
+}
+
+/// Whether a draft is one that begins: nothing has come of it, least of all an approval.
+pub(crate) fn begins(draft: &Draft) -> Result<(), Conflict> {
+    let Draft { state, decided, committed, outcome, delivered, .. } = draft;
+    let nothing = decided.is_none() && committed.is_none() && outcome.is_none() && !delivered;
+    if *state == State::Waiting && nothing { Ok(()) } else { Err(Conflict::Draft(Some(*state))) }
+}
+
+/// Whether there is room for one more, with so many of its agent and tenant, and of all.
+pub(crate) fn fits(theirs: usize, all: usize) -> Result<(), Conflict> {
+    let fits = theirs < DRAFTS_LIVE_PER_AGENT_MAX && all < DRAFTS_LIVE_MAX;
+    if fits { Ok(()) } else { Err(Conflict::Full) }
 }
 
 /// One move of a draft.
@@ -100,13 +144,40 @@ pub(crate) fn resolved(happened: bool) -> (Step, Outcome) {
     (step, Outcome { applied, code: None, result: None, resolved: true })
 }
 
+/// Whether an entry is the outcome of a call that may have had an effect.
+pub(crate) fn tells(entry: &Entry) -> bool {
+    entry.kind() == Kind::Outcome && entry.member("effect").is_none_or(|effect| effect != "read")
+}
+
+/// What such an outcome says of an effect that it knows of: whose, and what became of it. If the call
+/// is one whose outcome was unknown, it no longer is.
+pub(crate) fn known(entry: &Entry) -> Option<(CallId, Applied)> {
+    let named = |name: &str| entry.member(name).and_then(Value::as_str);
+    let all = [Applied::Applied, Applied::NotApplied, Applied::Compensated];
+    let applied = all.into_iter().find(|known| named("applied") == Some(known.as_str()))?;
+    let call = CallId::new(named("call")?).ok()?;
+    tells(entry).then_some((call, applied))
+}
+
+/// An outcome that came late moves its draft, unless one of its own changes did.
+pub(crate) fn late(draft: &mut Draft, applied: Applied) -> Result<(), Conflict> {
+    if draft.state != State::Unknown {
+        return Ok(());
+    }
+    let outcome = Outcome { applied, code: None, result: None, resolved: false };
+    let (step, outcome) = (Step::of(applied), Some(&outcome));
+    Move { step, decided: None, commit: None, outcome }.take(draft)
+}
+
+/// How an unknown outcome ends that no person has resolved.
+pub(crate) const fn by_itself(at: Timestamp) -> Decided {
+    Decided { by: None, at, reason: None }
+}
+
 /// The effect of which an outcome says that nobody knows.
 pub(crate) fn unknown(entry: &Entry) -> Option<UnknownOutcome> {
     let named = |name: &str| entry.member(name).and_then(Value::as_str);
-    if entry.kind() != Kind::Outcome
-        || named("applied") != Some(Applied::Unknown.as_str())
-        || named("effect") == Some("read")
-    {
+    if !tells(entry) || named("applied") != Some(Applied::Unknown.as_str()) {
         return None;
     }
     Some(UnknownOutcome {
@@ -133,21 +204,26 @@ fn is_among(draft: &Draft, which: &Which) -> bool {
 /// All of it in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desk {
-    drafts: Vec<Draft>,
+    /// In the order of their records.
+    drafts: Vec<Arc<Draft>>,
     pub(crate) suspensions: Suspensions,
     unknown: Vec<UnknownOutcome>,
 }
 
 impl Desk {
-    /// Makes an entry's changes, all or none.
+    /// Makes an entry's changes. On a conflict some of them may have been made: the caller goes on with
+    /// what was before.
     pub(crate) fn judge(&mut self, entry: &Entry) -> Result<(), Conflict> {
         self.suspensions.admit(entry)?;
-        let mut after = self.clone();
+        spends(entry)?;
+        let new = unknown(entry).filter(|new| self.unknown.iter().all(|old| old.call != new.call));
+        self.unknown.extend(new);
         for change in entry.changes() {
-            after.change(change)?;
+            self.change(change)?;
         }
-        after.unknown.extend(unknown(entry));
-        *self = after;
+        if let Some((call, applied)) = known(entry) {
+            self.close(&call, applied, entry.at())?;
+        }
         Ok(())
     }
 
@@ -170,22 +246,33 @@ impl Desk {
     }
 
     fn find(&mut self, id: &DraftId) -> Result<&mut Draft, Conflict> {
-        self.drafts.iter_mut().find(|draft| draft.id == *id).ok_or(Conflict::Draft(None))
+        let found = self.drafts.iter_mut().find(|draft| draft.id == *id);
+        found.map(Arc::make_mut).ok_or(Conflict::Draft(None))
     }
 
     fn propose(&mut self, draft: &Draft) -> Result<(), Conflict> {
+        begins(draft)?;
         let live = || self.drafts.iter().filter(|draft| draft.state.is_live());
         if let Some(twin) = live().find(|live| live.binding == draft.binding) {
             return Err(Conflict::Live(twin.id.clone()));
         }
+        if let Some(taken) = self.draft(&draft.id) {
+            return Err(Conflict::Draft(Some(taken.state)));
+        }
         let theirs = live().filter(|live| {
             (&live.agent, &live.principal.tenant) == (&draft.agent, &draft.principal.tenant)
         });
-        if theirs.count() >= DRAFTS_LIVE_PER_AGENT_MAX || live().count() >= DRAFTS_LIVE_MAX {
-            return Err(Conflict::Full);
-        }
-        self.drafts.push(draft.clone());
+        fits(theirs.count(), live().count())?;
+        self.drafts.push(Arc::new(draft.clone()));
         Ok(())
+    }
+
+    fn close(&mut self, call: &CallId, applied: Applied, at: Timestamp) -> Result<(), Conflict> {
+        let open = self.unknown.iter_mut().find(|u| u.call == *call && u.resolved.is_none());
+        let Some(open) = open else { return Ok(()) };
+        open.resolved = Some((by_itself(at), applied == Applied::Applied));
+        let Some(draft) = open.draft.clone() else { return Ok(()) };
+        self.find(&draft).map_or(Ok(()), |draft| late(draft, applied))
     }
 
     fn resolve(
@@ -204,25 +291,30 @@ impl Desk {
     }
 
     pub(crate) fn draft(&self, id: &DraftId) -> Option<Draft> {
-        self.drafts.iter().find(|draft| draft.id == *id).cloned()
+        self.drafts.iter().find(|draft| draft.id == *id).map(|draft| Draft::clone(draft))
     }
 
     pub(crate) fn latest(&self, binding: &countersign_core::id::Digest) -> Option<Draft> {
-        self.drafts.iter().rfind(|draft| draft.binding == *binding).cloned()
+        let latest = self.drafts.iter().rfind(|draft| draft.binding == *binding);
+        latest.map(|draft| Draft::clone(draft))
     }
 
     pub(crate) fn listed(&self, which: &Which) -> Vec<Draft> {
         let listed = self.drafts.iter().rev().filter(|draft| is_among(draft, which));
-        listed.take(DRAFTS_LISTED_MAX).cloned().collect()
+        let mut listed: Vec<Draft> = listed.map(|draft| Draft::clone(draft)).collect();
+        listed.sort_by_key(|draft| Reverse(draft.proposed));
+        listed.truncate(DRAFTS_LISTED_MAX);
+        listed
     }
 
     pub(crate) fn due(&self, now: Timestamp) -> Vec<Draft> {
-        let due = |draft: &&Draft| match draft.state {
+        let due = |draft: &&Arc<Draft>| match draft.state {
             State::Approved => true,
             State::Waiting => draft.expires <= now,
             _ => false,
         };
-        let mut due: Vec<Draft> = self.drafts.iter().filter(due).cloned().collect();
+        let due = self.drafts.iter().filter(due);
+        let mut due: Vec<Draft> = due.map(|draft| Draft::clone(draft)).collect();
         due.sort_by_key(|draft| draft.expires);
         due.truncate(DRAFTS_LISTED_MAX);
         due
@@ -230,7 +322,9 @@ impl Desk {
 
     pub(crate) fn unknown(&self, resolved: bool) -> Vec<UnknownOutcome> {
         let shown = |unknown: &&UnknownOutcome| resolved || unknown.resolved.is_none();
-        let shown = self.unknown.iter().rev().filter(shown);
-        shown.take(DRAFTS_LISTED_MAX).cloned().collect()
+        let mut shown: Vec<UnknownOutcome> = self.unknown.iter().filter(shown).cloned().collect();
+        shown.sort_by(|one, other| (other.at, &other.call).cmp(&(one.at, &one.call)));
+        shown.truncate(DRAFTS_LISTED_MAX);
+        shown
     }
 }

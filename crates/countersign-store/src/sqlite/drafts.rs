@@ -4,7 +4,7 @@
 use crate::codec::{self, Columns};
 use crate::desk::{self, Move, Suspensions};
 use crate::sqlite::StoreError;
-use countersign_core::bound::{DRAFTS_LISTED_MAX, DRAFTS_LIVE_MAX, DRAFTS_LIVE_PER_AGENT_MAX};
+use countersign_core::bound::DRAFTS_LISTED_MAX;
 use countersign_core::draft::{
     Change, Conflict, Decided, Draft, Outcome, Step, Suspension, Switch, UnknownOutcome,
 };
@@ -35,7 +35,7 @@ pub(super) fn judge(
     suspensions: &mut Suspensions,
     entry: &Entry,
 ) -> rusqlite::Result<Result<(), Conflict>> {
-    if let Err(conflict) = suspensions.admit(entry) {
+    if let Err(conflict) = suspensions.admit(entry).and_then(|()| desk::spends(entry)) {
         return Ok(Err(conflict));
     }
     if let Some(unknown) = desk::unknown(entry) {
@@ -46,12 +46,15 @@ pub(super) fn judge(
             return Ok(Err(conflict));
         }
     }
-    Ok(Ok(()))
+    match desk::known(entry) {
+        Some((call, applied)) => close(connection, &call, applied, entry.at()),
+        None => Ok(Ok(())),
+    }
 }
 
 /// Whether [`judge`] may change anything for this entry: its caller then has to be able to undo it.
 pub(super) fn changes(entry: &Entry) -> bool {
-    !entry.changes().is_empty() || desk::unknown(entry).is_some()
+    !entry.changes().is_empty() || desk::tells(entry)
 }
 
 fn make(
@@ -90,12 +93,18 @@ fn make(
 
 fn propose(connection: &Connection, draft: &Draft) -> rusqlite::Result<Result<(), Conflict>> {
     const LIVE: &str = "state IN ('waiting', 'approved', 'committing', 'unknown')";
+    if let Err(conflict) = desk::begins(draft) {
+        return Ok(Err(conflict));
+    }
     let twin: Option<String> = connection
         .prepare_cached(&format!("SELECT id FROM drafts WHERE binding = ?1 AND {LIVE}"))?
         .query_row([draft.binding.as_bytes()], |row| row.get(0))
         .optional()?;
     if let Some(twin) = twin {
         return Ok(Err(DraftId::new(twin).map_or(Conflict::Full, Conflict::Live)));
+    }
+    if let Some(taken) = self::draft(connection, &draft.id)? {
+        return Ok(Err(Conflict::Draft(Some(taken.state))));
     }
     let theirs: i64 = connection
         .prepare_cached(&format!(
@@ -105,9 +114,9 @@ fn propose(connection: &Connection, draft: &Draft) -> rusqlite::Result<Result<()
     let all: i64 = connection
         .prepare_cached(&format!("SELECT count(*) FROM drafts WHERE {LIVE}"))?
         .query_row([], |row| row.get(0))?;
-    let beyond = |live: i64, max: usize| usize::try_from(live).is_ok_and(|live| live >= max);
-    if beyond(theirs, DRAFTS_LIVE_PER_AGENT_MAX) || beyond(all, DRAFTS_LIVE_MAX) {
-        return Ok(Err(Conflict::Full));
+    let live = |count: i64| usize::try_from(count).unwrap_or(usize::MAX);
+    if let Err(conflict) = desk::fits(live(theirs), live(all)) {
+        return Ok(Err(conflict));
     }
     connection
         .prepare_cached(
@@ -208,6 +217,34 @@ fn resolve(
     Ok(Ok(()))
 }
 
+/// An outcome is known: if it was one that nobody knew, it no longer is, and its draft moves on.
+fn close(
+    connection: &Connection,
+    call: &CallId,
+    applied: Applied,
+    at: Timestamp,
+) -> rusqlite::Result<Result<(), Conflict>> {
+    let draft: Option<Option<String>> = connection
+        .prepare_cached(
+            "UPDATE unknowns SET decided = ?2, happened = ?3 WHERE call = ?1 AND decided IS NULL
+             RETURNING draft",
+        )?
+        .query_row(
+            params![
+                call.as_str(),
+                codec::decided(&desk::by_itself(at)).to_string(),
+                applied == Applied::Applied
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(Ok(draft)) = draft.flatten().map(DraftId::new) else { return Ok(Ok(())) };
+    match change_draft(connection, &draft, at, |draft| desk::late(draft, applied))? {
+        Err(Conflict::Draft(None)) => Ok(Ok(())),
+        moved => Ok(moved),
+    }
+}
+
 /// The draft of a call that was cut off, and the effect that nobody knows of.
 ///
 /// # Errors
@@ -254,17 +291,19 @@ pub(super) fn suspensions(connection: &Connection) -> Result<Suspensions, StoreE
     Ok(suspensions)
 }
 
-/// Forgets drafts that ended long ago, and unknown outcomes that were resolved as long ago.
+/// Forgets drafts that ended long ago, and unknown outcomes that were resolved as long ago. What has not
+/// expired is kept, whenever it ended: a rejection answers the same call until then.
 pub(super) fn sweep(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let before = now.micros().saturating_sub(KEPT_US);
     connection.execute(
-        "DELETE FROM drafts WHERE id IN (SELECT id FROM drafts WHERE moved < ?1
-           AND state NOT IN ('waiting', 'approved', 'committing', 'unknown') LIMIT ?2)",
+        "DELETE FROM drafts WHERE id IN (SELECT id FROM drafts
+           WHERE state IN ('executed', 'failed', 'rejected', 'withdrawn', 'expired', 'void')
+             AND expires < ?1 AND moved < ?1 LIMIT ?2)",
         [before, FORGOTTEN_MAX],
     )?;
     connection.execute(
-        "DELETE FROM unknowns WHERE call IN (SELECT call FROM unknowns WHERE at < ?1
-           AND decided IS NOT NULL LIMIT ?2)",
+        "DELETE FROM unknowns WHERE call IN (SELECT call FROM unknowns
+           WHERE decided IS NOT NULL AND json_extract(decided, '$.at') < ?1 LIMIT ?2)",
         [before, FORGOTTEN_MAX],
     )?;
     Ok(())
@@ -277,7 +316,8 @@ pub(super) fn draft(connection: &Connection, id: &DraftId) -> rusqlite::Result<O
 }
 
 pub(super) fn latest(connection: &Connection, binding: &Digest) -> rusqlite::Result<Option<Draft>> {
-    let latest = "WHERE binding = ?1 ORDER BY proposed DESC, rowid DESC LIMIT 1";
+    // In the order of the journal: one proposed by a call that began earlier may come later.
+    let latest = "WHERE binding = ?1 ORDER BY rowid DESC LIMIT 1";
     read_one(connection, latest, &[binding.as_bytes()])
 }
 
@@ -349,7 +389,7 @@ pub(super) fn unknown(
     let which = if resolved { "" } else { "WHERE decided IS NULL" };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT call, at, agent, tenant, tool, system, draft, decided, happened FROM unknowns
-         {which} ORDER BY at DESC LIMIT {DRAFTS_LISTED_MAX}"
+         {which} ORDER BY at DESC, call DESC LIMIT {DRAFTS_LISTED_MAX}"
     ))?;
     let rows = statement
         .query_map([], |row| outcome_of(row)?.ok_or_else(|| unreadable("an unknown outcome")))?;

@@ -1,5 +1,7 @@
 //! What only a test inside can bring about: a disk that fails, a writer that stands still.
 
+mod drafts;
+
 use super::*;
 use crate::file::beside;
 use countersign_core::record::Kind;

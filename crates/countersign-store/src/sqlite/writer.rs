@@ -334,12 +334,18 @@ impl Writer {
             // Placed or not, nothing of it is in the journal.
             work.place_all(self.stream.placer(&*self.pen.entropy));
         }
-        let Work { batch, owed, .. } = match done {
+        let Work { batch, owed, turned_away, .. } = match done {
             Ok(()) => {
                 self.committed(work, now);
                 return Ok(());
             }
             Err(_) => work,
+        };
+        let tell = |why: &str| {
+            // What they were judged by is not to be relied on either.
+            for (reply, _) in turned_away {
+                drop(reply.send(Err(Unrecorded::unavailable(why))));
+            }
         };
         match done {
             Ok(()) => Ok(()),
@@ -350,11 +356,13 @@ impl Writer {
                     tracing::error!(why, "the journal could not be written");
                 }
                 self.shared.set_health(failing);
+                tell(&why);
                 rolled_back(batch, owed, &why, &self.shared);
                 Err(why)
             }
             Err(Failure::Lost(why)) => {
                 self.lose(&why);
+                tell(&why);
                 rolled_back(batch, Owed::default(), &why, &self.shared);
                 Err(why)
             }

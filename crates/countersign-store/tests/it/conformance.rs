@@ -1,9 +1,12 @@
-//! What the port promises, asked of every store.
+//! What the ports promise, asked of every store.
+
+mod drafts;
+mod switches;
 
 use crate::support::{ManualClock, Place, append, at, intent, outcome, refused};
 use countersign_core::chain::link;
 use countersign_core::id::Digest;
-use countersign_core::port::Journal;
+use countersign_core::port::{Journal, Register};
 use countersign_core::quota::{Counter, Window};
 use countersign_core::record::Kind;
 use countersign_store::audit::Record;
@@ -15,6 +18,7 @@ use std::sync::Arc;
 trait Subject: Sized {
     fn new() -> Self;
     fn journal(&self) -> &dyn Journal;
+    fn register(&self) -> &dyn Register;
     fn clock(&self) -> &ManualClock;
     /// Closes it, and returns what it holds of calls, in order of the chain.
     fn close(self) -> Vec<Record>;
@@ -29,6 +33,9 @@ impl Subject for Memory {
         Self(MemoryJournal::new(clock.clone(), entropy), clock)
     }
     fn journal(&self) -> &dyn Journal {
+        &self.0
+    }
+    fn register(&self) -> &dyn Register {
         &self.0
     }
     fn clock(&self) -> &ManualClock {
@@ -50,6 +57,9 @@ impl Subject for Sqlite {
     fn journal(&self) -> &dyn Journal {
         &self.0
     }
+    fn register(&self) -> &dyn Register {
+        &self.0
+    }
     fn clock(&self) -> &ManualClock {
         &self.1.clock
     }
@@ -64,10 +74,15 @@ impl Subject for Sqlite {
 
 macro_rules! conformance {
     ($($check:ident),* $(,)?) => {
-        mod memory { $(#[test] fn $check() { super::$check::<super::Memory>(); })* }
-        mod sqlite { $(#[test] fn $check() { super::$check::<super::Sqlite>(); })* }
+        mod memory {
+            $(#[test] fn $check() { super::$check::<crate::conformance::Memory>(); })*
+        }
+        mod sqlite {
+            $(#[test] fn $check() { super::$check::<crate::conformance::Sqlite>(); })*
+        }
     };
 }
+use conformance;
 
 conformance!(
     exactly_the_maximum_of_32_callers_at_once_is_admitted,

@@ -12,7 +12,7 @@ use countersign_core::id::{
     ActorId, AgentId, CallId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId,
     Timestamp, ToolName,
 };
-use countersign_core::ladder::{Approvers, Fragment, Gate, Ladder, Phrase};
+use countersign_core::ladder::{Approvers, Check, Fragment, Gate, Ladder, Phrase};
 use countersign_core::person::{Person, Role, Tenants};
 use countersign_core::port::{
     Authenticator, Clock as _, Connector, Credential, Denial, Eventually, Found, Pdp, People,
@@ -184,7 +184,13 @@ impl InputSchema for Trusting {
     }
 }
 
-fn tool(name: &str) -> Tool {
+fn statement() -> SqlPlan {
+    let bounds = ResultBounds { rows_max: 10, bytes_max: 1_000 };
+    SqlPlan { statement: String::new(), parameters: Vec::new(), timeout_ms: 1_000, bounds }
+}
+
+/// `lowered` to where a check is enough, its gate left as it is.
+fn tool(name: &str, lowered: bool) -> Tool {
     let approvers = match name {
         "pay" => Approvers::Named(["sam@acme.example".to_owned()].into()),
         _ => Approvers::Group { group: "support".into(), subject: false },
@@ -192,6 +198,8 @@ fn tool(name: &str) -> Tool {
     let effect = if name == "pay" { Effect::Irreversible } else { Effect::Persistent };
     let summary = Phrase(vec![Fragment::Text("Does it".into())]);
     let gate = Gate { approvers, expires_s: 600, summary, preview: None, decision: None };
+    let rung = if lowered { Rung::CHECKED } else { effect.rung() };
+    let check = lowered.then(|| Check::Sql(statement()));
     Tool {
         name: ToolName::new(name).unwrap(),
         description: String::new(),
@@ -201,14 +209,9 @@ fn tool(name: &str) -> Tool {
         look_ups: Vec::new(),
         result: Vec::new(),
         effect,
-        ladder: Ladder { gate: Some(gate), ..Ladder::at(effect.rung()) },
+        ladder: Ladder { gate: Some(gate), check, ..Ladder::at(rung) },
         system: SystemName::new("bank").unwrap(),
-        plan: Plan::Sql(SqlPlan {
-            statement: String::new(),
-            parameters: Vec::new(),
-            timeout_ms: 1_000,
-            bounds: ResultBounds { rows_max: 10, bytes_max: 1_000 },
-        }),
+        plan: Plan::Sql(statement()),
         limits: Limits::default(),
     }
 }
@@ -239,6 +242,8 @@ struct Walk {
     system: Arc<System>,
     /// How often each tool's declaration was edited.
     edits: [u32; 2],
+    /// Whether the tools have fallen to a step on which nobody need agree.
+    lowered: bool,
     /// Who suspended it.
     suspended: BTreeMap<Switch, &'static str>,
     /// Every draft that is not at an end, as it was last seen.
@@ -266,6 +271,7 @@ impl Walk {
             store,
             system: Arc::new(system),
             edits: [0; 2],
+            lowered: false,
             suspended: BTreeMap::new(),
             live: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -281,7 +287,7 @@ impl Walk {
     }
 
     fn monitor(&self) -> Monitor {
-        let tools = TOOLS.map(|name| Arc::new(tool(name)));
+        let tools = TOOLS.map(|name| Arc::new(tool(name, self.lowered)));
         let agents = AGENTS.map(|name| {
             let grants = tools.iter().zip(&self.edits).map(|(tool, edits)| {
                 let digest = Digest::sha256(format!("{} {edits}", tool.name).as_bytes());
@@ -612,4 +618,28 @@ fn no_walk_finds_an_effect_without_exactly_one_valid_approval() {
     let Walk { store, place, .. } = walk;
     Arc::try_unwrap(store.unwrap()).unwrap().close().unwrap();
     assert_eq!(place.findings(), []);
+}
+
+#[test]
+fn an_approval_of_a_tool_that_has_fallen_to_a_lower_step_acts_at_most_once() {
+    let mut walk = Walk::new(7);
+    let monitor = walk.monitor();
+    let caller = walk.caller(&monitor);
+    let (tool, arguments) = ("move".to_owned(), json!({ "n": 1 }));
+    let _drafted = wait(monitor.call(Proposed { caller, tool, arguments, answers: None }));
+    let [draft] = wait(walk.store().drafts(Which::default())).unwrap().try_into().unwrap();
+    let sam = Walk::visitor(&monitor, PEOPLE[0]);
+    let _done = wait(monitor.act(&sam, Act::Approve(draft.id.clone()))).unwrap();
+    walk.lowered = true;
+    walk.edits = [1; 2];
+    let monitor = walk.monitor();
+    for _ in 0..3 {
+        for due in wait(walk.store().due(walk.place.clock.now())).unwrap() {
+            println!("{:?}", wait(monitor.tend(due)));
+        }
+    }
+    let effects = walk.system.effects.lock().unwrap().len();
+    assert!(effects <= 1, "{effects} effects of one approval");
+    let is = wait(walk.store().draft(&draft.id)).unwrap().unwrap();
+    assert_eq!(effects, usize::from(is.state == State::Executed), "{is:?}");
 }

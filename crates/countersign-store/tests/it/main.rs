@@ -5,6 +5,8 @@ mod conformance;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod ladder;
 #[cfg(test)]
 mod reading;

@@ -1,11 +1,21 @@
 //! Time that stands still, bytes that are counted, a journal in a folder of its own.
 
-use countersign_core::id::{Digest, Timestamp};
+use countersign_core::draft::{
+    Change, Decided, Draft, Outcome, State, Step, Suspension, Switch, Who,
+};
+use countersign_core::id::{
+    ActorId, AgentId, CallId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId,
+    Timestamp, ToolName,
+};
 use countersign_core::port::{Clock, Entropy, Journal, Receipt, Refused, Unrecorded};
+use countersign_core::principal::Principal;
 use countersign_core::record::{Entry, Kind};
+use countersign_core::refusal::Applied;
+use countersign_core::tool::Rung;
 use countersign_store::audit::{Filter, Finding, Known, Reader, Record, verify};
 use countersign_store::{Config, PublicKey, SqliteStore, StoreError, Witness};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -89,7 +99,7 @@ impl Place {
 }
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 pub(crate) fn at(secs: i64) -> Timestamp {
@@ -140,4 +150,179 @@ pub(crate) fn append(journal: &dyn Journal, entry: Entry) -> Result<Receipt, Unr
 pub(crate) fn call(journal: &dyn Journal, call: &str) {
     let receipt = append(journal, intent(call, "read")).unwrap();
     append(journal, outcome(call, &receipt)).unwrap();
+}
+
+// ── drafts ──────────────────────────────────────────────────────────────────────────────────────
+
+/// A draft as the monitor proposes it; `same` tells whether two are of one call.
+pub(crate) fn draft(id: &str, same: &str, proposed: Timestamp) -> Draft {
+    Draft {
+        id: DraftId::new(id).unwrap(),
+        call: CallId::new(format!("call_of_{id}")).unwrap(),
+        proposed,
+        expires: proposed.plus_secs(600),
+        principal: Principal {
+            issuer: IssuerId::new("https://idp.example").unwrap(),
+            subject: SubjectId::new("ann").unwrap(),
+            actor: ActorId::new("copilot").unwrap(),
+            tenant: TenantId::new("t0").unwrap(),
+            sid: Some("s1".into()),
+            person: Some("ann-7".into()),
+            scopes: BTreeSet::from(["orders".to_owned()]),
+            attributes: BTreeMap::from([("regions".to_owned(), BTreeSet::from(["é".to_owned()]))]),
+            agent_build: None,
+            model: Some("m".into()),
+            expires: at(3_600),
+        },
+        agent: AgentId::new("copilot").unwrap(),
+        tool: ToolName::new("pay").unwrap(),
+        system: SystemName::new("bank").unwrap(),
+        arguments: br#"{"n":1,"to":"\u00e9"}"#.to_vec(),
+        binding: Digest::sha256(same.as_bytes()),
+        decision: Digest::sha256(b"decision"),
+        rung: Rung::NAMED,
+        summary: "Pays 1 to é".into(),
+        same_as: Some(DraftId::new("drf_before").unwrap()),
+        state: State::Waiting,
+        decided: None,
+        committed: None,
+        outcome: None,
+        delivered: false,
+    }
+}
+
+/// The members that every record of a draft has.
+fn of(kind: Kind, draft: &Draft) -> Entry {
+    Entry::new(kind, draft.proposed)
+        .with("draft", draft.id.as_str())
+        .with("tenant", draft.principal.tenant.as_str())
+        .with("agent", draft.agent.as_str())
+        .with("tool", draft.tool.as_str())
+        .with("rung", draft.rung.number())
+}
+
+pub(crate) fn proposing(draft: &Draft) -> Entry {
+    of(Kind::DraftProposed, draft)
+        .with("call", draft.call.as_str())
+        .changing(Change::Propose(Box::new(draft.clone())))
+}
+
+pub(crate) fn delivering(draft: &Draft) -> Entry {
+    of(Kind::DraftDelivered, draft).changing(Change::Deliver(draft.id.clone()))
+}
+
+pub(crate) fn who(id: &str) -> Who {
+    Who { issuer: IssuerId::new("i").unwrap(), id: id.into(), address: Some(format!("{id}@x")) }
+}
+
+pub(crate) fn decided(by: &str) -> Decided {
+    Decided { by: Some(who(by)), at: at(20), reason: Some("because".into()) }
+}
+
+/// The call that carries a draft out.
+pub(crate) fn commit_of(draft: &Draft) -> CallId {
+    CallId::new(format!("commit_{}", draft.id)).unwrap()
+}
+
+/// The intent that spends an approval, by a call of this name.
+pub(crate) fn claiming(draft: &Draft, call: &CallId) -> Entry {
+    of(Kind::Intent, draft)
+        .with("call", call.as_str())
+        .with("system", draft.system.as_str())
+        .with("effect", "irreversible")
+        .with("decided_by", "approval")
+        .changing(Change::Move {
+            draft: draft.id.clone(),
+            step: Step::Claim,
+            decided: None,
+            commit: Some(call.clone()),
+            outcome: None,
+        })
+}
+
+/// What came of that, if it is known where the intent is.
+pub(crate) fn ending(draft: &Draft, applied: Applied, intent: Option<&Receipt>) -> Entry {
+    let known = Outcome { applied, code: None, result: Some("[]".into()), resolved: false };
+    let mut entry = of(Kind::Outcome, draft)
+        .with("call", commit_of(draft).as_str())
+        .with("system", draft.system.as_str())
+        .with("effect", "irreversible")
+        .with("status", "ok")
+        .with("applied", applied.as_str());
+    if let Some(Receipt { stream, sequence, .. }) = intent {
+        entry = entry.with("intent", json!({ "stream": &**stream, "seq": sequence }));
+    }
+    entry.changing(Change::Move {
+        draft: draft.id.clone(),
+        step: Step::of(applied),
+        decided: None,
+        commit: None,
+        outcome: Some(known),
+    })
+}
+
+/// One step of a draft, in the record that such a step is made with.
+pub(crate) fn moving(draft: &Draft, step: Step) -> Entry {
+    let kind = match step {
+        Step::Approve => Kind::DraftApproved,
+        Step::Reject => Kind::DraftRejected,
+        Step::Withdraw => Kind::DraftWithdrawn,
+        Step::Expire => Kind::DraftExpired,
+        Step::Void => Kind::DraftVoid,
+        Step::Claim => return claiming(draft, &commit_of(draft)),
+        Step::Succeed => return ending(draft, Applied::Applied, None),
+        Step::Fail => return ending(draft, Applied::NotApplied, None),
+        Step::Lose => return ending(draft, Applied::Unknown, None),
+    };
+    of(kind, draft).changing(Change::Move {
+        draft: draft.id.clone(),
+        step,
+        decided: Some(decided("sam")),
+        commit: None,
+        outcome: None,
+    })
+}
+
+/// The shortest way to a state.
+pub(crate) const fn way_to(state: State) -> &'static [Step] {
+    match state {
+        State::Waiting => &[],
+        State::Approved => &[Step::Approve],
+        State::Committing => &[Step::Approve, Step::Claim],
+        State::Executed => &[Step::Approve, Step::Claim, Step::Succeed],
+        State::Failed => &[Step::Approve, Step::Claim, Step::Fail],
+        State::Unknown => &[Step::Approve, Step::Claim, Step::Lose],
+        State::Rejected => &[Step::Reject],
+        State::Withdrawn => &[Step::Withdraw],
+        State::Expired => &[Step::Expire],
+        State::Void => &[Step::Void],
+    }
+}
+
+pub(crate) fn suspending(of: &Switch, by: &str) -> Entry {
+    let (of, by, reason) = (of.clone(), who(by), "odd".to_owned());
+    switched(Kind::Suspended, &of).changing(Change::Suspend(Suspension {
+        of,
+        at: at(30),
+        by,
+        reason,
+    }))
+}
+
+pub(crate) fn resuming(of: &Switch) -> Entry {
+    switched(Kind::Resumed, of).changing(Change::Resume(of.clone()))
+}
+
+fn switched(kind: Kind, of: &Switch) -> Entry {
+    Entry::new(kind, at(30)).with("switch", of.kind()).with("name", of.name())
+}
+
+pub(crate) fn resolving(call: &CallId, draft: Option<&Draft>, happened: bool) -> Entry {
+    let kind = Kind::UnknownResolved;
+    let entry = draft.map_or_else(|| Entry::new(kind, at(40)), |draft| of(kind, draft));
+    entry.with("call", call.as_str()).with("happened", happened).changing(Change::Resolve {
+        call: call.clone(),
+        decided: decided("op"),
+        happened,
+    })
 }

@@ -70,7 +70,7 @@ CREATE TABLE drafts (
 ) STRICT;
 CREATE UNIQUE INDEX drafts_once ON drafts (binding)
   WHERE state IN ('waiting', 'approved', 'committing', 'unknown');
-CREATE INDEX drafts_by_binding ON drafts (binding, proposed);
+CREATE INDEX drafts_by_binding ON drafts (binding);
 CREATE INDEX drafts_by_time ON drafts (proposed);
 CREATE INDEX drafts_by_state ON drafts (state, expires);
 CREATE INDEX drafts_by_agent ON drafts (agent, tenant, state);
