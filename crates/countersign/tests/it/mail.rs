@@ -29,7 +29,7 @@ bytes: 4KiB
 fn company(smtp: &Smtp) -> Company {
     let company = Company::new();
     company.lift_limits();
-    company.edit(TOOL, |text| text.replace("limits: { per_minute: 5, per_hour: 20 }\n", ""));
+    company.edit(TOOL, |text| text.replace("limits: { per_minute: 20, per_hour: 60 }\n", ""));
     fs::write(company.path().join(SYSTEM), MAIL).unwrap();
     fs::write(company.path().join("ca.pem"), authority()).unwrap();
     company.edit("countersign.yaml", |text| {
