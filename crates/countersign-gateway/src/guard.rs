@@ -283,6 +283,7 @@ async fn whole<'a>(
     let mut body = std::mem::take(request.body_mut());
     let read = async {
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            pass_over(&mut body).await;
             return Err(Unread::TooLarge);
         }
         let taken = taken_in(&guard.bodies, &mut body).await?;
@@ -331,6 +332,19 @@ enum Unread {
     Encoded,
     Broken,
     TooSlow,
+}
+
+/// Lets a body go by that is not taken: who is still sending when the connection closes may never hear
+/// why. What is far too large is cut off all the same.
+async fn pass_over(body: &mut Body) {
+    let mut left = BODY_BYTES_MAX.saturating_mul(4);
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(still) => left = still,
+            None => return,
+        }
+    }
 }
 
 /// A body in whole KiB of room, taken as they come: who sends slowly holds what it has sent.
