@@ -33,3 +33,5 @@ pub const COMMITS_UNDER_WAY_MAX: usize = 32;
 pub const DUE_EVERY: Duration = Duration::from_secs(1);
 /// How long an answer may wait for its reader without a byte being taken.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a body that is too large may take to go by before it is answered all the same.
+pub const PASS_OVER_MAX: Duration = Duration::from_secs(1);

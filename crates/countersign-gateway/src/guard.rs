@@ -1,6 +1,6 @@
 //! What stands before every door: is this request meant for us, small enough, and in time?
 
-use crate::bound::BODY_READ_TIMEOUT;
+use crate::bound::{BODY_READ_TIMEOUT, PASS_OVER_MAX};
 use crate::connections::Connection;
 use crate::door::admin::{self, Met};
 use crate::door::{Doors, Known, http::problem, mcp::StrictArguments, told};
@@ -283,7 +283,7 @@ async fn whole<'a>(
     let mut body = std::mem::take(request.body_mut());
     let read = async {
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
-            pass_over(&mut body).await;
+            drop(tokio::time::timeout(PASS_OVER_MAX, pass_over(&mut body)).await);
             return Err(Unread::TooLarge);
         }
         let taken = taken_in(&guard.bodies, &mut body).await?;
