@@ -22,6 +22,7 @@ pub mod port;
 pub mod posture;
 pub mod principal;
 pub mod quota;
+pub mod reading;
 pub mod recipient;
 pub mod record;
 pub mod refusal;

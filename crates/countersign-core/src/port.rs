@@ -9,6 +9,7 @@ use crate::id::{AgentId, Digest, DraftId, TenantId, Timestamp, ToolName};
 use crate::person::Person;
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
+use crate::reading::{Cursor, Record};
 use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::scope::ScopeEvidence;
@@ -203,6 +204,20 @@ pub trait Journal: Send + Sync + Debug {
     /// become one entry with a count, first and last; memory is bounded. Durable within a second
     /// or so, or when the store is closed.
     fn note(&self, refused: Refused);
+}
+
+/// The journal, for those who read it. Whoever reads delays no call: there is no lock between them.
+pub trait Ledger: Send + Sync + Debug {
+    /// What was written behind the cursor, at most `max` records in the order in which each stream has
+    /// them, and the cursor behind those.
+    ///
+    /// # Errors
+    /// [`Unrecorded::Unavailable`] if it cannot be read now.
+    fn follow(
+        &self,
+        cursor: Cursor,
+        max: u32,
+    ) -> Eventually<'_, Result<(Vec<Record>, Cursor), Unrecorded>>;
 }
 
 /// The drafts, suspensions and unknown outcomes, as the journal's entries have changed them. Reads

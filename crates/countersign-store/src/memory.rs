@@ -1,7 +1,6 @@
 //! The journal without a disk: the reference for what the port promises while a process lives,
 //! and what the tests of other crates write into.
 
-use crate::audit::Record;
 use crate::desk::Desk;
 use crate::place::{Head, Placed, Placer};
 use crate::refusals::{Noted, Refusals};
@@ -11,6 +10,7 @@ use countersign_core::port::{
     Clock, Entropy, Eventually, Journal, Receipt, Refused, Register, Unrecorded, Which,
 };
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
+use countersign_core::reading::Record;
 use countersign_core::record::Entry;
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

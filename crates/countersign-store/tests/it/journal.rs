@@ -3,8 +3,9 @@
 use crate::support::{Place, append, at, call, intent, outcome, refused, wait};
 use countersign_core::port::Journal as _;
 use countersign_core::quota::{Counter, Window};
+use countersign_core::reading::Record;
 use countersign_core::record::Kind;
-use countersign_store::audit::{Record, verify};
+use countersign_store::audit::verify;
 
 fn limit(max: u32) -> [Counter; 3] {
     [Window::Hour, Window::Session, Window::Alike].map(|window| counter(window, max))

@@ -2,8 +2,9 @@
 
 use crate::support::{Place, append, at, call, intent, refused};
 use countersign_core::port::Journal as _;
+use countersign_core::reading::{Cursor, Record};
 use countersign_core::record::Kind;
-use countersign_store::audit::{Cursor, Filter, Reader, Record};
+use countersign_store::audit::{Filter, Reader};
 
 fn calls(records: &[Record]) -> Vec<String> {
     records.iter().filter_map(|record| record.text("call")).map(str::to_owned).collect()

@@ -9,10 +9,11 @@ use countersign_core::id::{
 };
 use countersign_core::port::{Clock, Entropy, Journal, Receipt, Refused, Unrecorded};
 use countersign_core::principal::Principal;
+use countersign_core::reading::Record;
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::Applied;
 use countersign_core::tool::Rung;
-use countersign_store::audit::{Filter, Finding, Known, Reader, Record, verify};
+use countersign_store::audit::{Filter, Finding, Known, Reader, verify};
 use countersign_store::{Config, PublicKey, SqliteStore, StoreError, Witness};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};

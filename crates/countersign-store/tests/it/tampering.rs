@@ -41,7 +41,7 @@ pub(crate) fn copy() -> (tempfile::TempDir, PathBuf) {
 }
 
 /// What the whole journal shows, or that it cannot be read.
-fn shown(path: &Path) -> Option<Vec<countersign_store::audit::Record>> {
+fn shown(path: &Path) -> Option<Vec<countersign_core::reading::Record>> {
     Reader::open(path).ok()?.query(&Filter::default()).ok()
 }
 
