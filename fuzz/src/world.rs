@@ -115,6 +115,9 @@ fn call(entry: Entry) -> String {
 }
 
 impl Journal for World {
+    fn spent(&self, counter: &Counter, now: Timestamp) -> u64 {
+        self.meter.lock().expect("a lock").spent(counter, now)
+    }
     fn give_back(&self, _: &[Charge]) {}
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         self.meter.lock().expect("a lock").reserve(counters, now)

@@ -42,6 +42,12 @@ impl Visitor {
     pub fn person(&self) -> &Person {
         &self.person
     }
+
+    /// Whether their sign-in is fresh enough for what asks for one.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        fresh(&self.person, now).is_ok()
+    }
 }
 
 /// What a person asks for.
@@ -397,13 +403,19 @@ impl Monitor {
     /// Whether this person could approve the draft now, their sign-in's age apart.
     #[must_use]
     pub fn could_approve(&self, visitor: &Visitor, draft: &Draft) -> bool {
+        self.may_approve(visitor, draft).is_ok()
+    }
+
+    /// The same, with why not.
+    ///
+    /// # Errors
+    /// [`Barred`]: why.
+    pub fn may_approve(&self, visitor: &Visitor, draft: &Draft) -> Result<(), Barred> {
         let person = visitor.person();
         let gate = self.grant_of(draft).and_then(|grant| grant.tool.ladder.gate.as_ref());
-        gate.is_some_and(|gate| {
-            may_decide(person, draft, gate)
-                .and_then(|()| not_their_own(person, draft, gate))
-                .is_ok()
-        })
+        let gate = gate.ok_or(Barred::Overtaken)?;
+        may_decide(person, draft, gate)?;
+        not_their_own(person, draft, gate)
     }
 
     /// What the draft's preview finds now. It asks a system on the draft's behalf, and is on record.

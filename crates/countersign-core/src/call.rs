@@ -676,7 +676,7 @@ impl Monitor {
 }
 
 /// What a call comes to in each of its tool's budgets. Rows are reserved as many as there may be.
-fn budgets(
+pub(crate) fn budgets(
     tool: &Tool,
     (principal, agent): (&Principal, &Agent),
     arguments: &Map<String, Value>,

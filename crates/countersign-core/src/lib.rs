@@ -28,5 +28,6 @@ pub mod record;
 pub mod refusal;
 pub mod scope;
 pub mod screen;
+pub mod sight;
 pub mod tool;
 mod trail;

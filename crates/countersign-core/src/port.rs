@@ -184,6 +184,9 @@ pub trait Journal: Send + Sync + Debug {
     /// [`LimitReached`] if one counter is used up.
     fn reserve(&self, counters: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached>;
 
+    /// What a counter has come to in the window that `now` is in. In memory, never waits.
+    fn spent(&self, counter: &Counter, now: Timestamp) -> u64;
+
     /// Gives back, at once and in memory, what a reservation took and was not used. What an entry
     /// made durable is given back by [`Entry::giving_back`] as well.
     fn give_back(&self, charges: &[Charge]);
@@ -226,6 +229,10 @@ pub trait Register: Send + Sync + Debug {
     /// What of `reach` is suspended. In memory, never waits; a suspension counts here no later than
     /// its entry's append returns.
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension>;
+
+    /// A number that is another one once drafts, suspensions or unknown outcomes have changed. In
+    /// memory, never waits.
+    fn moved(&self) -> u64;
 
     /// Everything that is suspended.
     fn suspensions(&self) -> Vec<Suspension>;

@@ -329,6 +329,11 @@ impl Meter {
         Ok(Reservation { charges })
     }
 
+    /// What a counter has come to.
+    pub fn spent(&mut self, counter: &Counter, now: Timestamp) -> u64 {
+        self.tally(counter, now).count
+    }
+
     /// Takes back what was counted, as far as its window is still the same.
     pub fn give_back(&mut self, charges: &[Charge]) {
         for Charge { key, window, started, amount, at: _ } in charges {

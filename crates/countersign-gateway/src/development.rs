@@ -77,6 +77,15 @@ impl Development {
         let request = of_person(value).ok_or(
             "the body must have `person`, perhaps `address`, texts, `groups`, `tenants`, lists of texts, and `auth_time`",
         )?;
+        self.for_made_up(request, people)
+    }
+
+    /// A token for somebody made up.
+    pub(crate) fn for_made_up(
+        &self,
+        request: PersonRequest,
+        people: &PeopleConfig,
+    ) -> Result<String, String> {
         self.issuer.mint_person(request, people, self.clock.now(), self.id())
     }
 

@@ -8,10 +8,11 @@ use crate::identity::Claims;
 use crate::resource::Resource;
 use arc_swap::ArcSwap;
 use countersign_core::call::{Answer, Answers, Caller, Listed, Monitor, Proposed};
-use countersign_core::id::Timestamp;
+use countersign_core::id::{AgentId, Timestamp};
 use countersign_core::refusal::Public;
 use countersign_core::tool::{Effect, Issue};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +25,26 @@ pub struct InForce {
     pub claims: Claims,
     /// When it was loaded.
     pub since: Timestamp,
+    /// Who answers for each agent.
+    pub owners: BTreeMap<AgentId, Owner>,
+}
+
+/// Who answers for an agent, for people to read.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// What the agent is for.
+    pub purpose: String,
+    /// The team.
+    pub team: String,
+    /// How to reach it.
+    pub contact: String,
+}
+
+impl InForce {
+    /// Who answers for an agent.
+    pub(crate) fn owner(&self, agent: &AgentId) -> Option<&Owner> {
+        self.owners.get(agent)
+    }
 }
 
 /// What both doors share: the one pipeline, and the calls it has under way.

@@ -6,11 +6,13 @@
 
 pub mod bound;
 mod connections;
+mod console;
 pub mod development;
 pub mod door;
 mod driver;
 pub mod guard;
 pub mod identity;
+pub mod oidc;
 mod patient;
 pub mod resource;
 pub mod serve;

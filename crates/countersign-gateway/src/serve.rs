@@ -5,6 +5,7 @@ use crate::bound::{
     HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE, TOKEN_REQUESTS_UNDER_WAY_MAX,
 };
 use crate::connections::{Connections, Seat};
+use crate::console::{self, Console};
 use crate::development::{Development, token};
 use crate::door::{Doors, InForce, admin, http, http::problem, mcp};
 use crate::driver::Driver;
@@ -119,16 +120,19 @@ impl Gateway {
         } = self;
         let mut hosts = allowed_hosts;
         hosts.extend([listen.to_string(), "localhost".to_owned()]);
+        // The console's own pages send its forms.
+        let mut origins = allowed_origins;
+        origins.push(resource.url.clone());
         if listen.ip().is_loopback() {
             hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
         }
         let resource = Arc::new(resource);
         let under_way = driver.under_way();
         let doors = Doors { in_force, under_way, resource: Arc::clone(&resource) };
-        let mcp = mcp::service(doors.clone(), &hosts, &allowed_origins);
+        let mcp = mcp::service(doors.clone(), &hosts, &origins);
         let guard = Arc::new(Guard {
             hosts,
-            origins: allowed_origins,
+            origins,
             refuse_forwarded: development.is_some(),
             room: Semaphore::new(REQUESTS_UNDER_WAY_MAX),
             token_room: Semaphore::new(TOKEN_REQUESTS_UNDER_WAY_MAX),
@@ -149,16 +153,19 @@ impl Gateway {
             .route(below, get(resource::mcp))
             .method_not_allowed_fallback(not_allowed)
             .with_state((resource, doors.clone()));
+        let (people, development) = (people.map(Arc::new), development.map(Arc::new));
         let made_up = development.as_ref().is_some_and(|issuer| issuer.people.is_some());
-        let admin =
-            admin::routes(admin::Admin::new(doors.clone(), driver, (people, made_up)), &guard)
-                .method_not_allowed_fallback(not_allowed);
-        let mut router = Router::new().merge(mcp).merge(http).merge(admin).merge(metadata);
+        let admin = admin::Admin::new(doors.clone(), driver.clone(), (people.clone(), made_up));
+        let admin = admin::routes(admin, &guard).method_not_allowed_fallback(not_allowed);
+        let console = Console::new(doors.clone(), driver, (people, development.clone()));
+        let console = console::routes(console, &guard).method_not_allowed_fallback(not_allowed);
+        let router = Router::new().merge(mcp).merge(http).merge(admin).merge(metadata);
+        let mut router = router.merge(console);
         if let Some(development) = development {
             let token = post(token)
                 .fallback(not_allowed)
                 .layer(middleware::from_fn_with_state(guard.clone(), guard::bounded))
-                .with_state((Arc::new(development), doors.clone()));
+                .with_state((development, doors.clone()));
             router = router.route(TOKEN_PATH, token);
         }
         let health = Router::new()
@@ -248,7 +255,7 @@ fn service(
 async fn ready(State((readiness, doors)): State<(Arc<dyn Readiness>, Doors)>) -> Response {
     match readiness.ready() {
         Ok(()) => {
-            let InForce { monitor, since, claims: _ } = &**doors.in_force.load();
+            let InForce { monitor, since, .. } = &**doors.in_force.load();
             let since = jiff::Timestamp::from_microsecond(since.micros()).unwrap_or_default();
             format!("ready\nposture {} loaded {since:.3}\n", monitor.posture.digest).into_response()
         }

@@ -107,6 +107,10 @@ impl Journal for MemoryJournal {
         Box::pin(ready(verdict))
     }
 
+    fn spent(&self, counter: &Counter, now: Timestamp) -> u64 {
+        self.state().meter.spent(counter, now)
+    }
+
     fn give_back(&self, charges: &[Charge]) {
         self.state().meter.give_back(charges);
     }
@@ -117,6 +121,10 @@ impl Journal for MemoryJournal {
 }
 
 impl Register for MemoryJournal {
+    fn moved(&self) -> u64 {
+        self.state().records.len() as u64
+    }
+
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
         self.state().desk.suspensions.of(reach)
     }

@@ -413,6 +413,10 @@ impl SqliteStore {
 }
 
 impl Register for SqliteStore {
+    fn moved(&self) -> u64 {
+        *self.shared.moved.borrow()
+    }
+
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
         self.shared.suspensions().of(reach)
     }
@@ -478,6 +482,10 @@ fn ended() -> Unrecorded {
 }
 
 impl Journal for SqliteStore {
+    fn spent(&self, counter: &Counter, now: Timestamp) -> u64 {
+        self.shared.meter().spent(counter, now)
+    }
+
     fn give_back(&self, charges: &[Charge]) {
         self.shared.meter().give_back(charges);
     }

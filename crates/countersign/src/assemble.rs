@@ -10,7 +10,7 @@ use countersign_core::call::Monitor;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
 use countersign_core::record::{Entry, Kind};
 use countersign_gateway::development::Development;
-use countersign_gateway::door::InForce;
+use countersign_gateway::door::{InForce, Owner};
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::identity::{
     Agents, Claims, Identity, IssuerConfig, KeySource, PeopleConfig, PersonClaims, SignIn,
@@ -19,7 +19,7 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    ClaimMap, Code, Deployment, Finding, Loaded, link, load_deployment, load_or_sketch,
+    ClaimMap, Code, Deployment, Finding, Loaded, Registered, link, load_deployment, load_or_sketch,
     posture_folder, sort,
 };
 use countersign_store::{Config, SqliteStore, StoreError};
@@ -235,7 +235,11 @@ impl Ground {
             clock,
             entropy: Arc::new(SystemEntropy),
         };
-        let in_force = Arc::new(InForce { monitor, claims, since });
+        let of = loaded.register.into_iter();
+        let named = of.map(|Registered { agent, purpose, team, contact, client: _ }| {
+            (agent, Owner { purpose, team, contact })
+        });
+        let in_force = Arc::new(InForce { monitor, claims, since, owners: named.collect() });
         Ok(AtWork { in_force, owners, identity, connectors })
     }
 

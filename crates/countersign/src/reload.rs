@@ -104,7 +104,7 @@ impl Reloader {
     }
 
     fn tell(&self, because: &str) {
-        let InForce { monitor, since, claims: _ } = &*self.at_work.in_force;
+        let InForce { monitor, since, .. } = &*self.at_work.in_force;
         let since = jiff::Timestamp::from_microsecond(since.micros()).unwrap_or_default();
         let posture = monitor.posture.digest;
         tracing::info!(%posture, loaded = %format_args!("{since:.3}"), because, "a posture is in force");

@@ -85,6 +85,9 @@ impl Pdp for World {
 
 impl Journal for World {
     fn give_back(&self, _: &[Charge]) {}
+    fn spent(&self, _: &Counter, _: Timestamp) -> u64 {
+        0
+    }
     fn reserve(&self, _: &[Counter], now: Timestamp) -> Result<Reservation, LimitReached> {
         Meter::default().reserve(&[], now)
     }

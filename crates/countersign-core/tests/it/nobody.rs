@@ -12,6 +12,9 @@ use std::sync::Arc;
 pub(crate) struct Nobody;
 
 impl Register for Nobody {
+    fn moved(&self) -> u64 {
+        0
+    }
     fn suspended(&self, _: &Reach<'_>) -> Option<Suspension> {
         None
     }

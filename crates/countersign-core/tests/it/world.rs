@@ -323,6 +323,9 @@ impl World {
 }
 
 impl Register for World {
+    fn moved(&self) -> u64 {
+        0
+    }
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
         self.suspensions().into_iter().find(|suspension| suspension.of.stops(reach))
     }
@@ -381,6 +384,9 @@ impl People for World {
 }
 
 impl Journal for World {
+    fn spent(&self, counter: &Counter, now: Timestamp) -> u64 {
+        self.0.meter.lock().unwrap().spent(counter, now)
+    }
     fn give_back(&self, charges: &[Charge]) {
         self.0.meter.lock().unwrap().give_back(charges);
     }

@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::guard::{self, Guard};
 use crate::identity::PeopleConfig;
 use ask::Filter;
+pub(crate) use tell::is_there;
 use axum::{
     Extension, Json, Router,
     body::Bytes,
@@ -45,9 +46,9 @@ impl Admin {
     pub(crate) fn new(
         doors: Doors,
         driver: Arc<Driver>,
-        (people, made_up): (Option<PeopleConfig>, bool),
+        (people, made_up): (Option<Arc<PeopleConfig>>, bool),
     ) -> Self {
-        Self { doors, driver, people: people.map(Arc::new), made_up }
+        Self { doors, driver, people, made_up }
     }
 }
 
@@ -56,6 +57,12 @@ impl Admin {
 pub(crate) struct Met {
     pub(crate) in_force: Arc<InForce>,
     pub(crate) visitor: Arc<Visitor>,
+}
+
+impl Met {
+    fn both(&self) -> (Arc<InForce>, Arc<Visitor>) {
+        (Arc::clone(&self.in_force), Arc::clone(&self.visitor))
+    }
 }
 
 /// All of them, behind a sign-in but for what says how to sign in.
@@ -124,7 +131,7 @@ fn written(answered: Answered) -> Response {
     }
 }
 
-fn status(barred: &Barred) -> StatusCode {
+pub(crate) fn status(barred: &Barred) -> StatusCode {
     match barred {
         Barred::NotFound => StatusCode::NOT_FOUND,
         Barred::NotEntitled(_) => StatusCode::FORBIDDEN,
@@ -265,7 +272,7 @@ async fn approve(
 ) -> Response {
     let approved = async {
         ask::nothing(&body)?;
-        let done = acted(&met, Act::Approve(draft_id(id)?)).await?;
+        let done = acted(met.both(), Act::Approve(draft_id(id)?)).await?;
         if let Some(draft) = &done.approved {
             admin.driver.tend_soon(draft.clone());
         }
@@ -288,7 +295,7 @@ async fn suspend(Extension(met): Extension<Met>, body: Bytes) -> Response {
     let act = || {
         let (switch, reason) = ask::switch(&body)?;
         // One that is misspelt would stop nothing, and whoever did so would believe that it does.
-        if tell::is_there(&met.in_force.monitor.posture, &switch) {
+        if is_there(&met.in_force.monitor.posture, &switch) {
             Ok(Act::Suspend(switch, reason))
         } else {
             Err(Barred::NotFound.into())
@@ -316,12 +323,14 @@ async fn resolve(
 }
 
 async fn done(met: &Met, act: Result<Act, Trouble>) -> Answered {
-    Ok(tell::done(&acted(met, act?).await?))
+    Ok(tell::done(&acted(met.both(), act?).await?))
 }
 
 /// In a task of its own: a client that hangs up leaves what is on record done.
-async fn acted(met: &Met, act: Act) -> Result<Done, Barred> {
-    let Met { in_force, visitor } = met.clone();
+pub(crate) async fn acted(
+    (in_force, visitor): (Arc<InForce>, Arc<Visitor>),
+    act: Act,
+) -> Result<Done, Barred> {
     let task = tokio::spawn(async move { in_force.monitor.act(&visitor, act).await });
     task.await.unwrap_or_else(|lost| Err(Barred::Unavailable(format!("the task was lost: {lost}"))))
 }
@@ -340,15 +349,7 @@ async fn openapi() -> Response {
 async fn sign_in(State(admin): State<Admin>) -> Response {
     match admin.people.as_deref() {
         None => problem(StatusCode::NOT_FOUND, "not_found", "Nobody can sign in here."),
-        Some(people) => Json(json!({
-            "issuer": people.issuer.issuer,
-            "client_id": people.client_id,
-            "audience": people.audience(),
-            "scopes": people.scopes,
-            "made_up": admin.made_up,
-            "token": if people.takes_id_tokens() { "id_token" } else { "access_token" },
-        }))
-        .into_response(),
+        Some(people) => Json(people.how(admin.made_up)).into_response(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::claims::{at, optional, plain, required, set};
 use super::{IssuerConfig, Proven, Tenancy, Unmet, date, proven};
+use crate::oidc::{How, Kind};
 use countersign_core::draft::Who;
 use countersign_core::id::{IssuerId, TenantId, Timestamp};
 use countersign_core::person::{Person, Role, Tenants};
@@ -48,6 +49,19 @@ impl PeopleConfig {
     #[must_use]
     pub fn takes_id_tokens(&self) -> bool {
         self.issuer.audiences.contains(&self.client_id)
+    }
+
+    /// What a client needs to sign somebody in. None of it is a secret.
+    #[must_use]
+    pub fn how(&self, made_up: bool) -> How {
+        How {
+            issuer: self.issuer.issuer.clone(),
+            made_up,
+            client_id: self.client_id.clone(),
+            audience: self.audience().to_owned(),
+            scopes: self.scopes.clone(),
+            token: if self.takes_id_tokens() { Kind::IdToken } else { Kind::AccessToken },
+        }
     }
 
     /// What their tokens' `aud` must be or contain.

@@ -9,7 +9,8 @@ use crate::machine::SystemClock;
 use crate::render::{self, Failure};
 use countersign_core::port::Clock as _;
 use kept::{Kept, SignIns};
-use oidc::{How, Manner};
+use countersign_gateway::oidc::{How, payload};
+use oidc::Manner;
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ impl Login {
             Ok(me) => me,
             refused => return Ok(admin::told(&self.ask, refused, |_| {})),
         };
-        let ends = oidc::payload(&token)?;
+        let ends = payload(&token).map_err(Failure::new)?;
         let expires_s = ends.get("exp").and_then(Value::as_f64).unwrap_or_default();
         // Whole seconds, well within what a double holds.
         let expires_s = expires_s as i64;
@@ -99,10 +100,10 @@ impl Login {
             );
         }
         if self.device {
-            return how.by_device().await;
+            return oidc::by_device(how).await;
         }
         let manner = Manner { fresh: self.fresh, port: self.port, browser: !self.no_browser };
-        how.by_browser(manner).await
+        oidc::by_browser(how, manner).await
     }
 }
 

@@ -142,7 +142,7 @@ pub(super) fn done(Done { receipt, approved: _ }: &Done) -> Value {
 }
 
 /// Whether the posture has what a switch names. Tenants are nobody's list.
-pub(super) fn is_there(posture: &Posture, switch: &Switch) -> bool {
+pub(crate) fn is_there(posture: &Posture, switch: &Switch) -> bool {
     let mut agents = posture.agents.values();
     let mut grants = posture.agents.values().flat_map(|agent| agent.grants.values());
     match switch {

@@ -1,95 +1,22 @@
-//! Signing in at an OpenID provider: the code flow with PKCE, back to this machine (RFC 8252, RFC
-//! 7636), or by a code on another device (RFC 8628).
-//!
-//! The ID token comes from the provider's own token endpoint, over TLS, so its signature is not
-//! checked here (OpenID Connect Core §3.1.3.7); that it answers this very sign-in is. The gateway
-//! verifies whatever it is shown.
+//! Signing in by a browser on this machine: the code flow with PKCE, back to here (RFC 8252).
 
-use super::super::admin::{client, whole};
 use crate::machine::SystemEntropy;
 use crate::render::{self, Doing, Failure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::port::Entropy as _;
-use oauth2::basic::{
-    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
-    BasicTokenType,
-};
-use oauth2::{
-    AuthUrl, AuthorizationCode, Client, ClientId, CsrfToken, DeviceAuthorizationUrl,
-    EndpointMaybeSet, EndpointNotSet, EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse,
-    PkceCodeChallenge, RedirectUrl, Scope, StandardDeviceAuthorizationResponse,
-    StandardRevocableToken, StandardTokenResponse, TokenResponse as _, TokenUrl,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::borrow::Cow;
-use std::pin::Pin;
+use countersign_gateway::oidc::{Attempt, How, Provider, SIGN_IN_MAX};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-/// How long somebody may take to sign in.
-const SIGN_IN_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest request from the browser that is read, in bytes.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
-/// Longest answer of the provider's, in bytes.
-const TOKENS_BYTES_MAX: usize = 256 * 1024;
 /// How long the browser may take to send it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the provider sends the browser back to.
 const BACK: &str = "/callback";
-
-/// How a gateway has people sign in.
-#[derive(Debug, Deserialize)]
-pub(super) struct How {
-    issuer: String,
-    /// Whether people are made up: then nobody signs in there.
-    pub(super) made_up: bool,
-    client_id: String,
-    audience: String,
-    scopes: Vec<String>,
-    token: Kind,
-}
-
-/// Which token the gateway takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    IdToken,
-    AccessToken,
-}
-
-/// What a provider says of itself (OpenID Connect Discovery §3).
-#[derive(Debug, Deserialize)]
-struct Metadata {
-    issuer: String,
-    authorization_endpoint: String,
-    token_endpoint: String,
-    device_authorization_endpoint: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct IdToken {
-    id_token: Option<String>,
-}
-
-impl ExtraTokenFields for IdToken {}
-
-type Tokens = StandardTokenResponse<IdToken, BasicTokenType>;
-type Provider = Client<
-    BasicErrorResponse,
-    Tokens,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    EndpointSet,
-    EndpointMaybeSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointSet,
->;
 
 /// How somebody signs in.
 #[derive(Debug, Clone, Copy)]
@@ -102,137 +29,36 @@ pub(super) struct Manner {
     pub(super) browser: bool,
 }
 
-impl How {
-    async fn provider(&self, http: &Http) -> Result<Provider, Failure> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-        let away = |error: reqwest::Error| Failure::new(format!("the identity provider: {error}"));
-        let answer = http.0.get(&url).send().await.map_err(away)?;
-        let told = whole(answer).await.map_err(away)?.unwrap_or_default();
-        let metadata: Metadata = serde_json::from_value(told)
-            .map_err(|error| Failure::new(format!("{url} does not say how to sign in: {error}")))?;
-        if metadata.issuer != self.issuer {
-            let (named, own) = (&self.issuer, &metadata.issuer);
-            return Err(Failure::new(format!("`{named}` calls itself `{own}`: it is another")));
-        }
-        let device = metadata.device_authorization_endpoint.map(DeviceAuthorizationUrl::new);
-        Ok(Client::new(ClientId::new(self.client_id.clone()))
-            .set_auth_uri(AuthUrl::new(metadata.authorization_endpoint).doing("its endpoint")?)
-            .set_token_uri(TokenUrl::new(metadata.token_endpoint).doing("its endpoint")?)
-            .set_device_authorization_url_option(device.transpose().doing("its endpoint")?))
+/// By a browser on this machine.
+pub(super) async fn by_browser(how: How, manner: Manner) -> Result<String, Failure> {
+    let provider = Provider::discover(how).await.map_err(Failure::new)?;
+    let listener = TcpListener::bind(("127.0.0.1", manner.port)).await;
+    let listener = listener.doing("nobody could be sent back here")?;
+    let port = listener.local_addr().doing("the listener")?.port();
+    let attempt = Attempt {
+        back: format!("http://127.0.0.1:{port}{BACK}"),
+        state: drawn(),
+        nonce: drawn(),
+        verifier: drawn(),
+    };
+    let url = provider.authorize(&attempt, manner.fresh).map_err(Failure::new)?;
+    render::note(format_args!("sign in at\n\n  {url}\n"));
+    if manner.browser {
+        open(&url);
     }
-
-    fn scopes(&self) -> impl Iterator<Item = Scope> {
-        self.scopes.iter().cloned().map(Scope::new)
-    }
-
-    /// By a browser on this machine.
-    pub(super) async fn by_browser(&self, manner: Manner) -> Result<String, Failure> {
-        let http = Http::to(&self.issuer)?;
-        let provider = self.provider(&http).await?;
-        let listener = TcpListener::bind(("127.0.0.1", manner.port)).await;
-        let listener = listener.doing("nobody could be sent back here")?;
-        let port = listener.local_addr().doing("the listener")?.port();
-        let back =
-            RedirectUrl::new(format!("http://127.0.0.1:{port}{BACK}")).doing("the way back")?;
-        let (state, nonce, verifier) = (drawn(), drawn(), drawn());
-        let verifier = oauth2::PkceCodeVerifier::new(verifier);
-        let given = CsrfToken::new(state.clone());
-        let mut asked = provider
-            .authorize_url(|| given)
-            .set_redirect_uri(Cow::Borrowed(&back))
-            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
-            .add_scopes(self.scopes())
-            .add_extra_param("nonce", &nonce);
-        if manner.fresh {
-            asked = asked.add_extra_param("prompt", "login").add_extra_param("max_age", "0");
-        }
-        if self.token == Kind::AccessToken {
-            asked = asked.add_extra_param("resource", &self.audience);
-        }
-        let (url, _state) = asked.url();
-        render::note(format_args!("sign in at\n\n  {url}\n"));
-        if manner.browser {
-            open(&url);
-        }
-        let returned = tokio::time::timeout(SIGN_IN_MAX, returned(&listener, &state, &self.issuer));
-        let code = returned.await.map_err(|_late| Failure::new("nobody signed in in time"))??;
-        let exchange = provider
-            .exchange_code(AuthorizationCode::new(code))
-            .set_redirect_uri(Cow::Borrowed(&back))
-            .set_pkce_verifier(verifier);
-        let exchange = match self.token {
-            Kind::AccessToken => exchange.add_extra_param("resource", &self.audience),
-            Kind::IdToken => exchange,
-        };
-        let tokens = exchange.request_async(&http).await.doing("the sign-in was not completed")?;
-        self.token_of(&tokens, Some(&nonce))
-    }
-
-    /// By a browser anywhere, with a code that is typed in there.
-    pub(super) async fn by_device(&self) -> Result<String, Failure> {
-        let http = Http::to(&self.issuer)?;
-        let provider = self.provider(&http).await?;
-        let unable = || Failure::new("the identity provider has no sign-in for devices");
-        let asked = provider.exchange_device_code().map_err(|_unset| unable())?;
-        let asked = match self.token {
-            Kind::AccessToken => asked.add_extra_param("resource", &self.audience),
-            Kind::IdToken => asked,
-        };
-        let asked = asked.add_scopes(self.scopes()).request_async(&http).await;
-        let device: StandardDeviceAuthorizationResponse =
-            asked.doing("no sign-in for this device")?;
-        let (at, code) = (device.verification_uri().as_str(), device.user_code().secret());
-        render::note(format_args!("sign in at\n\n  {at}\n\nwith the code {code}\n"));
-        let tokens = provider
-            .exchange_device_access_token(&device)
-            .request_async(&http, tokio::time::sleep, Some(SIGN_IN_MAX))
-            .await
-            .doing("the sign-in was not completed")?;
-        self.token_of(&tokens, None)
-    }
-
-    /// The token that the gateway takes, from an answer that belongs to this sign-in.
-    fn token_of(&self, tokens: &Tokens, nonce: Option<&str>) -> Result<String, Failure> {
-        let id_token = tokens.extra_fields().id_token.as_deref();
-        if let Some(id_token) = id_token {
-            self.check(&payload(id_token)?, nonce)?;
-        } else if nonce.is_some() && self.scopes.iter().any(|scope| scope == "openid") {
-            return Err(Failure::new("the identity provider sent no ID token"));
-        }
-        match (self.token, id_token) {
-            (Kind::AccessToken, _) => Ok(tokens.access_token().secret().clone()),
-            (Kind::IdToken, Some(id_token)) => Ok(id_token.to_owned()),
-            (Kind::IdToken, None) => Err(Failure::new("the identity provider sent no ID token")),
-        }
-    }
-
-    /// OpenID Connect Core §3.1.3.7, 2, 3, 5 and 11.
-    fn check(&self, claims: &Value, nonce: Option<&str>) -> Result<(), Failure> {
-        let says = |name: &str, value: &str| claims.get(name).is_some_and(|said| said == value);
-        let audience = match claims.get("aud") {
-            Some(Value::Array(all)) => {
-                all.iter().any(|one| *one == *self.client_id) && says("azp", &self.client_id)
-            }
-            Some(one) => *one == *self.client_id,
-            None => false,
-        };
-        let wrong = [
-            ("issuer", says("iss", &self.issuer)),
-            ("audience", audience),
-            ("nonce", nonce.is_none_or(|nonce| says("nonce", nonce))),
-        ];
-        match wrong.into_iter().find(|(_, holds)| !holds) {
-            Some((what, _)) => Err(Failure::new(format!("the ID token is of another {what}"))),
-            None => Ok(()),
-        }
-    }
+    let returned = returned(&listener, &attempt.state, provider.issuer());
+    let returned = tokio::time::timeout(SIGN_IN_MAX, returned);
+    let code = returned.await.map_err(|_late| Failure::new("nobody signed in in time"))??;
+    provider.exchange(&attempt, code).await.map_err(Failure::new)
 }
 
-/// What a token says. It is not verified.
-pub(super) fn payload(token: &str) -> Result<Value, Failure> {
-    let part = token.split('.').nth(1).unwrap_or_default();
-    let bytes = URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
-    serde_json::from_slice(&bytes).map_err(|_secret| Failure::new("what was sent is no token"))
+/// By a browser anywhere, with a code that is typed in there.
+pub(super) async fn by_device(how: How) -> Result<String, Failure> {
+    let provider = Provider::discover(how).await.map_err(Failure::new)?;
+    let show = |at: &str, code: &str| {
+        render::note(format_args!("sign in at\n\n  {at}\n\nwith the code {code}\n"));
+    };
+    provider.by_device(show).await.map_err(Failure::new)
 }
 
 /// 32 random bytes as text.
@@ -243,11 +69,11 @@ fn drawn() -> String {
 }
 
 /// Opens a browser, if there is one. The address is shown anyway.
-fn open(url: &Url) {
+fn open(url: &str) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let silent = (Stdio::null(), Stdio::null(), Stdio::null());
     let mut command = Command::new(program);
-    command.arg(url.as_str()).stdin(silent.0).stdout(silent.1).stderr(silent.2);
+    command.arg(url).stdin(silent.0).stdout(silent.1).stderr(silent.2);
     drop(command.spawn()); // Without one, the address is there to be copied.
 }
 
@@ -309,47 +135,4 @@ async fn reply(stream: &mut TcpStream, status: &str, text: &str) {
     // Whether the browser shows it changes nothing.
     drop(stream.write_all(answer.as_bytes()).await);
     drop(stream.shutdown().await);
-}
-
-/// The client for an identity provider.
-struct Http(reqwest::Client);
-
-impl Http {
-    fn to(issuer: &str) -> Result<Self, Failure> {
-        let url = Url::parse(issuer).doing("the identity provider's name")?;
-        let here = match url.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(_)) | None => false,
-        };
-        if url.scheme() != "https" && !here {
-            return Err(Failure::new(format!("`{issuer}` would be asked unencrypted")));
-        }
-        client(url.scheme() == "https").build().map(Self).doing("no HTTP client")
-    }
-}
-
-impl<'c> oauth2::AsyncHttpClient<'c> for Http {
-    type Error = oauth2::HttpClientError<reqwest::Error>;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Self::Error>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move {
-            let request = request.try_into().map_err(Box::new)?;
-            let mut answer = self.0.execute(request).await.map_err(Box::new)?;
-            let mut body = Vec::new();
-            while let Some(chunk) = answer.chunk().await.map_err(Box::new)? {
-                body.extend_from_slice(&chunk);
-                if body.len() > TOKENS_BYTES_MAX {
-                    return Err(oauth2::HttpClientError::Other(
-                        "its answer is too long".to_owned(),
-                    ));
-                }
-            }
-            let mut response = HttpResponse::new(body);
-            *response.status_mut() = answer.status();
-            *response.headers_mut() = answer.headers().clone();
-            Ok(response)
-        })
-    }
 }
