@@ -45,9 +45,7 @@ impl Visitor {
         let person = self.person();
         let (may, why) = match what {
             Sight::Activity => (!person.roles.is_empty(), "It takes a role to see this."),
-            Sight::Journal => {
-                (person.roles.contains(&Role::Auditor), "Auditors read the journal.")
-            }
+            Sight::Journal => (person.roles.contains(&Role::Auditor), "Auditors read the journal."),
         };
         if may { Ok(&person.tenants) } else { Err(Barred::NotEntitled(why)) }
     }
@@ -77,7 +75,9 @@ impl Monitor {
     #[must_use]
     pub fn budgets_of(&self, draft: &Draft) -> Vec<Used> {
         let Some(grant) = self.grant_of(draft) else { return Vec::new() };
-        let Some(agent) = self.posture.agents.get(&draft.principal.actor) else { return Vec::new() };
+        let Some(agent) = self.posture.agents.get(&draft.principal.actor) else {
+            return Vec::new();
+        };
         let Ok(Value::Object(arguments)) = args::parse(&draft.arguments) else { return Vec::new() };
         let sums = budgets(&grant.tool, (&draft.principal, agent), &arguments).unwrap_or_default();
         let now = self.clock.now();

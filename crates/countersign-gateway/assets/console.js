@@ -50,7 +50,14 @@
     window.addEventListener("pagehide", close);
     open();
   };
-  document.addEventListener("htmx:afterSwap", (event) => { times(event.target); times(document); countDown(); });
+  // What can be decided depends on the state: a draft that has got elsewhere is shown anew, whole.
+  const state = () => document.getElementById("state")?.dataset.state;
+  const begun = state();
+  document.addEventListener("htmx:afterSwap", () => {
+    if (state() !== begun) { window.location.reload(); return; }
+    times(document);
+    countDown();
+  });
   // A page from before somebody decided would offer the decision again.
   window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
 

@@ -68,7 +68,10 @@ impl Console {
     pub(crate) fn new(
         doors: Doors,
         driver: Arc<Driver>,
-        (people, development): (Option<Arc<PeopleConfig>>, Option<Arc<crate::development::Development>>),
+        (people, development): (
+            Option<Arc<PeopleConfig>>,
+            Option<Arc<crate::development::Development>>,
+        ),
     ) -> Self {
         let entropy = Arc::clone(&doors.in_force.load().monitor.entropy);
         let entry = sign_in::Entry::new(doors.resource.url.clone(), people, development);
@@ -87,8 +90,11 @@ impl Console {
 
     /// Cookies are for this host alone, and travel encrypted where the gateway is reached so.
     fn cookie(&self, name: &str, value: &str, max_age_s: u64) -> HeaderValue {
-        let (prefix, secure) = if self.entry.is_encrypted() { ("__Host-", "; Secure") } else { ("", "") };
-        let text = format!("{prefix}{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
+        let (prefix, secure) =
+            if self.entry.is_encrypted() { ("__Host-", "; Secure") } else { ("", "") };
+        let text = format!(
+            "{prefix}{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}"
+        );
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
     }
 
@@ -96,8 +102,10 @@ impl Console {
     fn sent<'h>(&self, headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         let prefix = if self.entry.is_encrypted() { "__Host-" } else { "" };
         let all = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut values = pairs.filter(|(key, _)| key.strip_prefix(prefix) == Some(name)).map(|(_, v)| v);
+        let pairs =
+            all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut values =
+            pairs.filter(|(key, _)| key.strip_prefix(prefix) == Some(name)).map(|(_, v)| v);
         values.next().filter(|_| values.next().is_none())
     }
 }
@@ -198,9 +206,11 @@ fn signed_out(here: &str, reads: bool, partial: bool) -> Response {
             answer
         }
         (true, false) => Redirect::to(&to).into_response(),
-        (false, _) => {
-            told(None, StatusCode::UNAUTHORIZED, "Your session has ended: nothing was done. Sign in and look again.")
-        }
+        (false, _) => told(
+            None,
+            StatusCode::UNAUTHORIZED,
+            "Your session has ended: nothing was done. Sign in and look again.",
+        ),
     }
 }
 

@@ -99,10 +99,9 @@ pub(super) async fn page(Extension(seen): Who) -> Response {
 
 fn answering(seen: &Seen, agent: &Agent) -> (String, String) {
     match seen.in_force.owner(&agent.id) {
-        Some(owner) => (
-            show::text(&owner.purpose),
-            show::text(&format!("{} ({})", owner.team, owner.contact)),
-        ),
+        Some(owner) => {
+            (show::text(&owner.purpose), show::text(&format!("{} ({})", owner.team, owner.contact)))
+        }
         None => ("–".to_owned(), "–".to_owned()),
     }
 }
@@ -235,7 +234,9 @@ async fn switched(seen: &Seen, body: &[u8], act: impl Fn(Switch, String) -> Act)
     }
     let back = match &switch {
         Switch::Agent(name) => format!("/console/agents/{name}"),
-        Switch::Everything | Switch::Tool(_) | Switch::System(_) | Switch::Tenant(_) => HERE.to_owned(),
+        Switch::Everything | Switch::Tool(_) | Switch::System(_) | Switch::Tenant(_) => {
+            HERE.to_owned()
+        }
     };
     match seen.act(act).await {
         Ok(_done) => Redirect::to(&back).into_response(),

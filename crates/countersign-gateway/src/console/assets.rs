@@ -19,7 +19,8 @@ const ALL: [(&str, &str, &[u8]); 4] = [
 pub(super) async fn serve(Path(file): Path<String>) -> Response {
     match ALL.iter().find(|(name, ..)| *name == file) {
         Some((_, kind, bytes)) => {
-            ([("content-type", *kind), ("cache-control", "public, max-age=600")], *bytes).into_response()
+            ([("content-type", *kind), ("cache-control", "public, max-age=600")], *bytes)
+                .into_response()
         }
         None => (StatusCode::NOT_FOUND, "There is nothing here.\n").into_response(),
     }

@@ -92,7 +92,8 @@ async fn listed(seen: &Seen, asked: &Asked) -> Result<Queue, Barred> {
     let before = asked.before.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
     let before = before.map(|at| Timestamp::from_micros(at.as_microsecond()));
     let state = (asked.view != View::Done).then_some(Stage::Waiting);
-    let (drafts, next) = monitor.queue(&seen.visitor, Which { state, before, ..Which::default() }).await?;
+    let (drafts, next) =
+        monitor.queue(&seen.visitor, Which { state, before, ..Which::default() }).await?;
     let fits = |draft: &&Draft| match asked.view {
         View::Mine => monitor.could_approve(&seen.visitor, draft),
         View::All => true,
@@ -118,11 +119,20 @@ async fn listed(seen: &Seen, asked: &Asked) -> Result<Queue, Barred> {
         }
     });
     let (title, empty) = match asked.view {
-        View::Mine => ("Waiting for you", "Nothing waits for you. When an agent drafts something that you may decide about, it appears here by itself."),
+        View::Mine => (
+            "Waiting for you",
+            "Nothing waits for you. When an agent drafts something that you may decide about, it appears here by itself.",
+        ),
         View::All => ("All that waits", "Nothing waits for anybody that you may see."),
         View::Done => ("Done", "Nothing has been decided yet."),
     };
-    Ok(Queue { frame: seen.frame(title), view: asked.view, lines: lines.collect(), next: next.map(show::iso), empty })
+    Ok(Queue {
+        frame: seen.frame(title),
+        view: asked.view,
+        lines: lines.collect(),
+        next: next.map(show::iso),
+        empty,
+    })
 }
 
 impl View {
@@ -184,7 +194,6 @@ struct Whole {
     withdrawable: bool,
     proposed: Moment,
     expires: Moment,
-    call: String,
     budgets: Vec<Gauge>,
     decided: Option<(String, Moment, Option<String>)>,
     outcome: Option<String>,
@@ -240,7 +249,9 @@ async fn session_of(seen: &Seen, draft: &Draft) -> Result<Vec<Draft>, Barred> {
     let (drafts, _) = seen.in_force.monitor.queue(&seen.visitor, which).await?;
     let session = draft.principal.session();
     let others = drafts.into_iter();
-    Ok(others.filter(|other| other.id != draft.id && other.principal.session() == session).collect())
+    Ok(others
+        .filter(|other| other.id != draft.id && other.principal.session() == session)
+        .collect())
 }
 
 fn whole(seen: &Seen, draft: &Draft, beside: &[Draft]) -> Whole {
@@ -265,7 +276,10 @@ fn whole(seen: &Seen, draft: &Draft, beside: &[Draft]) -> Whole {
         system: draft.system.to_string(),
         tenant: show::text(draft.principal.tenant.as_str()),
         agent: draft.agent.to_string(),
-        owner: seen.in_force.owner(&draft.agent).map(|owner| show::text(&format!("{} ({})", owner.team, owner.contact))),
+        owner: seen
+            .in_force
+            .owner(&draft.agent)
+            .map(|owner| show::text(&format!("{} ({})", owner.team, owner.contact))),
         subject: show::text(draft.principal.subject.as_str()),
         rung: draft.rung.number(),
         effect: effect.unwrap_or("What it would do is not declared any more."),
@@ -281,10 +295,13 @@ fn whole(seen: &Seen, draft: &Draft, beside: &[Draft]) -> Whole {
         withdrawable: draft.state.is_live() && waiting && (yours || visitor.operates()),
         proposed: show::moment(draft.proposed),
         expires: show::until(draft.expires),
-        call: draft.call.to_string(),
         budgets: monitor.budgets_of(draft).into_iter().map(show::gauge).collect(),
         decided: draft.decided.as_ref().map(|decided| {
-            (show::decided(decided), show::moment(decided.at), decided.reason.as_deref().map(show::text))
+            (
+                show::decided(decided),
+                show::moment(decided.at),
+                decided.reason.as_deref().map(show::text),
+            )
         }),
         outcome: draft.outcome.as_ref().map(|outcome| {
             let known = outcome.applied.as_str().replace('_', " ");
@@ -403,7 +420,13 @@ pub(super) async fn decide(
     let ids: Result<Vec<_>, _> = form.all("draft").map(DraftId::new).collect();
     let ids = match ids {
         Ok(ids) if (1..=TOGETHER_MAX).contains(&ids.len()) => ids,
-        _ => return told(Some(&seen), StatusCode::BAD_REQUEST, "Choose at least one draft: nothing was done."),
+        _ => {
+            return told(
+                Some(&seen),
+                StatusCode::BAD_REQUEST,
+                "Choose at least one draft: nothing was done.",
+            );
+        }
     };
     let approves = match form.one("decision") {
         "approve" => true,
@@ -434,7 +457,11 @@ pub(super) async fn decide(
 }
 
 /// `POST /console/drafts/{id}/withdraw`
-pub(super) async fn withdraw(Extension(seen): Who, Path(id): Path<String>, body: Bytes) -> Response {
+pub(super) async fn withdraw(
+    Extension(seen): Who,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
     let form = match Form::read(&seen, &body) {
         Ok(form) => form,
         Err(refused) => return *refused,

@@ -82,11 +82,17 @@ pub(super) fn table(rows: &[Value], truncated: bool) -> Table {
         }
     }
     let cells = |row: &Value| match row.as_object() {
-        Some(row) => columns.iter().map(|name| row.get(*name).map_or_else(String::new, value)).collect(),
+        Some(row) => {
+            columns.iter().map(|name| row.get(*name).map_or_else(String::new, value)).collect()
+        }
         None => vec![value(row)],
     };
     let rows = rows.iter().map(cells).collect();
-    let columns = if columns.is_empty() { vec!["value".to_owned()] } else { columns.into_iter().map(text).collect() };
+    let columns = if columns.is_empty() {
+        vec!["value".to_owned()]
+    } else {
+        columns.into_iter().map(text).collect()
+    };
     Table { columns, rows, truncated }
 }
 
@@ -206,13 +212,19 @@ mod tests {
     fn rows_that_differ_make_one_table() {
         let table = table(&[json!({"a": 1}), json!({"b": "x", "a": null}), json!(7)], true);
         assert_eq!(table.columns, ["a", "b"]);
-        assert_eq!(table.rows, [vec!["1".to_owned(), String::new()], vec!["–".into(), "x".into()], vec!["7".into()]]);
+        assert_eq!(
+            table.rows,
+            [vec!["1".to_owned(), String::new()], vec!["–".into(), "x".into()], vec!["7".into()]]
+        );
         assert!(table.truncated);
     }
 
     #[test]
     fn a_moment_says_utc_and_holds_nothing_else() {
         let shown = moment(Timestamp::from_secs(1_800_000_000)).to_string();
-        assert_eq!(shown, "<time datetime=\"2027-01-15T08:00:00.000Z\" title=\"2027-01-15 08:00:00 UTC\">2027-01-15 08:00:00 UTC</time>");
+        assert_eq!(
+            shown,
+            "<time datetime=\"2027-01-15T08:00:00.000Z\" title=\"2027-01-15 08:00:00 UTC\">2027-01-15 08:00:00 UTC</time>"
+        );
     }
 }

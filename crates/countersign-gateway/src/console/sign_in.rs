@@ -206,7 +206,10 @@ async fn enter(console: &Console, headers: &HeaderMap, token: String, back: &str
         }
         Err(failure) => {
             tracing::warn!(?failure, "whoever signed in to the console is nobody here");
-            again(console, "You are signed in there, and nobody here: ask your administrator for access.")
+            again(
+                console,
+                "You are signed in there, and nobody here: ask your administrator for access.",
+            )
         }
     }
 }
@@ -226,7 +229,8 @@ pub(super) async fn out(
     }
     let gone = console.cookie(SESSION, "", 0);
     let clear = HeaderValue::from_static("\"cache\", \"storage\"");
-    let headers = [(header::SET_COOKIE, gone), (header::HeaderName::from_static("clear-site-data"), clear)];
+    let headers =
+        [(header::SET_COOKIE, gone), (header::HeaderName::from_static("clear-site-data"), clear)];
     (headers, Redirect::to("/console/signed-out")).into_response()
 }
 
@@ -256,8 +260,12 @@ struct Figure {
 }
 
 /// `GET` of [`MADE_UP_PATH`]
-pub(super) async fn made_up(State(console): State<Console>, Query(begin): Query<Begin>) -> Response {
-    let Some(people) = console.entry.development.as_ref().and_then(|issuer| issuer.people.as_ref()) else {
+pub(super) async fn made_up(
+    State(console): State<Console>,
+    Query(begin): Query<Begin>,
+) -> Response {
+    let Some(people) = console.entry.development.as_ref().and_then(|issuer| issuer.people.as_ref())
+    else {
         return told(None, StatusCode::NOT_FOUND, "There is nothing here.");
     };
     shown(&MadeUp {
@@ -278,29 +286,30 @@ fn figures(console: &Console, people: &PeopleConfig) -> Vec<Figure> {
     // For every tenant, if there is a group of such that has no role.
     let roles: BTreeSet<&String> = people.roles.values().flatten().collect();
     let every = people.all_tenants.iter().find(|group| !roles.contains(group));
-    let mut known: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    // Those who decide come first, then those with a role, then nobody.
+    let mut known: BTreeMap<(u8, String, String), BTreeSet<String>> = BTreeMap::new();
     for (tool, approvers) in gates {
         let decides = format!("decides about {tool}");
         match approvers {
             Approvers::Named(named) => named.iter().for_each(|name| {
-                let who = (name.clone(), every.cloned().unwrap_or_default());
+                let who = (0, name.clone(), every.cloned().unwrap_or_default());
                 known.entry(who).or_default().insert(decides.clone());
             }),
             Approvers::Group { group, .. } => {
-                let who = (format!("kim@{group}.example"), group.clone());
+                let who = (0, format!("kim@{group}.example"), group.clone());
                 known.entry(who).or_default().insert(decides);
             }
         }
     }
     for (role, groups) in &people.roles {
         for (name, group) in ["one", "two"].iter().zip(groups.iter().cycle()) {
-            let who = (format!("{}-{name}@people.example", role.as_str()), group.clone());
+            let who = (1, format!("{}-{name}@people.example", role.as_str()), group.clone());
             known.entry(who).or_default().insert(role.as_str().to_owned());
         }
     }
-    let nobody = ("nobody@people.example".to_owned(), String::new());
+    let nobody = (2, "nobody@people.example".to_owned(), String::new());
     known.entry(nobody).or_default().insert("is in no group".to_owned());
-    let figures = known.into_iter().map(|((person, groups), what)| Figure {
+    let figures = known.into_iter().map(|((_, person, groups), what)| Figure {
         person,
         groups,
         what: what.into_iter().collect::<Vec<_>>().join(", "),
@@ -316,7 +325,8 @@ pub(super) async fn make_up(
     body: Bytes,
 ) -> Response {
     let issuer = console.entry.development.as_ref();
-    let Some((issuer, people)) = issuer.and_then(|issuer| Some((issuer, issuer.people.as_ref()?))) else {
+    let Some((issuer, people)) = issuer.and_then(|issuer| Some((issuer, issuer.people.as_ref()?)))
+    else {
         return told(None, StatusCode::NOT_FOUND, "There is nothing here.");
     };
     let form = super::Form(serde_urlencoded::from_bytes(&body).unwrap_or_default());
@@ -339,7 +349,11 @@ pub(super) async fn make_up(
         Ok(token) => enter(&console, &headers, token, &back).await,
         Err(why) => page(
             StatusCode::BAD_REQUEST,
-            &super::Told { frame: Frame::of_nobody("Not signed in"), message: &why, again: Some(address(&back, false)) },
+            &super::Told {
+                frame: Frame::of_nobody("Not signed in"),
+                message: &why,
+                again: Some(address(&back, false)),
+            },
         ),
     }
 }

@@ -43,7 +43,10 @@ pub(super) struct Asked {
 }
 
 /// `GET /console/unknown`
-pub(super) async fn page(Extension(seen): Who, Query(Asked { resolved }): Query<Asked>) -> Response {
+pub(super) async fn page(
+    Extension(seen): Who,
+    Query(Asked { resolved }): Query<Asked>,
+) -> Response {
     let listed = async {
         seen.visitor.sees(Sight::Activity)?;
         seen.in_force.monitor.unknown_outcomes(&seen.visitor, resolved).await
@@ -78,7 +81,11 @@ fn line(unknown: UnknownOutcome) -> Line {
 }
 
 /// `POST /console/unknown/{call}/resolve`
-pub(super) async fn resolve(Extension(seen): Who, Path(call): Path<String>, body: Bytes) -> Response {
+pub(super) async fn resolve(
+    Extension(seen): Who,
+    Path(call): Path<String>,
+    body: Bytes,
+) -> Response {
     const HERE: &str = "/console/unknown";
     let form = match Form::read(&seen, &body) {
         Ok(form) => form,
@@ -87,7 +94,13 @@ pub(super) async fn resolve(Extension(seen): Who, Path(call): Path<String>, body
     let happened = match form.one("happened") {
         "yes" => true,
         "no" => false,
-        _ => return told(Some(&seen), StatusCode::BAD_REQUEST, "Say whether it happened: nothing was done."),
+        _ => {
+            return told(
+                Some(&seen),
+                StatusCode::BAD_REQUEST,
+                "Say whether it happened: nothing was done.",
+            );
+        }
     };
     let done = async {
         let call = CallId::new(call).map_err(|_unknown| Barred::NotFound)?;

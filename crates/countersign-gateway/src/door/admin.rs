@@ -11,7 +11,6 @@ use crate::driver::Driver;
 use crate::guard::{self, Guard};
 use crate::identity::PeopleConfig;
 use ask::Filter;
-pub(crate) use tell::is_there;
 use axum::{
     Extension, Json, Router,
     body::Bytes,
@@ -28,6 +27,7 @@ use countersign_core::id::{CallId, DraftId};
 use countersign_core::port::Which;
 use serde_json::{Value, json};
 use std::sync::Arc;
+pub(crate) use tell::is_there;
 
 /// The description of this API (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("../../../../docs/admin-api.json");

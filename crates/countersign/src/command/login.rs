@@ -8,8 +8,8 @@ use super::admin::{self, Answer, Api, Ask, text, token_in, who};
 use crate::machine::SystemClock;
 use crate::render::{self, Failure};
 use countersign_core::port::Clock as _;
-use kept::{Kept, SignIns};
 use countersign_gateway::oidc::{How, payload};
+use kept::{Kept, SignIns};
 use oidc::Manner;
 use serde_json::{Value, json};
 

@@ -9,8 +9,8 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
 
-/// How often an agent that waits asks again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether somebody has decided.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A call that waits, and who may let it happen.
 struct Waiting {
@@ -74,7 +74,7 @@ async fn take(
     (waiting, automatic): (&Waiting, bool),
     table: &mut Table,
 ) -> Result<bool, Failure> {
-    let Waiting { title, tool, arguments, approver, .. } = waiting;
+    let Waiting { title, tool, arguments, .. } = waiting;
     let before = company.statements()?;
     let step = Step::asking(title, tool, arguments.clone());
     let drafted = story::call(client, &step).await?;
@@ -82,33 +82,35 @@ async fn take(
         table.add_row([*title, *tool, "✗ it was not drafted", &drafted.told, "not touched"]);
         return Ok(false);
     };
+    let approver = Approver::of(address, waiting).await?;
     if automatic {
-        approve(address, waiting, &reference).await?;
+        approver.approve(&reference).await?;
     } else {
         ask(address, waiting, &reference);
     }
-    let mut told = story::call(client, &step).await?;
-    while told.code == "approval_required" {
+    // Whoever waits asks the gateway and not as the agent: an agent's calls are counted.
+    while approver.is_open(&reference).await? {
         tokio::time::sleep(PATIENCE).await;
-        told = story::call(client, &step).await?;
     }
+    let told = story::call(client, &step).await?;
     let as_told = told.code == "completed" || (!automatic && told.code == "rejected");
     table.add_row([
         (*title).to_owned(),
         format!("{tool} {arguments}"),
-        if automatic { (*approver).to_owned() } else { "you".to_owned() },
+        if automatic { approver.name.to_owned() } else { "you".to_owned() },
         format!("{} {}: {}", if as_told { "✓" } else { "✗" }, told.code, told.told),
         story::touched(&before, company.statements()?),
     ]);
     Ok(as_told)
 }
 
-/// What to type in another terminal.
+/// Where to look, and what to type in another terminal.
 fn ask(address: SocketAddr, waiting: &Waiting, reference: &str) {
     let Waiting { title, approver, group, .. } = waiting;
     let program = std::env::args().next().unwrap_or_else(|| "countersign".to_owned());
     render::line(format_args!(
-        "The agent {title}, and waits for {approver}. In another terminal:\n\n\
+        "The agent {title}, and waits for {approver}. In a browser, as that person:\n\n    \
+         http://{address}/console/drafts/{reference}\n\nor in another terminal:\n\n\
          {program} login --gateway http://{address} --person {approver} --group {group} --tenant acct_alpha\n\
          {program} drafts show {reference}\n\
          {program} drafts approve {reference}   # or: reject {reference} --reason …\n\n\
@@ -116,19 +118,46 @@ fn ask(address: SocketAddr, waiting: &Waiting, reference: &str) {
     ));
 }
 
-/// Does it for them, as the commands above would.
-async fn approve(address: SocketAddr, waiting: &Waiting, reference: &str) -> Result<(), Failure> {
-    let url = format!("http://{address}");
-    let Waiting { approver, group, .. } = waiting;
-    let person = json!({ "person": approver, "groups": [group], "tenants": ["acct_alpha"] });
-    let token = token::sent(&url, &person).await?;
-    let http = reqwest::Client::builder().no_proxy().build().doing("no HTTP client")?;
-    let sent = http.post(format!("{url}/admin/v1/drafts/{reference}/approve"));
-    let sent = sent.bearer_auth(token).json(&json!({})).send().await.doing("the admin API")?;
-    if sent.status().is_success() {
-        return Ok(());
+/// Somebody who may decide, by the admin API.
+struct Approver {
+    name: &'static str,
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Approver {
+    async fn of(address: SocketAddr, waiting: &Waiting) -> Result<Self, Failure> {
+        let url = format!("http://{address}");
+        let Waiting { approver: name, group, .. } = *waiting;
+        let person = json!({ "person": name, "groups": [group], "tenants": ["acct_alpha"] });
+        let token = token::sent(&url, &person).await?;
+        let http = reqwest::Client::builder().no_proxy().build().doing("no HTTP client")?;
+        Ok(Self { name, http, url, token })
     }
-    let why: Value = sent.json().await.unwrap_or_default();
-    let why = why.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
-    Err(Failure::new(format!("{approver} could not approve {reference}: {why}")))
+
+    fn at(&self, reference: &str) -> String {
+        format!("{}/admin/v1/drafts/{reference}", self.url)
+    }
+
+    /// Approves, as `countersign drafts approve` would.
+    async fn approve(&self, reference: &str) -> Result<(), Failure> {
+        let sent = self.http.post(format!("{}/approve", self.at(reference)));
+        let sent = sent.bearer_auth(&self.token).json(&json!({})).send().await;
+        let sent = sent.doing("the admin API")?;
+        if sent.status().is_success() {
+            return Ok(());
+        }
+        let why: Value = sent.json().await.unwrap_or_default();
+        let why = why.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+        Err(Failure::new(format!("{} could not approve {reference}: {why}", self.name)))
+    }
+
+    /// Whether something may still come of a draft.
+    async fn is_open(&self, reference: &str) -> Result<bool, Failure> {
+        let asked = self.http.get(self.at(reference)).bearer_auth(&self.token).send().await;
+        let draft: Value = asked.doing("the admin API")?.json().await.unwrap_or_default();
+        let state = draft.get("state").and_then(Value::as_str);
+        Ok(matches!(state, Some("waiting" | "approved" | "committing")))
+    }
 }

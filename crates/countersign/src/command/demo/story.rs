@@ -349,6 +349,8 @@ pub(super) async fn invite(company: &Company, address: SocketAddr) -> Result<(),
     render::line(format_args!(
         r#"The gateway stays up: MCP on http://{address}/mcp, HTTP on http://{address}/v1. Ctrl-C ends it.
 
+The console, as whichever made-up person you like: http://{address}/console
+
 A token for {COPILOT} working for acct_alpha (until this process ends, at most 8 hours):
 
 export TOKEN={token}
