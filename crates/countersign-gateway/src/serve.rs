@@ -21,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use countersign_core::port::Ledger;
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -52,6 +53,8 @@ pub struct Gateway {
     pub in_force: Arc<ArcSwap<InForce>>,
     /// Whether the store takes records.
     pub readiness: Arc<dyn Readiness>,
+    /// The journal, for people who read it.
+    pub ledger: Arc<dyn Ledger>,
     /// Further `Host` values, beside the listener's own and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that may reach us.
@@ -110,6 +113,7 @@ impl Gateway {
         let Self {
             in_force,
             readiness,
+            ledger,
             allowed_hosts,
             allowed_origins,
             resource,
@@ -124,7 +128,7 @@ impl Gateway {
         }
         let resource = Arc::new(resource);
         let under_way = driver.under_way();
-        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource) };
+        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource), ledger };
         let mcp = mcp::service(doors.clone(), &hosts, &allowed_origins);
         let guard = Arc::new(Guard {
             hosts,
