@@ -49,3 +49,15 @@ pub const SUMMARY_BYTES_MAX: usize = 4_096;
 pub const FRESH_SIGN_IN_S: u64 = 5 * 60;
 /// Most values in one system's answer, counting every array, object and member.
 pub const ANSWER_VALUES_MAX: usize = 262_144;
+/// Most records, or calls, on one page of an answer about the journal.
+pub const RECORDS_LISTED_MAX: u32 = 200;
+/// Most records of one call that are shown.
+pub const RECORDS_OF_CALL_MAX: u32 = 200;
+/// Most steps that a span of time is divided into.
+pub const STEPS_MAX: u32 = 400;
+/// Most drafts that one answer about decisions takes into account.
+pub const DECISIONS_MAX: u32 = 10_000;
+/// Most streams of the journal that are listed.
+pub const STREAMS_LISTED_MAX: u32 = 100;
+/// A draft that is approved within this time of its proposal was hardly read, in seconds.
+pub const HASTY_S: u64 = 5;

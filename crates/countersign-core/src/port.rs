@@ -5,11 +5,14 @@
 
 use crate::call::{Consultation, Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
-use crate::id::{AgentId, Digest, DraftId, TenantId, Timestamp, ToolName};
-use crate::person::Person;
+use crate::id::{AgentId, CallId, Digest, DraftId, TenantId, Timestamp, ToolName};
+use crate::person::{Person, Tenants};
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
-use crate::reading::{Cursor, Record};
+use crate::reading::{
+    Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search, SessionCall, Span,
+    Tally,
+};
 use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::scope::ScopeEvidence;
@@ -210,17 +213,89 @@ pub trait Journal: Send + Sync + Debug {
 }
 
 /// The journal, for those who read it. Whoever reads delays no call: there is no lock between them.
+///
+/// What is shown comes from the headers and bodies of the journal alone. Every answer is bounded, and
+/// holds only what readers of `tenants` may see: records of no tenant are for those who see all. What
+/// was recorded within the last second or so may be missing: [`Chain::behind`] says how much.
 pub trait Ledger: Send + Sync + Debug {
     /// What was written behind the cursor, at most `max` records in the order in which each stream has
-    /// them, and the cursor behind those.
+    /// them, and the cursor behind those. It is for the gateway itself and knows no tenants.
     ///
     /// # Errors
-    /// [`Unrecorded::Unavailable`] if it cannot be read now.
+    /// [`Unrecorded::Unavailable`] if it cannot be read now, here and below.
     fn follow(
         &self,
         cursor: Cursor,
         max: u32,
     ) -> Eventually<'_, Result<(Vec<Record>, Cursor), Unrecorded>>;
+
+    /// Records, each with its place.
+    fn records<'a>(
+        &'a self,
+        which: Search,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Page<(Position, Record)>, Unrecorded>>;
+
+    /// What became of calls.
+    fn calls<'a>(
+        &'a self,
+        which: Calls,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Page<Line>, Unrecorded>>;
+
+    /// The same of what was recorded after `position`: the newest, and how many others there were.
+    fn calls_after<'a>(
+        &'a self,
+        position: Position,
+        which: Calls,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<News, Unrecorded>>;
+
+    /// All records of one call in the order of the journal, at most
+    /// [`RECORDS_OF_CALL_MAX`](crate::bound::RECORDS_OF_CALL_MAX).
+    fn of_call<'a>(
+        &'a self,
+        call: &'a CallId,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Vec<(Position, Record)>, Unrecorded>>;
+
+    /// The calls of a session with their arguments, those recorded before `before` if it says so.
+    fn of_session<'a>(
+        &'a self,
+        session: Digest,
+        before: Option<Position>,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Page<SessionCall>, Unrecorded>>;
+
+    /// How many calls came to what, by steps of time, oldest first; of `which` everything counts but its
+    /// times, place and limit.
+    fn tallies<'a>(
+        &'a self,
+        span: Span,
+        which: Calls,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Vec<Tally>, Unrecorded>>;
+
+    /// What became of drafts, by steps of time, oldest first, and who decided.
+    fn decisions<'a>(
+        &'a self,
+        span: Span,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Decisions, Unrecorded>>;
+
+    /// When something was last recorded of an agent.
+    fn last_seen<'a>(
+        &'a self,
+        agent: &'a AgentId,
+        tenants: &'a Tenants,
+    ) -> Eventually<'a, Result<Option<Timestamp>, Unrecorded>>;
+
+    /// How the journal stands.
+    fn chain<'a>(&'a self, tenants: &'a Tenants) -> Eventually<'a, Result<Chain, Unrecorded>>;
+
+    /// Begins to verify the whole journal, on a thread of its own; [`Ledger::chain`] says what came
+    /// of it. Does nothing while it is being verified already.
+    fn verify(&self);
 }
 
 /// The drafts, suspensions and unknown outcomes, as the journal's entries have changed them. Reads

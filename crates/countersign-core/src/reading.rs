@@ -1,7 +1,15 @@
-//! The journal as it is read: its records, and how far a reader of all of them has come.
+//! The journal as it is read: its records, what is asked of them, and the answers.
 
-use crate::id::Timestamp;
+mod calls;
+mod chain;
+mod charts;
+
+use crate::id::{Digest, TenantId, Timestamp};
+use crate::person::Tenants;
 use crate::record::Kind;
+pub use calls::{Calls, Class, Line, News, SessionCall, session};
+pub use chain::{Behind, Chain, StreamEnd, Verified};
+pub use charts::{Approver, Decisions, DraftTally, Span, Tally, Waited};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -83,3 +91,81 @@ impl Record {
 /// How far a reader has come: for each stream, the next sequence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor(pub BTreeMap<String, i64>);
+
+/// A place in the order of the journal: what was recorded later has a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(i64);
+
+impl Position {
+    /// Before everything.
+    pub const START: Self = Self(-1);
+
+    /// From its number.
+    #[must_use]
+    pub const fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+    /// Its number, for addresses. It means nothing else.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+}
+
+/// A page of an answer: newest first, in the order of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it. It may be fewer than were asked for, even none, on a page that is not the last:
+    /// one question looks only so far.
+    pub items: Vec<T>,
+    /// Before what the next page begins; `None` on the last.
+    pub next: Option<Position>,
+}
+
+/// Which records are asked for: those that fit every member that is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Search {
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// What they say.
+    pub kind: Option<Kind>,
+    /// The header's `agent`.
+    pub agent: Option<String>,
+    /// The header's `tenant`.
+    pub tenant: Option<String>,
+    /// The header's `tool`.
+    pub tool: Option<String>,
+    /// The header's `code`, of a refusal or a fault.
+    pub code: Option<String>,
+    /// The header's `status`, of an outcome.
+    pub status: Option<String>,
+    /// The header's `call`.
+    pub call: Option<String>,
+    /// The header's `draft`.
+    pub draft: Option<String>,
+    /// The session that the body `principal` names, as long as it is not erased.
+    pub session: Option<Digest>,
+    /// Only those with an `alert` in the header.
+    pub alerts: bool,
+    /// Recorded before this: the next page.
+    pub before: Option<Position>,
+    /// At most so many, and no more than
+    /// [`RECORDS_LISTED_MAX`](crate::bound::RECORDS_LISTED_MAX); as many as that if it says nothing.
+    pub limit: Option<u32>,
+}
+
+impl Tenants {
+    /// Whether a record of this tenant may be seen; one of no tenant, by those who see all.
+    #[must_use]
+    pub fn see(&self, tenant: Option<&str>) -> bool {
+        match (self, tenant) {
+            (Self::All, _) => true,
+            (Self::Of(_), None) => false,
+            (Self::Of(_), Some(tenant)) => {
+                TenantId::new(tenant).is_ok_and(|tenant| self.include(&tenant))
+            }
+        }
+    }
+}

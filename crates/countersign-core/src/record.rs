@@ -53,6 +53,28 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::StreamOpened,
+        Self::StreamClosed,
+        Self::PostureLoaded,
+        Self::Intent,
+        Self::Outcome,
+        Self::Refusal,
+        Self::DraftProposed,
+        Self::DraftApproved,
+        Self::DraftRejected,
+        Self::DraftWithdrawn,
+        Self::DraftExpired,
+        Self::DraftVoid,
+        Self::DraftDelivered,
+        Self::DraftPreviewed,
+        Self::Suspended,
+        Self::Resumed,
+        Self::UnknownResolved,
+        Self::ActRefused,
+    ];
+
     /// As headers write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -80,27 +102,7 @@ impl Kind {
     /// As headers write it, read back.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [
-            Self::StreamOpened,
-            Self::StreamClosed,
-            Self::PostureLoaded,
-            Self::Intent,
-            Self::Outcome,
-            Self::Refusal,
-            Self::DraftProposed,
-            Self::DraftApproved,
-            Self::DraftRejected,
-            Self::DraftWithdrawn,
-            Self::DraftExpired,
-            Self::DraftVoid,
-            Self::DraftDelivered,
-            Self::DraftPreviewed,
-            Self::Suspended,
-            Self::Resumed,
-            Self::UnknownResolved,
-            Self::ActRefused,
-        ];
-        all.into_iter().find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

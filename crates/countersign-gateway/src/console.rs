@@ -4,8 +4,11 @@
 //! decides nothing: who somebody is, `Monitor::welcome` says from the token that their session holds,
 //! at every request; what they may, `Monitor::act` and [`Visitor::sees`].
 
+mod activity;
 mod agents;
 mod assets;
+mod audit;
+mod charts;
 mod drafts;
 mod live;
 mod session;
@@ -29,7 +32,7 @@ use axum::{
 };
 use countersign_core::act::{Act, Barred, Done, Visitor};
 use countersign_core::id::Timestamp;
-use countersign_core::port::Credential;
+use countersign_core::port::{Credential, Unrecorded};
 use countersign_core::refusal::AuthenticationFailure;
 use countersign_core::sight::Sight;
 use session::{Session, Sessions};
@@ -130,6 +133,13 @@ pub(crate) fn routes(console: Console, guard: &Arc<Guard>) -> Router {
         .route("/console/switches", get(agents::switches))
         .route("/console/switches/suspend", post(agents::suspend))
         .route("/console/switches/resume", post(agents::resume))
+        .route("/console/activity", get(activity::page))
+        .route("/console/calls/{call}", get(activity::call))
+        .route("/console/charts", get(charts::page))
+        .route("/console/alerts", get(audit::alerts))
+        .route("/console/audit", get(audit::page))
+        .route("/console/audit/export", get(audit::export))
+        .route("/console/audit/verify", post(audit::verify))
         .route("/console/events", get(live::events))
         .route("/console/sign-out", post(sign_in::out))
         .layer(middleware::from_fn_with_state(console.clone(), known));
@@ -224,6 +234,8 @@ struct Frame {
     who: Option<(String, String)>,
     form: String,
     nav: Vec<Link>,
+    /// Whether the page is told of new calls.
+    calls: bool,
     /// How styles and scripts are asked for: another build has others.
     build: &'static str,
 }
@@ -242,9 +254,13 @@ impl Seen {
         let looks_on = self.visitor.sees(Sight::Activity).is_ok();
         let all = [
             ("/console/drafts", "Drafts", true),
+            ("/console/activity", "Activity", looks_on),
+            ("/console/alerts", "Alerts", looks_on),
             ("/console/unknown", "Unknown outcomes", looks_on),
             ("/console/agents", "Agents", looks_on),
             ("/console/switches", "Switches", looks_on),
+            ("/console/charts", "Charts", looks_on),
+            ("/console/audit", "Audit", self.visitor.sees(Sight::Journal).is_ok()),
         ];
         let nav = all.into_iter().filter(|(.., shown)| *shown).map(|(href, name, _)| {
             let current = self.here.split('?').next().is_some_and(|at| {
@@ -257,6 +273,7 @@ impl Seen {
             who: Some((show::person(&person.who), roles.join(", "))),
             form: self.session.form.to_string(),
             nav: nav.collect(),
+            calls: false,
             build: assets::BUILD,
         }
     }
@@ -274,6 +291,7 @@ impl Frame {
             who: None,
             form: String::new(),
             nav: Vec::new(),
+            calls: false,
             build: assets::BUILD,
         }
     }
@@ -328,6 +346,11 @@ fn barred(seen: &Seen, barred: &Barred, back: &str) -> Response {
         return page(status, &Told { frame, message: &barred.message(), again });
     }
     told(Some(seen), status, &barred.message())
+}
+
+/// The journal could not be read for a page.
+fn unread(why: Unrecorded) -> Barred {
+    Barred::Unavailable(why.to_string())
 }
 
 /// What a form says. A name that is there twice has all its values.

@@ -9,6 +9,7 @@ use crate::resource::Resource;
 use arc_swap::ArcSwap;
 use countersign_core::call::{Answer, Answers, Caller, Listed, Monitor, Proposed};
 use countersign_core::id::{AgentId, Timestamp};
+use countersign_core::port::Ledger;
 use countersign_core::refusal::Public;
 use countersign_core::tool::{Effect, Issue};
 use serde_json::{Map, Value, json};
@@ -56,6 +57,8 @@ pub struct Doors {
     pub under_way: TaskTracker,
     /// What clients are told who need another token.
     pub resource: Arc<Resource>,
+    /// The journal, for people who read it.
+    pub ledger: Arc<dyn Ledger>,
 }
 
 /// Whose request it is, and by what it is judged.

@@ -22,6 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use countersign_core::port::Ledger;
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub in_force: Arc<ArcSwap<InForce>>,
     /// Whether the store takes records.
     pub readiness: Arc<dyn Readiness>,
+    /// The journal, for people who read it.
+    pub ledger: Arc<dyn Ledger>,
     /// Further `Host` values, beside the listener's own and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that may reach us.
@@ -111,6 +114,7 @@ impl Gateway {
         let Self {
             in_force,
             readiness,
+            ledger,
             allowed_hosts,
             allowed_origins,
             resource,
@@ -128,7 +132,7 @@ impl Gateway {
         }
         let resource = Arc::new(resource);
         let under_way = driver.under_way();
-        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource) };
+        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource), ledger };
         let mcp = mcp::service(doors.clone(), &hosts, &origins);
         let guard = Arc::new(Guard {
             hosts,

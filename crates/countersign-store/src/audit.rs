@@ -109,14 +109,7 @@ impl Reader {
     /// # Errors
     /// [`AuditError::Store`] if it is not there, not a journal or newer than this program.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        if !path.exists() {
-            return Err(StoreError::Missing(path.to_owned()).into());
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        schema::recognise(&connection, path)?;
-        Ok(Self { connection })
+        open(path).map(|connection| Self { connection })
     }
 
     /// The records that fit, in order of time, then of streams, then of sequence.
@@ -177,6 +170,26 @@ impl Reader {
         *cursor = moved;
         Ok(records)
     }
+}
+
+/// A connection that reads a journal and nothing else.
+pub(crate) fn open(path: &Path) -> Result<Connection, AuditError> {
+    if !path.exists() {
+        return Err(StoreError::Missing(path.to_owned()).into());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    schema::recognise(&connection, path)?;
+    Ok(connection)
+}
+
+/// The record at a place, if there is one.
+pub(crate) fn at(connection: &Connection, place: i64) -> Result<Option<Record>, AuditError> {
+    let mut entry =
+        connection.prepare_cached("SELECT place, header FROM entries WHERE place = ?1")?;
+    let mut rows = entry.query([place])?;
+    rows.next()?.map(|row| record(connection, row)).transpose()
 }
 
 fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Record>, AuditError> {

@@ -22,7 +22,7 @@ use countersign_posture::{
     ClaimMap, Code, Deployment, Finding, Loaded, Registered, link, load_deployment, load_or_sketch,
     posture_folder, sort,
 };
-use countersign_store::{Config, SqliteStore, StoreError};
+use countersign_store::{Config, Index, SqliteStore, StoreError};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 /// What was read, if it has no error, and what was found in it.
@@ -152,6 +152,8 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
     ground.record(&at_work, None).await.doing("the posture could not be recorded")?;
     let reloader = Reloader::new(ground, at_work, (config, written));
     let Ground { deployment, store, issuers, people } = reloader.ground();
+    let index = Index::open(&self::store(deployment), Arc::new(SystemClock))
+        .doing("the journal cannot be read")?;
     let mut allowed_hosts = deployment.allowed_hosts.clone();
     allowed_hosts.extend(deployment.public_url.split_once("://").map(|(_, host)| host.to_owned()));
     let resource = Resource {
@@ -162,6 +164,7 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
         resource,
         in_force: reloader.in_force(),
         readiness: Arc::new(Ready(store.clone())),
+        ledger: Arc::new(index),
         allowed_hosts,
         allowed_origins: deployment.allowed_origins.clone(),
         // The others are for systems and the journal, whatever strangers do.

@@ -90,7 +90,8 @@ pub(super) struct Row {
 
 pub(super) fn row(line: Line) -> Row {
     let name = |text: Option<String>| text.as_deref().map_or_else(|| "–".to_owned(), show::text);
-    let claimed = line.claimed.as_deref().map(|claimed| format!("“{}”", show::cut(&show::text(claimed))));
+    let claimed =
+        line.claimed.as_deref().map(|claimed| format!("“{}”", show::cut(&show::text(claimed))));
     Row {
         at: show::moment(line.at),
         call: line.call,
@@ -120,11 +121,18 @@ pub(super) async fn page(
 async fn listed(console: &Console, seen: &Seen, asked: Asked) -> Result<Page, Barred> {
     let tenants = seen.visitor.sees(Sight::Activity)?;
     let which = asked.which();
-    let page = console.ledger.calls(which.clone(), tenants).await.map_err(unread)?;
+    let page = console.doors.ledger.calls(which.clone(), tenants).await.map_err(unread)?;
     let since = asked.since.map(Position::from_number);
     // What is new is counted from where the page stood; a new page stands where its newest line is.
     let news = match since.filter(|_| which.before.is_none()) {
-        Some(since) => Some(console.ledger.calls_after(since, which.clone(), tenants).await.map_err(unread)?),
+        Some(since) => Some(
+            console
+                .doors
+                .ledger
+                .calls_after(since, which.clone(), tenants)
+                .await
+                .map_err(unread)?,
+        ),
         None => None,
     };
     let newest = page.items.iter().map(|line| line.position).max();
@@ -187,7 +195,7 @@ pub(super) async fn call(
         let tenants = seen.visitor.sees(Sight::Activity)?;
         let whole = seen.visitor.sees(Sight::Journal).is_ok();
         let id = CallId::new(call).map_err(|_unknown| Barred::NotFound)?;
-        let records = console.ledger.of_call(&id, tenants).await.map_err(unread)?;
+        let records = console.doors.ledger.of_call(&id, tenants).await.map_err(unread)?;
         if records.is_empty() {
             return Err(Barred::NotFound);
         }
@@ -214,7 +222,8 @@ pub(super) fn written(record: Record, whole: bool) -> Written {
     let place = format!("{} / {}", record.stream(), record.sequence());
     let kind = show::text(record.text("kind").unwrap_or("?")).replace('_', " ");
     let members = record.header.iter().filter(|(name, _)| !PLAIN.contains(&name.as_str()));
-    let pair = |(name, of): (&String, &Value)| Pair { name: show::text(name), value: show::value(of) };
+    let pair =
+        |(name, of): (&String, &Value)| Pair { name: show::text(name), value: show::value(of) };
     Written {
         at: show::moment(record.at()),
         kind,
@@ -247,7 +256,9 @@ fn stages<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Vec<Stage> {
         (None, Some(_)) => Some("approval_required"),
         (None, None) => None,
     };
-    let Some(first) = of(Kind::Intent).chain(refusal).chain(drafted).next() else { return Vec::new() };
+    let Some(first) = of(Kind::Intent).chain(refusal).chain(drafted).next() else {
+        return Vec::new();
+    };
     let text = |name: &str| first.text(name).map(show::text).unwrap_or_default();
     let list = |name: &str| first.header.get(name).map(show::value).unwrap_or_default();
     let told = |name: &str| match name {
@@ -264,7 +275,11 @@ fn stages<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Vec<Stage> {
     for (name, codes) in STAGES {
         match stopped.filter(|code| codes.contains(code)) {
             Some(code) => {
-                stages.push(Stage { name, how: "bad", what: format!("stopped: {}", show::text(code)) });
+                stages.push(Stage {
+                    name,
+                    how: "bad",
+                    what: format!("stopped: {}", show::text(code)),
+                });
                 return stages;
             }
             None => stages.push(Stage { name, how: "good", what: told(name) }),
@@ -280,8 +295,25 @@ fn stages<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Vec<Stage> {
     let applied = said("applied").map(|applied| format!("{}; ", applied.replace('_', " ")));
     let code = said("code").map(|code| format!(", {code}"));
     stages.push(match status {
-        Some("ok") => Stage { name: "Executed", how: "good", what: format!("{}{} rows", applied.unwrap_or_default(), said("rows").unwrap_or_default()) },
-        Some(status) => Stage { name: "Executed", how: "bad", what: format!("{}{}{}", applied.unwrap_or_default(), show::text(status), code.unwrap_or_default()) },
+        Some("ok") => Stage {
+            name: "Executed",
+            how: "good",
+            what: format!(
+                "{}{} rows",
+                applied.unwrap_or_default(),
+                said("rows").unwrap_or_default()
+            ),
+        },
+        Some(status) => Stage {
+            name: "Executed",
+            how: "bad",
+            what: format!(
+                "{}{}{}",
+                applied.unwrap_or_default(),
+                show::text(status),
+                code.unwrap_or_default()
+            ),
+        },
         None => Stage { name: "Executed", how: "wait", what: "under way".to_owned() },
     });
     if status == Some("ok") {

@@ -42,7 +42,8 @@ pub(super) struct Asked {
 fn moment(field: &Option<String>) -> Option<Timestamp> {
     let text = filled(field)?;
     let zoned = text.parse::<jiff::Timestamp>().ok();
-    let civil = || text.parse::<jiff::civil::DateTime>().ok()?.in_tz("UTC").ok().map(|at| at.timestamp());
+    let civil =
+        || text.parse::<jiff::civil::DateTime>().ok()?.in_tz("UTC").ok().map(|at| at.timestamp());
     let at = zoned.or_else(civil)?;
     Some(Timestamp::from_micros(at.as_microsecond()))
 }
@@ -110,15 +111,16 @@ pub(super) async fn page(
 
 async fn found(console: &Console, seen: &Seen, asked: Asked) -> Result<Page, Barred> {
     let tenants = seen.visitor.sees(Sight::Journal)?;
-    let page = console.ledger.records(asked.which(), tenants).await.map_err(unread)?;
-    let chain = console.ledger.chain(tenants).await.map_err(unread)?;
+    let page = console.doors.ledger.records(asked.which(), tenants).await.map_err(unread)?;
+    let chain = console.doors.ledger.chain(tenants).await.map_err(unread)?;
     let said = |field: &Option<String>| filled(field).unwrap_or_default();
     let verified = chain.verified.map(|verified| {
         (show::moment(verified.ended), verified.records, verified.wrong, verified.findings)
     });
-    let streams = chain.streams.into_iter().map(|end| {
-        (end.stream, end.sequence, end.hash.to_string(), end.closed)
-    });
+    let streams = chain
+        .streams
+        .into_iter()
+        .map(|end| (end.stream, end.sequence, end.hash.to_string(), end.closed));
     Ok(Page {
         frame: seen.frame("Audit"),
         fields: vec![
@@ -161,7 +163,12 @@ pub(super) async fn export(
     let lines = stream::try_unfold(begun, async |(console, seen, which, left)| {
         let Some(which) = which.filter(|_| left > 0) else { return Ok(None) };
         let tenants = seen.visitor.sees(Sight::Journal).map_err(|why| why.message())?;
-        let page = console.ledger.records(which.clone(), tenants).await.map_err(|e| e.to_string())?;
+        let page = console
+            .doors
+            .ledger
+            .records(which.clone(), tenants)
+            .await
+            .map_err(|e| e.to_string())?;
         let count = page.items.len();
         let mut text = String::new();
         for (_, record) in page.items.into_iter().take(left) {
@@ -174,7 +181,10 @@ pub(super) async fn export(
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"journal.jsonl\"")),
+        (
+            header::CONTENT_DISPOSITION,
+            HeaderValue::from_static("attachment; filename=\"journal.jsonl\""),
+        ),
     ];
     (headers, Body::from_stream(lines)).into_response()
 }
@@ -190,7 +200,7 @@ pub(super) async fn verify(
     }
     match seen.visitor.sees(Sight::Journal) {
         Ok(_tenants) => {
-            console.ledger.verify();
+            console.doors.ledger.verify();
             Redirect::to("/console/audit").into_response()
         }
         Err(why) => barred(&seen, &why, "/console/audit"),
@@ -233,7 +243,7 @@ pub(super) async fn alerts(
         let tenants = seen.visitor.sees(Sight::Activity)?;
         let before = before.map(Position::from_number);
         let which = Search { alerts: true, before, limit: Some(RECORDS), ..Search::default() };
-        let page = console.ledger.records(which, tenants).await.map_err(unread)?;
+        let page = console.doors.ledger.records(which, tenants).await.map_err(unread)?;
         let lines = page.items.into_iter().map(|(_, record)| {
             let text = |name: &str| record.text(name).map_or_else(|| "–".to_owned(), show::text);
             Alert {

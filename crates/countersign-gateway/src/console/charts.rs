@@ -114,12 +114,15 @@ async fn drawn(console: &Console, seen: &Seen, back: Back) -> Result<Page, Barre
     let (seconds, step) = back.seconds();
     let since = Timestamp::from_secs(now.secs().saturating_sub(seconds));
     let span = Span::new(since, now, step);
-    let tallies = console.ledger.tallies(span, Calls::default(), tenants).await.map_err(unread)?;
-    let decisions = console.ledger.decisions(span, tenants).await.map_err(unread)?;
-    let drafts = decisions.steps.iter().map(|step| {
-        (step.at, vec![step.waiting, step.approved, step.rejected, step.ended])
-    });
-    let names = ["waiting at its end", "approved", "rejected", "ended undecided"].map(str::to_owned);
+    let tallies =
+        console.doors.ledger.tallies(span, Calls::default(), tenants).await.map_err(unread)?;
+    let decisions = console.doors.ledger.decisions(span, tenants).await.map_err(unread)?;
+    let drafts = decisions
+        .steps
+        .iter()
+        .map(|step| (step.at, vec![step.waiting, step.approved, step.rejected, step.ended]));
+    let names =
+        ["waiting at its end", "approved", "rejected", "ended undecided"].map(str::to_owned);
     let waited = |waited: Waited| (show::duration(waited.median_us), show::duration(waited.p90_us));
     let approvers = decisions.approvers.iter().map(|one| Approver {
         who: one.who.as_ref().map_or_else(|| "(erased)".to_owned(), show::person),
@@ -171,13 +174,15 @@ fn by_reason(tallies: &[Tally]) -> Chart {
     codes.sort_by_key(|(code, count)| (std::cmp::Reverse(*count), *code));
     let own: Vec<&str> = codes.iter().take(CODES_SHOWN).map(|(code, _)| *code).collect();
     let steps = tallies.iter().map(|tally| {
-        let mut counts: Vec<u64> = own.iter().map(|code| tally.refusals.get(*code).copied().unwrap_or(0)).collect();
+        let mut counts: Vec<u64> =
+            own.iter().map(|code| tally.refusals.get(*code).copied().unwrap_or(0)).collect();
         let others = tally.refusals.iter().filter(|(code, _)| !own.contains(&code.as_str()));
         counts.push(others.map(|(_, count)| *count).fold(0, u64::saturating_add));
         (tally.at, counts)
     });
     let steps = steps.collect();
-    let mut names: Vec<String> = own.iter().map(|code| show::text(code).replace('_', " ")).collect();
+    let mut names: Vec<String> =
+        own.iter().map(|code| show::text(code).replace('_', " ")).collect();
     names.push("others".to_owned());
     chart("Refusals by reason", names, steps)
 }
@@ -186,7 +191,9 @@ fn by_reason(tallies: &[Tally]) -> Chart {
 fn chart(title: &'static str, series: Vec<String>, steps: Vec<(Timestamp, Vec<u64>)>) -> Chart {
     let sum = |counts: &[u64]| counts.iter().copied().fold(0, u64::saturating_add);
     let kept: Vec<usize> = (0..series.len())
-        .filter(|at| steps.iter().any(|(_, counts)| counts.get(*at).is_some_and(|count| *count > 0)))
+        .filter(|at| {
+            steps.iter().any(|(_, counts)| counts.get(*at).is_some_and(|count| *count > 0))
+        })
         .collect();
     let steps: Vec<(Timestamp, Vec<u64>)> = steps
         .into_iter()
@@ -210,7 +217,11 @@ fn chart(title: &'static str, series: Vec<String>, steps: Vec<(Timestamp, Vec<u6
                 width: slot.saturating_sub(1).max(1),
                 height,
                 series: of,
-                says: format!("{}: {count} {}", at_words(*at), series.get(of).map_or("", String::as_str)),
+                says: format!(
+                    "{}: {count} {}",
+                    at_words(*at),
+                    series.get(of).map_or("", String::as_str)
+                ),
             });
             below = reached;
         }

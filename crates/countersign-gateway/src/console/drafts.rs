@@ -1,5 +1,6 @@
 //! The queue of drafts, and what somebody sees who decides about one.
 
+use super::activity::{Row, row};
 use super::show::{self, Gauge, Moment, Pair, Table};
 use super::{Console, Form, Frame, Seen, Who, barred, shown, told};
 use askama::Template;
@@ -14,6 +15,7 @@ use countersign_core::act::{Act, Barred};
 use countersign_core::args;
 use countersign_core::draft::{Draft, State as Stage};
 use countersign_core::id::{DraftId, Timestamp};
+use countersign_core::person::Tenants;
 use countersign_core::port::Which;
 use countersign_core::tool::Rung;
 use serde::Deserialize;
@@ -26,6 +28,9 @@ const PRESETS: [&str; 4] = [
     "More information is needed first.",
     "It was done already.",
 ];
+
+/// Calls of a session shown beside a draft.
+const HISTORY_MAX: usize = 30;
 
 /// Most drafts decided about together.
 const TOGETHER_MAX: usize = 20;
@@ -157,6 +162,17 @@ struct Page {
     presets: [&'static str; 4],
     /// Others of the session that this person could decide about with it.
     beside: usize,
+    /// What its session did before and since, the newest first; `None` if that cannot be read now.
+    history: Option<Vec<Past>>,
+    /// Whether there is more of it.
+    longer: bool,
+}
+
+/// A call of the draft's session.
+struct Past {
+    row: Row,
+    arguments: String,
+    rows: Option<u64>,
 }
 
 #[derive(Template)]
@@ -202,15 +218,19 @@ struct Whole {
 }
 
 /// `GET /console/drafts/{id}`
-pub(super) async fn page(Extension(seen): Who, Path(id): Path<String>) -> Response {
+pub(super) async fn page(
+    State(console): State<Console>,
+    Extension(seen): Who,
+    Path(id): Path<String>,
+) -> Response {
     let here = format!("/console/drafts/{id}");
-    match one(&seen, id).await {
+    match one(&console, &seen, id).await {
         Ok(page) => shown(&page),
         Err(why) => barred(&seen, &why, &here),
     }
 }
 
-async fn one(seen: &Seen, id: String) -> Result<Page, Barred> {
+async fn one(console: &Console, seen: &Seen, id: String) -> Result<Page, Barred> {
     let draft = found(seen, id).await?;
     let beside = session_of(seen, &draft).await?;
     let could = |other: &&Draft| {
@@ -218,13 +238,41 @@ async fn one(seen: &Seen, id: String) -> Result<Page, Barred> {
     };
     let count = beside.iter().filter(could).count();
     let whole = whole(seen, &draft, &beside);
+    let (history, longer) = history(console, &draft).await;
     Ok(Page {
+        history,
+        longer,
         frame: seen.frame(whole.summary.clone()),
         anew: anew(seen, [&draft]),
         beside: if whole.may_approve { count } else { 0 },
         draft: whole,
         presets: PRESETS,
     })
+}
+
+/// What a draft's session did. Whoever may see the draft may see that: it is what led to it.
+async fn history(console: &Console, draft: &Draft) -> (Option<Vec<Past>>, bool) {
+    let tenants = Tenants::Of([draft.principal.tenant.clone()].into());
+    let session = draft.principal.session();
+    match console.doors.ledger.of_session(session, None, &tenants).await {
+        Ok(page) => {
+            let longer = page.next.is_some() || page.items.len() > HISTORY_MAX;
+            let past = page.items.into_iter().take(HISTORY_MAX).map(|call| Past {
+                arguments: call
+                    .arguments
+                    .as_ref()
+                    .map(|of| show::cut(&show::text(&of.to_string())))
+                    .unwrap_or_default(),
+                rows: call.rows,
+                row: row(call.line),
+            });
+            (Some(past.collect()), longer)
+        }
+        Err(why) => {
+            tracing::warn!(%why, "what a session did cannot be read");
+            (None, false)
+        }
+    }
 }
 
 /// Where to prove anew who one is, if one of these asks for that and the sign-in is too old.

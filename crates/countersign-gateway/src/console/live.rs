@@ -1,9 +1,9 @@
 //! Pages that are open are told that something has changed; what, they ask for.
 
-use super::{Console, Who, told};
+use super::{Console, Session, Who, told};
 use axum::{
     Extension,
-    extract::State,
+    extract::{Query, State},
     http::StatusCode,
     response::{
         IntoResponse, Response,
@@ -11,8 +11,12 @@ use axum::{
     },
 };
 use countersign_core::port::Credential;
+use countersign_core::reading::{Calls, Position};
+use countersign_core::sight::Sight;
 use futures_util::stream;
+use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 /// How often it is looked whether something has changed.
@@ -21,25 +25,70 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// `GET /console/events`: an event named `drafts` whenever drafts, switches or unknown outcomes have
-/// changed. It ends with the session that it belongs to.
-pub(super) async fn events(State(console): State<Console>, Extension(seen): Who) -> Response {
+/// changed; with `calls=true` also one named `calls` whenever there are new ones. It ends with the session
+/// that it belongs to.
+pub(super) async fn events(
+    State(console): State<Console>,
+    Extension(seen): Who,
+    Query(Asked { calls }): Query<Asked>,
+) -> Response {
     let Ok(room) = Arc::clone(&console.live).try_acquire_owned() else {
         return told(Some(&seen), StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.");
     };
-    let begun = seen.in_force.monitor.register.moved();
-    let state = (console, seen.session.token, begun, room);
-    let events = stream::unfold(state, async |(console, token, mut known, room)| {
-        loop {
-            sleep(LOOK_EVERY).await;
-            let in_force = console.doors.in_force.load_full();
-            let _visitor = in_force.monitor.welcome(&Credential::bearer(&*token)).await.ok()?;
-            let moved = in_force.monitor.register.moved();
-            if moved != known {
-                known = moved;
-                let event = Event::default().event("drafts").data(moved.to_string());
-                return Some((Ok::<_, Infallible>(event), (console, token, known, room)));
-            }
-        }
+    let pages = Pages {
+        drafts: seen.in_force.monitor.register.moved(),
+        calls: calls.then_some(Position::START),
+        console,
+        session: seen.session,
+        _room: room,
+    };
+    let events = stream::unfold(pages, async |mut pages| {
+        let event = pages.next().await?;
+        Some((Ok::<_, Infallible>(event), pages))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    calls: bool,
+}
+
+/// What the pages of one stream were told last.
+struct Pages {
+    console: Console,
+    session: Session,
+    drafts: u64,
+    /// `None` if they do not want to know.
+    calls: Option<Position>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Pages {
+    /// Waits for something new. `None` once the session's token does not count any more.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let in_force = self.console.doors.in_force.load_full();
+            let credential = Credential::bearer(&*self.session.token);
+            let visitor = in_force.monitor.welcome(&credential).await.ok()?;
+            let drafts = in_force.monitor.register.moved();
+            if drafts != self.drafts {
+                self.drafts = drafts;
+                return Some(Event::default().event("drafts").data("changed"));
+            }
+            let (Some(position), Ok(tenants)) = (self.calls, visitor.sees(Sight::Activity)) else {
+                continue;
+            };
+            let one = Calls { limit: Some(1), ..Calls::default() };
+            match self.console.doors.ledger.calls_after(position, one, tenants).await {
+                Ok(news) if news.position != position => {
+                    self.calls = Some(news.position);
+                    return Some(Event::default().event("calls").data("changed"));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ use countersign_core::draft::{Decided, State, Who};
 use countersign_core::id::Timestamp;
 use countersign_core::ladder::Approvers;
 use countersign_core::quota::Window;
+use countersign_core::reading::Class;
 use countersign_core::screen;
 use countersign_core::sight::Used;
 use countersign_core::tool::Effect;
@@ -172,6 +173,32 @@ pub(super) const fn effect(effect: Effect) -> &'static str {
         Effect::Reversible => "It can be put back.",
         Effect::Persistent => "It stays, is seen by a customer, or costs money.",
         Effect::Irreversible => "It cannot be taken back.",
+    }
+}
+
+/// What became of a call in words, and the class that colours it.
+pub(super) const fn class(class: Class) -> (&'static str, &'static str) {
+    match class {
+        Class::Ok => ("completed", "good"),
+        Class::Refused => ("refused", "wait"),
+        Class::Fault => ("failed", "bad"),
+        Class::Unknown => ("outcome unknown", "bad"),
+        Class::UnderWay => ("under way", "calm"),
+        Class::Drafted => ("drafted", "calm"),
+        Class::Delivered => ("outcome delivered", "good"),
+    }
+}
+
+/// How long something took.
+pub(super) fn duration(micros: u64) -> String {
+    let ms = micros.div_euclid(1_000);
+    let s = ms.div_euclid(1_000);
+    match s {
+        0 if ms < 10 => format!("{ms}.{} ms", micros.rem_euclid(1_000).div_euclid(100)),
+        0 => format!("{ms} ms"),
+        1..120 => format!("{s} s"),
+        120..7_200 => format!("{} min", s.div_euclid(60)),
+        _ => format!("{} h", s.div_euclid(3_600)),
     }
 }
 

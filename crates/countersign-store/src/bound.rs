@@ -1,0 +1,26 @@
+//! The named maximum of what the index could otherwise let grow (invariant 9).
+
+use std::time::Duration;
+
+/// Most records that are taken into the index in one transaction.
+pub(crate) const BATCH_MAX: u32 = 2_048;
+/// How long the index rests after a batch that was full, so that it does not get in the way of calls.
+pub(crate) const BREATH: Duration = Duration::from_millis(50);
+/// How long it waits for new records.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+/// How long it waits after something failed.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
+/// Most sessions whose numbers are remembered while the index is filled.
+pub(crate) const SESSIONS_REMEMBERED_MAX: usize = 10_000;
+/// Most questions that are answered at once.
+pub(crate) const QUESTIONS_MAX: usize = 2;
+/// How long one question may take.
+pub(crate) const QUESTION_MAX: Duration = Duration::from_secs(2);
+/// Steps of SQLite's virtual machine between two looks at the clock.
+pub(crate) const STEPS_PER_LOOK: i32 = 10_000;
+/// Most blocks of which one question looks at what is in them.
+pub(crate) const ZONES_LOOKED_AT_MAX: usize = 50_000;
+/// Most blocks whose rows one question goes through.
+pub(crate) const BLOCKS_READ_MAX: usize = 2_000;
+/// Most calls under way that are listed.
+pub(crate) const UNDER_WAY_MAX: u32 = 20_000;
