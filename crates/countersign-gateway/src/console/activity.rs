@@ -289,7 +289,13 @@ fn stages<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Vec<Stage> {
         stages.push(Stage { name: "Stopped", how: "bad", what: show::text(code) });
         return stages;
     }
-    let outcome = of(Kind::Outcome).last();
+    stages.extend(below(of(Kind::Outcome).last()));
+    stages
+}
+
+/// What is known of a call below the watershed.
+fn below(outcome: Option<&Record>) -> Vec<Stage> {
+    let mut stages = Vec::new();
     let said = |name: &str| outcome.and_then(|o| o.header.get(name)).map(show::value);
     let status = outcome.and_then(|outcome| outcome.text("status"));
     let applied = said("applied").map(|applied| format!("{}; ", applied.replace('_', " ")));

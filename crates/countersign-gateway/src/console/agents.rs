@@ -209,12 +209,12 @@ pub(super) async fn switches(Extension(seen): Who) -> Response {
 
 /// `POST /console/switches/suspend`
 pub(super) async fn suspend(Extension(seen): Who, body: Bytes) -> Response {
-    switched(&seen, &body, |of, reason| Act::Suspend(of, reason)).await
+    switched(&seen, &body, Act::Suspend).await
 }
 
 /// `POST /console/switches/resume`
 pub(super) async fn resume(Extension(seen): Who, body: Bytes) -> Response {
-    switched(&seen, &body, |of, reason| Act::Resume(of, reason)).await
+    switched(&seen, &body, Act::Resume).await
 }
 
 async fn switched(seen: &Seen, body: &[u8], act: impl Fn(Switch, String) -> Act) -> Response {

@@ -300,7 +300,8 @@ mod tests {
         let (late, cookie) = sessions.attempt("/console".to_owned(), at(0));
         let state = sessions.derived("state", &late);
         assert_eq!(sessions.returned(&cookie, &state, at(ATTEMPT_S as u64)), None);
-        let others = super::tests::sessions();
+        let others = Sessions::new(Arc::new(Counting(AtomicU8::new(9))));
+
         others.drawn();
         let (pending, _) = others.attempt("/console".to_owned(), at(0));
         assert_eq!(sessions.returned(&cookie, &others.derived("state", &pending), at(1)), None);

@@ -41,6 +41,9 @@ pub(super) fn value(value: &Value) -> String {
         Value::String(said) => text(said),
         Value::Null => "–".to_owned(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(all) if all.iter().all(|one| one.is_string() || one.is_number()) => {
+            all.iter().map(self::value).collect::<Vec<_>>().join(", ")
+        }
         Value::Array(_) | Value::Object(_) => {
             text(&serde_json::to_string_pretty(value).unwrap_or_default())
         }
