@@ -21,6 +21,7 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::load_posture;
+use countersign_store::Scan;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -90,6 +91,7 @@ impl World {
         let gateway = Gateway {
             in_force: Arc::new(ArcSwap::from_pointee(in_force)),
             readiness: world.clone(),
+            ledger: Arc::new(Scan::default()),
             allowed_hosts: Vec::new(),
             allowed_origins: vec!["https://app.acme.example".into()],
             resource: Resource { url: AUDIENCE.into(), authorization_servers: Vec::new() },

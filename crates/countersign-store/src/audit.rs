@@ -26,6 +26,9 @@ pub enum AuditError {
     /// The database failed.
     #[error("the journal's database failed")]
     Database(#[from] rusqlite::Error),
+    /// There is nothing yet that says where to look.
+    #[error("the journal's index is being made: ask again in a moment")]
+    NotIndexed,
     /// A header is not what a header is.
     #[error(
         "entry {seq} of stream {epoch} cannot be read; look at it with `countersign audit verify`"

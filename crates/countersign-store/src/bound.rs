@@ -18,9 +18,13 @@ pub(crate) const QUESTIONS_MAX: usize = 2;
 pub(crate) const QUESTION_MAX: Duration = Duration::from_secs(2);
 /// Steps of SQLite's virtual machine between two looks at the clock.
 pub(crate) const STEPS_PER_LOOK: i32 = 10_000;
-/// Most blocks of which one question looks at what is in them.
-pub(crate) const ZONES_LOOKED_AT_MAX: usize = 50_000;
+/// Most blocks of which one question looks at what there is in them.
+pub(crate) const ZONES_READ_MAX: usize = 20_000;
 /// Most blocks whose rows one question goes through.
 pub(crate) const BLOCKS_READ_MAX: usize = 2_000;
+/// Most records that one question reads.
+pub(crate) const RECORDS_READ_MAX: usize = 2_000;
+/// Most profiles of which it is asked where the last record is; of more, the journal's end will do.
+pub(crate) const EXTENTS_MAX: usize = 64;
 /// Most calls under way that are listed.
 pub(crate) const UNDER_WAY_MAX: u32 = 20_000;

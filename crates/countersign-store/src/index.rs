@@ -15,6 +15,7 @@ mod drafts;
 mod file;
 mod fill;
 mod profile;
+mod statements;
 #[cfg(test)]
 mod tests;
 
@@ -144,7 +145,7 @@ impl Shared {
     ) -> Result<T, AuditError> {
         let kept = locked(&self.desks).pop().filter(|desk| desk.is_current(&self.index));
         let mut desk = kept.map_or_else(|| Desk::open(&self.journal, &self.index), Ok)?;
-        let answer = desk.begin(&self.clock).and_then(|()| question(&desk));
+        let answer = desk.answer(&self.clock, question);
         match &answer {
             Ok(_) => locked(&self.desks).push(desk),
             Err(AuditError::Database(error)) if file::is_damage(error) => {

@@ -4,13 +4,14 @@
 use crate::desk::Desk;
 use crate::place::{Head, Placed, Placer};
 use crate::refusals::{Noted, Refusals};
+use crate::scan::Scan;
 use countersign_core::draft::{Draft, Reach, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId, Timestamp};
 use countersign_core::port::{
     Clock, Entropy, Eventually, Journal, Receipt, Refused, Register, Unrecorded, Which,
 };
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
-use countersign_core::reading::Record;
+use countersign_core::reading::{Position, Record};
 use countersign_core::record::Entry;
 use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +57,13 @@ impl MemoryJournal {
         let (due, _owed) = self.refusals.due(self.clock.now());
         self.write_refusals(due);
         self.state().records.clone()
+    }
+
+    /// What has been written so far, to be asked as a journal is.
+    #[must_use]
+    pub fn ledger(&self) -> Scan {
+        let places = (0..).map(Position::from_number);
+        Scan::of(places.zip(self.records()).collect())
     }
 
     /// Writes the refusals that are waiting for repeats, as closing does.

@@ -85,8 +85,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn is_of(index: &Connection, origin: &Origin, journal: &Connection) -> rusqlite::Result<bool> {
-    let pragma = |name| index.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    if (pragma("application_id")?, pragma("user_version")?) != (APPLICATION_ID, VERSION) {
+    if !is_ours(index)? {
         return Ok(false);
     }
     let sound: String = index.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -131,16 +130,17 @@ pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Opens the index to be asked.
-pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens the index to be asked; `None` while it is being made.
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let index = Connection::open_with_flags(path, flags)?;
     index.pragma_update(None, "trusted_schema", false)?;
+    Ok(is_ours(&index)?.then_some(index))
+}
+
+fn is_ours(index: &Connection) -> rusqlite::Result<bool> {
     let pragma = |name| index.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    if (pragma("application_id")?, pragma("user_version")?) != (APPLICATION_ID, VERSION) {
-        return Err(rusqlite::Error::QueryReturnedNoRows);
-    }
-    Ok(index)
+    Ok((pragma("application_id")?, pragma("user_version")?) == (APPLICATION_ID, VERSION))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Fills the index: goes through the journal, batch by batch. How far it has come is in the same
 //! transaction as what it found, so that every record is taken in once.
 
+use super::ask::epoch_of;
 use super::block::{Block, Row, block_of};
 use super::profile::{self, Profile};
 use super::{drafts, file};
@@ -219,14 +220,6 @@ impl Memory {
         }
         Ok(epoch.and_then(|epoch| place::row(epoch, sequence)))
     }
-}
-
-/// The epoch of a stream of this name.
-pub(super) fn epoch_of(journal: &Connection, stream: &str) -> rusqlite::Result<Option<i64>> {
-    journal
-        .prepare_cached("SELECT epoch FROM streams WHERE stream = ?1")?
-        .query_row([stream], |row| row.get(0))
-        .optional()
 }
 
 impl Changes {

@@ -5,8 +5,9 @@ use countersign_core::reading::{Calls, Class, Search};
 use countersign_core::record::Kind;
 use serde_json::{Map, Value};
 
-/// What is known of a record by the number of its profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known of a record by the number of its profile. Without anything it fits no question but one
+/// after everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Profile {
     kind: Option<String>,
     status: Option<String>,
