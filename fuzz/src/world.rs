@@ -87,7 +87,8 @@ impl World {
             clock: world.clone(),
             entropy: world.clone(),
         };
-        let in_force = InForce { monitor, claims: claims(), since: world.now() };
+        let owners = std::collections::BTreeMap::new();
+        let in_force = InForce { monitor, claims: claims(), since: world.now(), owners };
         let gateway = Gateway {
             in_force: Arc::new(ArcSwap::from_pointee(in_force)),
             readiness: world.clone(),
