@@ -1,20 +1,25 @@
 //! The register of agents, and what is switched off.
 
 use super::show::{self, Gauge, Moment};
-use super::{Form, Frame, Seen, Who, barred, shown, told};
+use super::{Console, Form, Frame, Seen, Who, barred, shown, told, unread};
 use askama::Template;
 use axum::{
     Extension,
     body::Bytes,
-    extract::Path,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
 use countersign_core::act::{Act, Barred};
 use countersign_core::draft::{Suspension, Switch};
-use countersign_core::person::Tenants;
+use countersign_core::id::TenantId;
 use countersign_core::posture::{Agent, Grant};
+use countersign_core::reading::Calls;
 use countersign_core::sight::Sight;
+use std::collections::BTreeSet;
+
+/// Calls of an agent among which its tenants are looked for.
+const LATELY: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "agents.html")]
@@ -29,6 +34,7 @@ struct Line {
     owner: String,
     grants: usize,
     gated: usize,
+    last: Option<Moment>,
     suspended: Option<Off>,
 }
 
@@ -52,6 +58,7 @@ struct One {
     client: String,
     purpose: String,
     owner: String,
+    last: Option<Moment>,
     suspended: Option<Off>,
     operates: bool,
     anew: Option<String>,
@@ -78,23 +85,30 @@ struct Switches {
 }
 
 /// `GET /console/agents`
-pub(super) async fn page(Extension(seen): Who) -> Response {
-    if let Err(why) = seen.visitor.sees(Sight::Activity) {
-        return barred(&seen, &why, "/console/agents");
+pub(super) async fn page(State(console): State<Console>, Extension(seen): Who) -> Response {
+    match listed(&console, &seen).await {
+        Ok(agents) => shown(&Page { frame: seen.frame("Agents"), agents }),
+        Err(why) => barred(&seen, &why, "/console/agents"),
     }
-    let agents = seen.in_force.monitor.posture.agents.values();
-    let agents = agents.map(|agent| {
-        let (purpose, owner) = answering(&seen, agent);
-        Line {
+}
+
+async fn listed(console: &Console, seen: &Seen) -> Result<Vec<Line>, Barred> {
+    let tenants = seen.visitor.sees(Sight::Activity)?;
+    let mut lines = Vec::new();
+    for agent in seen.in_force.monitor.posture.agents.values() {
+        let (purpose, owner) = answering(seen, agent);
+        let last = console.doors.ledger.last_seen(&agent.id, tenants).await.map_err(unread)?;
+        lines.push(Line {
+            last: last.map(show::moment),
             name: agent.id.to_string(),
             purpose,
             owner,
             grants: agent.grants.len(),
             gated: agent.grants.values().filter(|g| g.tool.ladder.gate.is_some()).count(),
-            suspended: suspended(&seen, agent),
-        }
-    });
-    shown(&Page { frame: seen.frame("Agents"), agents: agents.collect() })
+            suspended: suspended(seen, agent),
+        });
+    }
+    Ok(lines)
 }
 
 fn answering(seen: &Seen, agent: &Agent) -> (String, String) {
@@ -130,9 +144,13 @@ fn off(seen: &Seen, suspension: Suspension) -> Off {
 }
 
 /// `GET /console/agents/{name}`
-pub(super) async fn one(Extension(seen): Who, Path(name): Path<String>) -> Response {
-    let made = || {
-        seen.visitor.sees(Sight::Activity)?;
+pub(super) async fn one(
+    State(console): State<Console>,
+    Extension(seen): Who,
+    Path(name): Path<String>,
+) -> Response {
+    let made = async {
+        let visible = seen.visitor.sees(Sight::Activity)?;
         let monitor = &seen.in_force.monitor;
         let mut agents = monitor.posture.agents.iter();
         let found = agents.find(|(_, agent)| agent.id.as_str() == name);
@@ -145,11 +163,12 @@ pub(super) async fn one(Extension(seen): Who, Path(name): Path<String>) -> Respo
             rung: tool.ladder.rung(monitor.clock.now()).number(),
             approvers: tool.ladder.gate.as_ref().map(|gate| show::approvers(&gate.approvers)),
         });
-        // Whoever decides for all tenants has no list of them: those are shown that are used.
-        let tenants = match &seen.visitor.person().tenants {
-            Tenants::Of(tenants) => tenants.iter().cloned().collect(),
-            Tenants::All => Vec::new(),
-        };
+        // Nobody has a list of tenants: those are shown for which it worked lately.
+        let which = Calls { agent: Some(name), limit: Some(LATELY), ..Calls::default() };
+        let lately = console.doors.ledger.calls(which, visible).await.map_err(unread)?.items;
+        let tenants = lately.iter().filter_map(|line| line.tenant.clone());
+        let tenants: BTreeSet<TenantId> = tenants.filter_map(|t| TenantId::new(t).ok()).collect();
+        let last = lately.first().map(|line| show::moment(line.at));
         let limits = tenants.iter().map(|tenant| {
             let used = monitor.limits_of(agent, tenant).into_iter().map(show::gauge).collect();
             (show::text(tenant.as_str()), used)
@@ -160,6 +179,7 @@ pub(super) async fn one(Extension(seen): Who, Path(name): Path<String>) -> Respo
             client: show::text(client.as_str()),
             purpose,
             owner,
+            last,
             suspended: suspended(&seen, agent),
             operates: seen.visitor.operates(),
             anew: anew(&seen),
@@ -167,7 +187,7 @@ pub(super) async fn one(Extension(seen): Who, Path(name): Path<String>) -> Respo
             limits: limits.collect(),
         })
     };
-    match made() {
+    match made.await {
         Ok(one) => shown(&one),
         Err(why) => barred(&seen, &why, "/console/agents"),
     }

@@ -363,6 +363,7 @@ async fn page(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
     let text = format!(
         "Reference {id}\n\nThe call is drafted and not executed. Those who may decide about it have been asked;\n\
          nothing on this page decides anything.\n\nHow far it is, for whoever may see it:\n\n    \
+         {url}/console/drafts/{id}\n\nor in a terminal:\n\n    \
          countersign login --gateway {url}\n    countersign drafts show {id}\n"
     );
     let headers = [
