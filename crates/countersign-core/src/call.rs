@@ -910,41 +910,53 @@ impl Monitor {
             (Source::Agent(answers), None) => {
                 let binding = arguments.digest(&principal, &tool.name);
                 let gated = Gated { principal, tool, arguments, clearance, binding, answers };
-                return self.decision_point(gated, trail).await;
+                return self.stand_in(gated, trail).await;
             }
         };
         trail.cleared = Some(by.clone());
         Ok(Cleared { principal, tool, arguments, by })
     }
 
-    /// Where the ladder lets one stand in for a person, it is asked; what it does not say yes to, no
-    /// person is asked about.
-    async fn decision_point(&self, call: Gated, trail: &mut Trail) -> Result<Cleared, Stopped> {
-        let gate = call.tool.ladder.gate.as_ref();
-        let point = gate.and_then(|gate| gate.decision.as_ref());
-        let Some(point) = point.filter(|_| call.clearance < Rung::NAMED) else {
+    /// Where the ladder lets a decision point stand in for people, it is asked about a call that they
+    /// have not been asked about. What it does not say yes to, they are.
+    async fn stand_in(&self, call: Gated, trail: &mut Trail) -> Result<Cleared, Stopped> {
+        let Some(consultation) = self.consultation(&call, trail) else {
             return Err(Stopped::Gated(Box::new(call)));
         };
-        if call.answers.is_some() {
-            return Err(Refusal::OutsideApproval.into());
+        // INVARIANT: what people were asked about is theirs to decide. A yes would be a second effect
+        // beside the one that they approve, or override the no that they gave.
+        if self.is_drafted(call.binding, trail).await? {
+            return Err(Stopped::Gated(Box::new(call)));
         }
-        let Some(agent) = trail.agent.clone() else { return Err(Refusal::Stale.into()) };
-        let consultation = Consultation {
-            point: point.clone(),
-            principal: Arc::clone(&call.principal),
-            agent,
-            tool: Arc::clone(&call.tool),
-            arguments: call.arguments.values().clone(),
-            rung: call.clearance,
-        };
-        match self.consult(consultation).await {
-            Ok(true) => {}
-            Ok(false) => return Err(Refusal::Rejected(None).into()),
-            Err(fault) => return Err(Refusal::LookUpFailed(fault).into()),
+        let system = consultation.point.system.clone();
+        let said = self.consult(consultation).await;
+        let yes = matches!(said, Ok(true));
+        trail.consulted = Some((system, said.map_err(Fault::System)));
+        if !yes {
+            return Err(Stopped::Gated(Box::new(call)));
         }
         trail.cleared = Some(Clearance::DecisionPoint);
         let Gated { principal, tool, arguments, .. } = call;
         Ok(Cleared { principal, tool, arguments, by: Clearance::DecisionPoint })
+    }
+
+    /// Leave to ask the decision point that may stand in at this step, unless it is switched off. A
+    /// client that comes back with an answer comes about a draft.
+    fn consultation(&self, call: &Gated, trail: &Trail) -> Option<Consultation> {
+        let Gated { principal, tool, arguments, clearance, binding: _, answers } = call;
+        let point = tool.ladder.gate.as_ref()?.decision.as_ref()?;
+        let agent = trail.agent.as_ref()?;
+        let tenant = &principal.tenant;
+        let reach = Reach { agent: &agent.id, tool: None, systems: vec![&point.system], tenant };
+        let asked = *clearance < Rung::NAMED && answers.is_none();
+        (asked && self.register.suspended(&reach).is_none()).then(|| Consultation {
+            point: point.clone(),
+            principal: Arc::clone(principal),
+            agent: Arc::clone(agent),
+            tool: Arc::clone(tool),
+            arguments: arguments.values().clone(),
+            rung: *clearance,
+        })
     }
 }
 

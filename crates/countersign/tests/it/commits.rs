@@ -9,9 +9,9 @@ use crate::faults::Disk;
 use crate::gateway::{Company, Gateway, Who};
 use crate::load::{Dice, set_by};
 use crate::people::PAID;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,23 +27,51 @@ const RACERS: usize = 32;
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "commits", depots: &[] };
 
-/// A bank that pays whatever it is asked, and counts how often by the key it is asked with.
+/// A bank that pays whatever it is asked, but for references that begin with a 9, and counts how often
+/// by the key it is asked with.
 #[derive(Debug, Clone, Default)]
-struct Bank(Arc<Mutex<BTreeMap<String, Vec<Value>>>>);
+pub(crate) struct Bank(Arc<Mutex<BTreeMap<String, Vec<Value>>>>);
 
 impl Bank {
     /// Begins to listen; returns the address.
     async fn open(&self) -> String {
         let pay = async |State(bank): State<Bank>, headers: HeaderMap, Json(body): Json<Value>| {
+            if body["reference"].as_str().unwrap().starts_with("pay_9") {
+                return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": "unknown" })));
+            }
             let key = headers["idempotency-key"].to_str().unwrap().to_owned();
             bank.0.lock().unwrap().entry(key).or_default().push(body.clone());
             (StatusCode::OK, Json(json!({ "paid": body["reference"] })))
         };
-        let router = Router::new().route("/v1/payments", post(pay)).with_state(self.clone());
+        let find = async |State(bank): State<Bank>,
+                          Path((account, reference)): Path<(String, String)>| {
+            let made = bank
+                .0
+                .lock()
+                .unwrap()
+                .values()
+                .flatten()
+                .find(|body| {
+                    (&body["account"], &body["reference"]) == (&json!(account), &json!(reference))
+                })
+                .cloned();
+            made.map(Json).ok_or(StatusCode::NOT_FOUND)
+        };
+        let router = Router::new()
+            .route("/v1/payments", post(pay))
+            .route("/v1/accounts/{account}/payments/{reference}", get(find))
+            .with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         format!("http://{address}")
+    }
+
+    /// What was paid to an account, in cents.
+    pub(crate) fn sum(&self, account: &str) -> u64 {
+        let paid = self.0.lock().unwrap();
+        let paid = paid.values().flatten().filter(|body| body["account"] == account);
+        paid.map(|body| body["amount_cents"].as_u64().unwrap()).sum()
     }
 
     /// How often each reference was paid.
@@ -57,7 +85,7 @@ impl Bank {
 }
 
 /// The company with a bank, whose payments take a named person.
-async fn with_bank(bank: &Bank) -> Company {
+pub(crate) async fn with_bank(bank: &Bank) -> Company {
     let company = Company::new();
     company.lift_limits();
     let origin = bank.open().await;
