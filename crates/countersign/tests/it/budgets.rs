@@ -116,6 +116,24 @@ async fn exactly_what_fits_is_paid_of_more_with_32_at_once_and_splitting_it_does
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twins_of_a_call_that_nobody_is_asked_about_are_two_calls() {
+    let bank = Bank::default();
+    let company = company(&bank).await;
+    let gateway = company.serve();
+    let who = Who { agent: "support-copilot", tenant: "acct_alpha", session: "twins", depots: &[] };
+    let token = gateway.token(who).await;
+    let payment = json!({ "reference": "pay_000001", "amount_cents": 100 });
+    let (one, other) = tokio::join!(
+        gateway.call(&token, "pay_out", payment.clone()),
+        gateway.call(&token, "pay_out", payment.clone()),
+    );
+    assert_eq!([&one["status"], &other["status"]], ["completed", "completed"]);
+    assert_ne!(one["call"], other["call"]);
+    assert_eq!(bank.sum("acct_alpha"), 200, "each by a key of its own");
+    gateway.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_is_given_back_to_the_last_cent() {
     let bank = Bank::default();
     let company = company(&bank).await;
