@@ -23,13 +23,14 @@
 //! let caller = Caller { principal: principal(), door: Door::Http };
 //! ```
 //!
-//! Neither can a permit:
+//! Neither can a permit, not even out of another:
 //!
 //! ```compile_fail,E0451
 //! # use countersign_core::{call::Permit, tool::Tool, id::{CallId, TenantId}, args::Arguments};
 //! # fn parts() -> (CallId, TenantId, std::sync::Arc<Tool>, Arguments) { std::process::abort() }
+//! # fn given() -> Permit { std::process::abort() }
 //! let (call, tenant, tool, arguments) = parts();
-//! let permit = Permit { call, tenant, tool, does: todo!(), arguments: arguments.into() };
+//! let permit = Permit { call, tenant, tool, arguments: arguments.into(), ..given() };
 //! ```
 //!
 //! Nor an answer:
@@ -103,6 +104,7 @@
 //! }
 //! ```
 
+mod explained;
 mod gated;
 
 use crate::args::{self, Arguments, ArgumentsError};
@@ -120,14 +122,14 @@ use crate::principal::Principal;
 use crate::quota::{Counter, Limits, Window};
 use crate::record::{Entry, Kind};
 use crate::refusal::{
-    Applied, AuthenticationFailure, Fault, Forbidden, Pending, Public, Refusal, SystemFault,
-    SystemFaultKind,
+    Applied, AuthenticationFailure, Fault, Forbidden, Public, Refusal, SystemFault, SystemFaultKind,
 };
 use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation};
 use crate::screen;
 use crate::tool::{Effect, Issue, Plan, Rung, Tool};
 pub use crate::trail::LookedUpBy;
 use crate::trail::{Shown, Trail, bounded, cut};
+pub use explained::{Evidence, Explained};
 use gated::{Gated, Stopped};
 use serde_json::{Map, Value, json};
 use std::{
@@ -908,41 +910,53 @@ impl Monitor {
             (Source::Agent(answers), None) => {
                 let binding = arguments.digest(&principal, &tool.name);
                 let gated = Gated { principal, tool, arguments, clearance, binding, answers };
-                return self.decision_point(gated, trail).await;
+                return self.stand_in(gated, trail).await;
             }
         };
         trail.cleared = Some(by.clone());
         Ok(Cleared { principal, tool, arguments, by })
     }
 
-    /// Where the ladder lets one stand in for a person, it is asked; what it does not say yes to, no
-    /// person is asked about.
-    async fn decision_point(&self, call: Gated, trail: &mut Trail) -> Result<Cleared, Stopped> {
-        let gate = call.tool.ladder.gate.as_ref();
-        let point = gate.and_then(|gate| gate.decision.as_ref());
-        let Some(point) = point.filter(|_| call.clearance < Rung::NAMED) else {
+    /// Where the ladder lets a decision point stand in for people, it is asked about a call that they
+    /// have not been asked about. What it does not say yes to, they are.
+    async fn stand_in(&self, call: Gated, trail: &mut Trail) -> Result<Cleared, Stopped> {
+        let Some(consultation) = self.consultation(&call, trail) else {
             return Err(Stopped::Gated(Box::new(call)));
         };
-        if call.answers.is_some() {
-            return Err(Refusal::OutsideApproval.into());
+        // INVARIANT: what people were asked about is theirs to decide. A yes would be a second effect
+        // beside the one that they approve, or override the no that they gave.
+        if self.is_drafted(call.binding, trail).await? {
+            return Err(Stopped::Gated(Box::new(call)));
         }
-        let Some(agent) = trail.agent.clone() else { return Err(Refusal::Stale.into()) };
-        let consultation = Consultation {
-            point: point.clone(),
-            principal: Arc::clone(&call.principal),
-            agent,
-            tool: Arc::clone(&call.tool),
-            arguments: call.arguments.values().clone(),
-            rung: call.clearance,
-        };
-        match self.consult(consultation).await {
-            Ok(true) => {}
-            Ok(false) => return Err(Refusal::Rejected(None).into()),
-            Err(fault) => return Err(Refusal::LookUpFailed(fault).into()),
+        let system = consultation.point.system.clone();
+        let said = self.consult(consultation).await;
+        let yes = matches!(said, Ok(true));
+        trail.consulted = Some((system, said.map_err(Fault::System)));
+        if !yes {
+            return Err(Stopped::Gated(Box::new(call)));
         }
         trail.cleared = Some(Clearance::DecisionPoint);
         let Gated { principal, tool, arguments, .. } = call;
         Ok(Cleared { principal, tool, arguments, by: Clearance::DecisionPoint })
+    }
+
+    /// Leave to ask the decision point that may stand in at this step, unless it is switched off. A
+    /// client that comes back with an answer comes about a draft.
+    fn consultation(&self, call: &Gated, trail: &Trail) -> Option<Consultation> {
+        let Gated { principal, tool, arguments, clearance, binding: _, answers } = call;
+        let point = tool.ladder.gate.as_ref()?.decision.as_ref()?;
+        let agent = trail.agent.as_ref()?;
+        let tenant = &principal.tenant;
+        let reach = Reach { agent: &agent.id, tool: None, systems: vec![&point.system], tenant };
+        let asked = *clearance < Rung::NAMED && answers.is_none();
+        (asked && self.register.suspended(&reach).is_none()).then(|| Consultation {
+            point: point.clone(),
+            principal: Arc::clone(principal),
+            agent: Arc::clone(agent),
+            tool: Arc::clone(tool),
+            arguments: arguments.values().clone(),
+            rung: *clearance,
+        })
     }
 }
 
@@ -1009,91 +1023,6 @@ impl Monitor {
             Err(Unrecorded::Refused(_)) => Err(Refusal::Conflict),
             Err(Unrecorded::Unavailable(why)) => Err(Refusal::JournalUnavailable(why)),
         }
-    }
-}
-
-// ── what would be decided ───────────────────────────────────────────────────────────────────────
-
-/// What the pipeline decides of a call up to the watershed, and on what evidence.
-#[derive(Debug)]
-#[must_use]
-pub struct Explained {
-    /// One for each stage that the call passed, in the order of [`Explained::STAGES`].
-    pub passed: Vec<Evidence>,
-    /// What it is refused with by the stage after those; `None` if it passed them all.
-    pub refusal: Option<Refusal>,
-}
-
-impl Explained {
-    /// The stages above the watershed. The last of them, Recorded, is not part of an explanation.
-    pub const STAGES: [&str; 8] = [
-        "authenticated",
-        "resolved",
-        "metered",
-        "validated",
-        "bound",
-        "authorized",
-        "looked_up",
-        "cleared",
-    ];
-}
-
-/// What one stage knows of a call that passed it.
-#[derive(Debug)]
-pub enum Evidence {
-    /// The caller is this agent of the posture.
-    Authenticated(Arc<Agent>),
-    /// The tool is one it was granted.
-    Resolved(Arc<Tool>),
-    /// These counters would be charged. They were neither read nor charged.
-    Metered(Vec<Counter>),
-    /// These are the arguments, and they fit the schema.
-    Validated(Map<String, Value>),
-    /// The caller's own values, by the path of their rule, and the arguments with bound ones put in.
-    Bound(ScopeEvidence, Map<String, Value>),
-    /// These policies permit it, at this clearance.
-    Authorized(Vec<String>, Rung),
-    /// The systems confirmed these. They were asked.
-    LookedUp(Vec<LookedUpBy>),
-    /// This clears it.
-    Cleared(Clearance),
-}
-
-impl Monitor {
-    /// Takes a call through the stages of [`Monitor::call`] up to [`Cleared`], and no further:
-    /// nothing is counted, recorded or done, and no system is asked but by declared look-ups. What
-    /// comes of it is words; no stage leaves here.
-    pub async fn explain(&self, proposed: Proposed) -> Explained {
-        let mut passed = Vec::new();
-        let refusal = self.rehearse(proposed, &mut passed).await.err();
-        Explained { passed, refusal }
-    }
-
-    async fn rehearse(
-        &self,
-        proposed: Proposed,
-        passed: &mut Vec<Evidence>,
-    ) -> Result<(), Refusal> {
-        let mut trail = self.trail(&proposed);
-        let call = self.authenticated(proposed, &mut trail)?;
-        passed.push(Evidence::Authenticated(Arc::clone(&call.agent)));
-        let call = self.resolve(call, &mut trail)?;
-        passed.push(Evidence::Resolved(Arc::clone(&call.tool)));
-        let (call, counters) = self.countable(call, &mut trail);
-        passed.push(Evidence::Metered(counters));
-        let call = self.validate(call)?;
-        passed.push(Evidence::Validated(call.arguments.values().clone()));
-        let call = self.bind(call, &mut trail)?;
-        passed.push(Evidence::Bound(call.scope.clone(), call.arguments.values().clone()));
-        let (call, _sums) = self.permit(call, &mut trail)?;
-        passed.push(Evidence::Authorized(std::mem::take(&mut trail.policies), call.clearance));
-        let call = self.look_up(call, &mut trail).await?;
-        passed.push(Evidence::LookedUp(trail.look_ups));
-        let Authorized { tool, clearance, .. } = call.authorized;
-        let by = ungated(&tool, clearance)
-            .ok_or(Refusal::ApprovalRequired(Pending::would_be(clearance)))?;
-        passed.push(Evidence::Cleared(by));
-        Ok(())
     }
 }
 

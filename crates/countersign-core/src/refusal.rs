@@ -41,8 +41,8 @@ pub enum Refusal {
     Suspended(Box<Suspension>),
     /// A person must agree first.
     ApprovalRequired(Pending),
-    /// Whoever was to agree did not: a person with this reason, or the company's decision point.
-    Rejected(Option<String>),
+    /// A person did not agree, for this reason.
+    Rejected(String),
     /// It was carried out, and nobody knows whether it took effect.
     OutcomeUnknown(DraftId),
     /// Its draft is at an end, and this is what is known of it.
@@ -326,7 +326,7 @@ impl Refusal {
                 format!("{} {} is suspended", suspension.of.kind(), suspension.of.name())
             }
             Self::ApprovalRequired(pending) => format!("rung {}", pending.rung.number()),
-            Self::Rejected(reason) => reason.clone().unwrap_or_default(),
+            Self::Rejected(reason) => reason.clone(),
             Self::DraftEnded(ended) => ended.code.clone().unwrap_or_default(),
             Self::UnknownDraft { foreign: true } => "it is another caller's".to_owned(),
             Self::OutcomeUnknown(_)

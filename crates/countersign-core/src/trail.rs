@@ -2,14 +2,14 @@
 
 use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
 use crate::call::{Clearance, Door};
-use crate::id::{CallId, Digest, DraftId, TenantId, Timestamp};
+use crate::id::{CallId, Digest, DraftId, SystemName, TenantId, Timestamp};
 use crate::ladder::{Exception, Summed};
 use crate::port::{Found, Receipt};
 use crate::posture::Agent;
 use crate::principal::Principal;
 use crate::quota::Charge;
 use crate::record::{Entry, Kind};
-use crate::refusal::{Applied, Refusal};
+use crate::refusal::{Applied, Fault, Refusal};
 use crate::scope::LookUp;
 use crate::tool::{Rung, Tool};
 use serde_json::{Value, json};
@@ -41,6 +41,8 @@ pub(crate) struct Trail {
     pub(crate) exception: Option<Exception>,
     /// What clears it.
     pub(crate) cleared: Option<Clearance>,
+    /// The decision point that was asked, and what it said.
+    pub(crate) consulted: Option<(SystemName, Result<bool, Fault>)>,
     /// The draft it is about.
     pub(crate) draft: Option<DraftId>,
     /// What is reserved of budgets, and of what.
@@ -89,6 +91,7 @@ impl Trail {
             rung: None,
             exception: None,
             cleared: None,
+            consulted: None,
             draft: None,
             spending: Vec::new(),
             used: None,
@@ -144,6 +147,14 @@ impl Trail {
         };
         if let Some(by) = by {
             entry = entry.with("decided_by", by);
+        }
+        if let Some((system, said)) = &self.consulted {
+            let said = match said {
+                Ok(true) => "yes",
+                Ok(false) => "no",
+                Err(fault) => fault.code(),
+            };
+            entry = entry.with("consulted", json!({ "system": system.as_str(), "said": said }));
         }
         if let Some(draft) = &self.draft {
             entry = entry.with("draft", draft.as_str());

@@ -66,6 +66,14 @@ impl Monitor {
         }
     }
 
+    /// Whether this call is one that people were asked about, and asking again is answered by that.
+    pub(super) async fn is_drafted(&self, binding: Digest, trail: &Trail) -> Result<bool, Refusal> {
+        match self.register.latest(binding).await.map_err(|error| unavailable(&error))? {
+            Some(draft) => Ok(self.still_answers(&draft, trail).await),
+            None => Ok(false),
+        }
+    }
+
     /// A client may come back with what it was given: the name of a draft of this very call. Whatever
     /// else it answers was never asked.
     async fn is_genuine(&self, answers: &Answers, binding: &Digest) -> bool {
@@ -180,7 +188,7 @@ impl Monitor {
             }
             State::Executed | State::Failed => return self.deliver(draft, trail).await,
             State::Unknown => Refusal::OutcomeUnknown(draft.id),
-            State::Rejected => Refusal::Rejected(reason()),
+            State::Rejected => Refusal::Rejected(reason().unwrap_or_default()),
             State::Withdrawn | State::Expired | State::Void => {
                 Refusal::DraftEnded(Ended { state: draft.state, applied: None, code: reason() })
             }

@@ -114,10 +114,7 @@ impl Refusal {
             Self::ApprovalRequired(pending) => approval_required(code, pending),
             Self::Rejected(reason) => Public::new(
                 code,
-                match reason {
-                    Some(reason) => format!("A person rejected this call: {reason}"),
-                    None => "The company's own check did not permit this call.".to_owned(),
-                },
+                format!("A person rejected this call: {reason}"),
                 "Do not repeat it; tell the person you work for.",
             ),
             Self::OutcomeUnknown(draft) => Public {

@@ -1,8 +1,11 @@
 //! The state machine of drafts under everything at once: a random walk of agents, people, time,
 //! edits, switches, crashes and lost outcomes over the real pipeline, a real SQLite journal and a
 //! system that counts. What must hold is judged from the system's own count.
+//!
+//! A seed repeats its walk: time is set, and the ids by which drafts are ordered are drawn apart from
+//! what the journal's writer draws in a thread of its own.
 
-use crate::support::Place;
+use crate::support::{Counting, Place};
 use countersign_core::act::{Act, Visitor};
 use countersign_core::call::{
     Answer, Answers, Caller, Consultation, Door, Inquiry, Monitor, Permit, Proposed,
@@ -240,6 +243,8 @@ struct Walk {
     /// `None` only while one process is gone and the next has not begun.
     store: Option<Arc<SqliteStore>>,
     system: Arc<System>,
+    /// The journal's writer draws from the place's in its own time.
+    entropy: Arc<Counting>,
     /// How often each tool's declaration was edited.
     edits: [u32; 2],
     /// Whether the tools have fallen to a step on which nobody need agree.
@@ -270,6 +275,7 @@ impl Walk {
             place,
             store,
             system: Arc::new(system),
+            entropy: Arc::default(),
             edits: [0; 2],
             lowered: false,
             suspended: BTreeMap::new(),
@@ -321,7 +327,7 @@ impl Walk {
             register: self.store().clone(),
             connector: self.system.clone(),
             clock: self.place.clock.clone(),
-            entropy: self.place.entropy.clone(),
+            entropy: self.entropy.clone(),
         }
     }
 
@@ -347,10 +353,10 @@ impl Walk {
             25..50 => self.approve(),
             50..54 => self.reject(),
             54..62 => self.withdraw(),
-            62..74 => self.tend(),
-            74..82 => self.place.clock.advance(self.dice.roll(300) as i64),
-            82..86 => self.switch(),
-            86..90 => self.edits[self.dice.roll(2)] += 1,
+            62..73 => self.tend(),
+            73..81 => self.pass_time(),
+            81..85 => self.switch(),
+            85..90 => self.edits[self.dice.roll(2)] += 1,
             90..96 => self.resolve(),
             96..98 => self.replay(),
             _ => self.crash(),
@@ -383,7 +389,9 @@ impl Walk {
 
     fn approve(&mut self) {
         let Some(draft) = self.some_draft() else { return };
-        let who = PEOPLE[self.dice.roll(PEOPLE.len())];
+        // Half of the time one of those who may.
+        let among = if self.dice.roll(2) == 0 { 2 } else { PEOPLE.len() };
+        let who = PEOPLE[self.dice.roll(among)];
         let monitor = self.monitor();
         let act = Act::Approve(draft.id.clone());
         if wait(monitor.act(&Self::visitor(&monitor, who), act)).is_err() {
@@ -430,8 +438,8 @@ impl Walk {
     /// The gateway looks after what is due, on a system in some mood.
     fn tend(&mut self) {
         let mode = match self.dice.roll(10) {
-            0..5 => Mode::Does,
-            5 => Mode::Refuses,
+            0..4 => Mode::Does,
+            4 | 5 => Mode::Refuses,
             6 | 7 => Mode::Loses(self.dice.roll(2) == 0),
             _ => Mode::Dies(self.dice.roll(2) == 0),
         };
@@ -451,6 +459,16 @@ impl Walk {
                 return self.crash();
             }
         }
+    }
+
+    /// A while, or until just after the end of some draft's time.
+    fn pass_time(&mut self) {
+        let draft = if self.dice.roll(4) == 0 { self.some_draft() } else { None };
+        let secs = match draft {
+            Some(draft) => draft.expires.micros_since(self.place.clock.now()) / 1_000_000 + 1,
+            None => self.dice.roll(300) as u64,
+        };
+        self.place.clock.advance(secs as i64);
     }
 
     fn switch(&mut self) {

@@ -9,14 +9,15 @@ use crate::faults::Disk;
 use crate::gateway::{Company, Gateway, Who};
 use crate::load::{Dice, set_by};
 use crate::people::PAID;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 /// Kills of each system.
 const KILLS: u64 = 12;
@@ -27,23 +28,57 @@ const RACERS: usize = 32;
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "commits", depots: &[] };
 
-/// A bank that pays whatever it is asked, and counts how often by the key it is asked with.
+/// A bank that pays whatever it is asked, but for references that begin with a 9, and counts how often
+/// by the key it is asked with.
 #[derive(Debug, Clone, Default)]
-struct Bank(Arc<Mutex<BTreeMap<String, Vec<Value>>>>);
+pub(crate) struct Bank(Arc<Mutex<BTreeMap<String, Vec<Value>>>>, Arc<RwLock<()>>);
 
 impl Bank {
     /// Begins to listen; returns the address.
     async fn open(&self) -> String {
         let pay = async |State(bank): State<Bank>, headers: HeaderMap, Json(body): Json<Value>| {
+            if body["reference"].as_str().unwrap().starts_with("pay_9") {
+                return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "error": "unknown" })));
+            }
+            let _open = bank.1.read().await;
             let key = headers["idempotency-key"].to_str().unwrap().to_owned();
             bank.0.lock().unwrap().entry(key).or_default().push(body.clone());
             (StatusCode::OK, Json(json!({ "paid": body["reference"] })))
         };
-        let router = Router::new().route("/v1/payments", post(pay)).with_state(self.clone());
+        let find = async |State(bank): State<Bank>,
+                          Path((account, reference)): Path<(String, String)>| {
+            let made = bank
+                .0
+                .lock()
+                .unwrap()
+                .values()
+                .flatten()
+                .find(|body| {
+                    (&body["account"], &body["reference"]) == (&json!(account), &json!(reference))
+                })
+                .cloned();
+            made.map(Json).ok_or(StatusCode::NOT_FOUND)
+        };
+        let router = Router::new()
+            .route("/v1/payments", post(pay))
+            .route("/v1/accounts/{account}/payments/{reference}", get(find))
+            .with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         format!("http://{address}")
+    }
+
+    /// Lets every payment wait until this is dropped.
+    async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.1.write().await
+    }
+
+    /// What was paid to an account, in cents.
+    pub(crate) fn sum(&self, account: &str) -> u64 {
+        let paid = self.0.lock().unwrap();
+        let paid = paid.values().flatten().filter(|body| body["account"] == account);
+        paid.map(|body| body["amount_cents"].as_u64().unwrap()).sum()
     }
 
     /// How often each reference was paid.
@@ -57,7 +92,7 @@ impl Bank {
 }
 
 /// The company with a bank, whose payments take a named person.
-async fn with_bank(bank: &Bank) -> Company {
+pub(crate) async fn with_bank(bank: &Bank) -> Company {
     let company = Company::new();
     company.lift_limits();
     let origin = bank.open().await;
@@ -311,6 +346,50 @@ async fn thirty_two_approvers_and_agents_at_once_have_each_effect_happen_once() 
         .collect();
     assert_eq!(spent.len(), effects, "no approval was used twice");
     company.says(&["audit", "verify", "."]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twins_of_a_gated_call_meet_one_draft_and_wait_for_its_one_effect() {
+    let bank = Bank::default();
+    let company = with_bank(&bank).await;
+    let gateway = company.serve();
+    let agent = gateway.token(WHO).await;
+    // Each asks by a client, and so by a connection, of its own.
+    let twins = || {
+        [(); 2].map(|()| {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let body = json!({ "tool": "pay_out", "arguments": payment(1) });
+            let sent = http.post(format!("{}/v1/calls", gateway.url)).bearer_auth(&agent);
+            let sent = sent.json(&body).send();
+            tokio::spawn(async move { sent.await.unwrap().json::<Value>().await.unwrap() })
+        })
+    };
+    let mut drafts = std::collections::BTreeSet::new();
+    for twin in twins() {
+        let answer = twin.await.unwrap();
+        drafts.insert(
+            answer["error"]["reference"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned(),
+        );
+    }
+    let [draft] = <[String; 1]>::try_from(drafts.into_iter().collect::<Vec<_>>()).unwrap();
+    let held = bank.hold().await;
+    let sam = gateway.sam().await;
+    assert_eq!(gateway.approve(&sam, &draft).await, Some(200));
+    let asks = twins();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(asks.iter().all(|ask| !ask.is_finished()), "they wait for what is under way");
+    drop(held);
+    let mut told = Vec::new();
+    for ask in asks {
+        let answer = ask.await.unwrap();
+        let code = answer["error"]["code"].as_str().or(answer["status"].as_str());
+        told.push(code.unwrap().to_owned());
+    }
+    told.sort();
+    assert_eq!(told, ["completed", "executed"], "the result is told once");
+    assert_eq!(bank.paid(), BTreeMap::from([("pay_000001".to_owned(), 1)]));
+    gateway.stop();
+    assert_eq!(company.records(&["--kind", "intent"], 1).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -112,6 +112,44 @@ async fn a_subject_is_one_line_and_an_honest_message_waits_for_a_person() {
 }
 
 #[tokio::test]
+async fn an_honest_message_is_sent_once_when_a_named_person_agrees() {
+    let smtp = Smtp::start(MailEncryption::StartTls).await;
+    let company = company(&smtp);
+    let gateway = company.serve();
+    let agent = gateway.token(COPILOT).await;
+    let letter = letter("nora@alpha.example");
+    let send = async || {
+        let answer = gateway.mcp_call(&agent, "send_customer_email", letter.clone()).await;
+        answer["result"]["structuredContent"].clone()
+    };
+    let drafted = send().await;
+    let draft = drafted["reference"].as_str().unwrap_or_else(|| panic!("{drafted}")).to_owned();
+    let sam = gateway.sam().await;
+    let stranger = json!({"person": "eve@acme.example", "groups": ["finance"]});
+    let stranger = gateway.person(stranger).await;
+    assert_eq!(gateway.decided(&stranger, &draft, "approve").await.0, 404);
+    assert_eq!(smtp.log(), Vec::<Value>::new());
+    assert_eq!(gateway.decided(&sam, &draft, "approve").await.0, 200);
+    assert_eq!(gateway.settled(&sam, &draft).await["state"], "executed");
+    // The outcome once, and after that a new draft: neither of them sends anything.
+    assert_eq!(send().await["row_count"], 1);
+    let again = send().await;
+    assert_eq!(again["code"], "approval_required", "{again}");
+    let (_, again) =
+        gateway.seen(&sam, &format!("drafts/{}", again["reference"].as_str().unwrap())).await;
+    assert_eq!(again["same_as"], json!(draft));
+    gateway.stop();
+    let [(to, text)] = <[_; 1]>::try_from(smtp.taken()).unwrap();
+    assert_eq!(to, ["nora@alpha.example"]);
+    for part in
+        ["\r\nSubject: Acme Freight: Your shipment\r\n", "It is on its way.", "read by a person"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    company.says(&["audit", "verify", "."]);
+}
+
+#[tokio::test]
 async fn a_rule_that_names_domains_takes_those_and_says_which() {
     let smtp = Smtp::start(MailEncryption::StartTls).await;
     let company = company(&smtp);

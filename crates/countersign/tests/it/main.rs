@@ -6,6 +6,8 @@
 mod bench;
 #[cfg(test)]
 mod bridge;
+#[cfg(test)]
+mod budgets;
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod check;
 #[cfg(test)]
@@ -18,6 +20,8 @@ mod conformance;
 mod corpus;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod decision_points;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]

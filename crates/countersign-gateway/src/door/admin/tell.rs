@@ -150,7 +150,10 @@ pub(crate) fn is_there(posture: &Posture, switch: &Switch) -> bool {
         Switch::Agent(name) => agents.any(|agent| agent.id == *name),
         Switch::Tool(name) => grants.any(|grant| grant.tool.name == *name),
         Switch::System(name) => grants.any(|Grant { tool, .. }| {
-            tool.system == *name || tool.look_ups.iter().any(|rule| rule.query.system == *name)
+            let point = tool.ladder.gate.as_ref().and_then(|gate| gate.decision.as_ref());
+            tool.system == *name
+                || tool.look_ups.iter().any(|rule| rule.query.system == *name)
+                || point.is_some_and(|point| point.system == *name)
         }),
     }
 }

@@ -139,7 +139,7 @@ fn gate() -> Shape {
         ),
         optional(
             "decision",
-            "A decision point (AuthZEN 1.0) that stands in for people on the third step. No answer, and any but a yes, is a no.",
+            "A decision point (AuthZEN 1.0) that stands in for people on the third step. What it does not say yes to in time waits for them.",
             Shape::Map(decision),
         ),
     ])

@@ -13,7 +13,7 @@ use countersign_core::quota::{Counter, Window};
 use countersign_core::recipient::Domain;
 use countersign_core::refusal::{Forbidden, Refusal};
 use countersign_core::scope::{ArgumentPath, Asks, ScopeRule, ScopeViolation, Step};
-use countersign_core::tool::{Issue, Tool};
+use countersign_core::tool::{Issue, Rung, Tool};
 use countersign_policy::Bundle;
 use countersign_posture::{ClaimMap, Place, Places, Registered, did_you_mean};
 use serde_json::{Map, Value, json};
@@ -305,9 +305,12 @@ impl Subject<'_> {
                 let because = vec![said(text, places.tool(tool, "effect")), said(ladder, None)];
                 let gate = self.tool.as_ref().and_then(|tool| tool.ladder.gate.as_ref());
                 let who = gate.map_or_else(|| "nobody is named who could".to_owned(), approves);
-                let change = format!(
+                let mut change = format!(
                     "a person has to agree: a call becomes a draft, and {who} decides about it"
                 );
+                if pending.rung < Rung::NAMED && gate.is_some_and(|gate| gate.decision.is_some()) {
+                    change.push_str(", unless the company's decision point says yes");
+                }
                 (because, vec![said(change, places.tool(tool, "gate"))])
             }
             // Nothing was counted or recorded; were it so, this is what would be said.
