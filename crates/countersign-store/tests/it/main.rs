@@ -11,6 +11,8 @@ mod kept;
 #[cfg(test)]
 mod ladder;
 #[cfg(test)]
+mod million;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod support;
