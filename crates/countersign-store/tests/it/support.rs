@@ -19,6 +19,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A clock that tests set.
 #[derive(Debug, Default)]
@@ -60,6 +61,20 @@ pub(crate) struct Place {
     pub(crate) entropy: Arc<Counting>,
 }
 
+/// Opens a journal that was closed just now. Another test that starts a program at that moment has all
+/// descriptors of this process, the lock's too, until the program begins.
+pub(crate) fn opened(
+    open: impl Fn() -> Result<SqliteStore, StoreError>,
+) -> Result<SqliteStore, StoreError> {
+    for _ in 0..200 {
+        match open() {
+            Err(StoreError::InUse(_)) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    open()
+}
+
 impl Place {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -77,7 +92,7 @@ impl Place {
     }
 
     pub(crate) fn try_open(&self) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open(&self.config, self.clock.clone(), self.entropy.clone())
+        opened(|| SqliteStore::open(&self.config, self.clock.clone(), self.entropy.clone()))
     }
 
     /// The head beside the key.

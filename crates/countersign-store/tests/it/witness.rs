@@ -1,6 +1,6 @@
 //! The head beside the key: what is caught with it that the file alone does not show.
 
-use crate::support::{Place, append, call, intent};
+use crate::support::{Place, append, call, intent, opened};
 use countersign_core::record::Kind;
 use countersign_store::audit::{Known, verify};
 use countersign_store::{SqliteStore, StoreError, Witness};
@@ -34,7 +34,8 @@ fn commits(log: &[u8]) -> Vec<usize> {
 }
 
 fn accept(place: &Place) -> SqliteStore {
-    SqliteStore::accept(&place.config, place.clock.clone(), place.entropy.clone()).unwrap()
+    let accept = || SqliteStore::accept(&place.config, place.clock.clone(), place.entropy.clone());
+    opened(accept).unwrap()
 }
 
 #[test]
