@@ -199,11 +199,15 @@ impl Monitor {
         let now = self.clock.now();
         let kind = act.as_str();
         let done = match self.entitle(visitor, act, now).await {
-            Ok(Entitled { entry, approved }) => match self.journal.append(entry).await {
-                Ok(receipt) => Ok(Done { receipt, approved }),
-                Err(Unrecorded::Refused(conflict)) => Err(Barred::Conflict(conflict)),
-                Err(Unrecorded::Unavailable(why)) => Err(Barred::Unavailable(why)),
-            },
+            Ok(Entitled { entry, approved }) => {
+                // It says who may do this, and so who could.
+                let entry = entry.with("posture", self.posture.digest.to_string());
+                match self.journal.append(entry).await {
+                    Ok(receipt) => Ok(Done { receipt, approved }),
+                    Err(Unrecorded::Refused(conflict)) => Err(Barred::Conflict(conflict)),
+                    Err(Unrecorded::Unavailable(why)) => Err(Barred::Unavailable(why)),
+                }
+            }
             Err(barred) => Err(barred),
         };
         if let Err(barred) = &done {

@@ -208,6 +208,9 @@ pub enum Applied {
 }
 
 impl Applied {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Applied, Self::NotApplied, Self::Compensated, Self::Unknown];
+
     /// As records write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

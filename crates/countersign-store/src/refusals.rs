@@ -76,7 +76,7 @@ struct State {
 }
 
 /// The refusals not yet written. Bounded: at most twice [`KEYS_MAX`] records
-/// and one for each code.
+/// and one for each kind and code.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<State>);
 
@@ -166,12 +166,14 @@ impl State {
 }
 
 /// The record under which refusals that cannot be told apart for want of room are merged: of a
-/// refusal it keeps the code alone.
+/// refusal it keeps kind and code alone.
 fn merged(entry: Entry) -> (Repeat, Entry) {
-    let at = entry.at();
+    let (kind, at) = (entry.kind(), entry.at());
     let code = entry.member("code").cloned().unwrap_or_default();
-    let repeat = Digest::of("countersign/merged/1", &[code.to_string().as_bytes()]);
-    (repeat, Entry::new(Kind::Refusal, at).with("code", code).with("merged", true))
+    let told = code.to_string();
+    let parts = [kind.as_str().as_bytes(), told.as_bytes()];
+    let repeat = Digest::of("countersign/merged/1", &parts);
+    (repeat, Entry::new(kind, at).with("code", code).with("merged", true))
 }
 
 fn members(sealed: &Sealed) -> Map<String, Value> {
@@ -180,9 +182,11 @@ fn members(sealed: &Sealed) -> Map<String, Value> {
 
 /// The entry that a sealed record was made from; its members of place are given again.
 fn unsealed(sealed: Sealed, at: Timestamp) -> Entry {
-    let at = members(&sealed).get("at").and_then(Value::as_i64).map_or(at, Timestamp::from_micros);
-    let mut entry = Entry::new(Kind::Refusal, at);
-    for (name, value) in members(&sealed) {
+    let members = members(&sealed);
+    let at = members.get("at").and_then(Value::as_i64).map_or(at, Timestamp::from_micros);
+    let kind = members.get("kind").and_then(Value::as_str).and_then(Kind::parse);
+    let mut entry = Entry::new(kind.unwrap_or(Kind::Refusal), at);
+    for (name, value) in members {
         entry = entry.with(name, value);
     }
     for Body { field, salt: _, bytes } in sealed.bodies {
@@ -243,10 +247,14 @@ mod tests {
         for key in 0..flood {
             refusals.note(refused(key, 1, if key % 2 == 0 { "forbidden" } else { "out_of_scope" }));
         }
-        assert!(refusals.lock().kept.len() <= KEYS_MAX + 2);
+        let act = Entry::new(Kind::ActRefused, Timestamp::from_secs(1)).with("code", "forbidden");
+        refusals.note(Refused { entry: act, repeat: Digest::of("test", &[b"act"]) });
+        assert!(refusals.lock().kept.len() <= KEYS_MAX + 3);
         let (noted, owed) = refusals.all(Timestamp::from_secs(1));
-        assert!(noted.len() <= KEYS_MAX + 4);
-        assert_eq!(noted.iter().map(|n| n.tally.count).sum::<u64>(), flood);
+        assert!(noted.len() <= KEYS_MAX + 5);
+        assert_eq!(noted.iter().map(|n| n.tally.count).sum::<u64>(), flood + 1);
+        let acts = noted.iter().filter(|n| n.entry.kind() == Kind::ActRefused);
+        assert_eq!(acts.count(), 1, "what a person was refused is not taken for an agent's");
         let counted: u64 = owed.iter().map(|(_, _, tally)| tally.count).sum();
         assert_eq!(counted, flood, "every one is charged");
     }
@@ -255,14 +263,18 @@ mod tests {
     fn a_record_that_was_rolled_back_comes_again_as_it_was() {
         let refusals = Refusals::default();
         let mut first = refused(1, 0, "forbidden");
-        first.entry = first.entry.body("detail", "why");
+        let charges = first.entry.charges().to_vec();
+        first.entry = Entry::new(Kind::ActRefused, first.entry.at())
+            .with("code", "forbidden")
+            .body("detail", "why")
+            .charged(charges);
         refusals.note(first);
         let (mut due, owed) = refusals.due(Timestamp::from_secs(0));
         let (entry, repeat, tally) = due.pop().unwrap().into_entry();
         refusals.put_back(vec![(sealed(entry), repeat, tally.clone())], owed);
         let (mut due, owed) = refusals.due(Timestamp::from_secs(1));
         let (entry, _, again) = due.pop().unwrap().into_entry();
-        assert_eq!(again, tally);
+        assert_eq!((entry.kind(), again), (Kind::ActRefused, tally));
         let sealed = sealed(entry);
         assert_eq!(sealed.bodies.iter().filter(|body| body.field == counters::FIELD).count(), 1);
         assert_eq!(members(&sealed).get("code"), Some(&"forbidden".into()));

@@ -1,6 +1,7 @@
 //! Whether a journal is whole and unchanged. Needs the file and, to be sure of whose it is and that
 //! nothing was cut off, what is known from elsewhere; `docs/audit-format.md` says the same in words.
 
+mod drafts;
 mod entry;
 mod recount;
 
@@ -13,6 +14,7 @@ use crate::witness::Witness;
 use countersign_core::chain::{self, GENESIS};
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::record::Kind;
+use drafts::Told;
 use entry::EntryRow;
 use rusqlite::{Connection, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +134,8 @@ struct Verifier<'a> {
     unknown: BTreeMap<(String, u64), String>,
     /// Streams whose head a later one names.
     named: BTreeSet<String>,
+    /// What the records say of drafts.
+    told: Told,
 }
 
 impl<'a> Verifier<'a> {
@@ -148,6 +152,7 @@ impl<'a> Verifier<'a> {
             waiting: BTreeMap::new(),
             unknown: BTreeMap::new(),
             named: BTreeSet::new(),
+            told: Told::default(),
         }
     }
 
@@ -166,6 +171,7 @@ impl<'a> Verifier<'a> {
         self.ends(&streams);
         self.head_known()?;
         self.recount()?;
+        self.tables()?;
         Ok(())
     }
 

@@ -58,6 +58,11 @@ fn entry(call: &str) -> Entry {
         .body("detail", vec![b'x'; 2_000])
 }
 
+fn intent(call: &str) -> Entry {
+    let at = Timestamp::from_micros(0);
+    Entry::new(Kind::Intent, at).with("call", call).with("effect", "read").with("rung", 1)
+}
+
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
@@ -316,8 +321,6 @@ fn an_alien_object_of_any_name_keeps_a_journal_from_being_opened() {
 
 #[test]
 fn without_room_no_call_is_begun_and_those_under_way_are_ended_on_record() {
-    let intent =
-        |call: &str| Entry::new(Kind::Intent, Timestamp::from_micros(0)).with("call", call);
     let place = Place::new();
     let clock = Arc::new(TestClock::default());
     let store = SqliteStore::open(&place.config, clock.clone(), place.entropy.clone()).unwrap();
@@ -336,6 +339,7 @@ fn without_room_no_call_is_begun_and_those_under_way_are_ended_on_record() {
     let outcome = Entry::new(Kind::Outcome, Timestamp::from_micros(0))
         .with("call", "under way")
         .with("status", "ok")
+        .with("applied", "applied")
         .with("intent", serde_json::json!({ "stream": &*begun.stream, "seq": begun.sequence }));
     assert_eq!(wait(store.append(outcome)).unwrap().sequence, begun.sequence + 2);
     assert_eq!(store.health(), Err(refused), "an outcome that was written makes no room");

@@ -2,14 +2,14 @@
 //! forgotten in time.
 
 use crate::support::{
-    Place, append, at, claiming, commit_of, delivering, draft, ending, intent, moving, outcome,
-    proposing, resolving, suspending, wait, way_to,
+    Place, append, at, brought, claiming, commit_of, delivering, draft, ending, intent, moving,
+    outcome, proposing, resolving, suspending, wait, way_to,
 };
 use countersign_core::draft::{
     Change, Conflict, Decided, Draft, State, Step, Switch, UnknownOutcome,
 };
 use countersign_core::id::{AgentId, DraftId, Timestamp};
-use countersign_core::port::{Clock as _, Journal as _, Receipt, Register as _, Unrecorded, Which};
+use countersign_core::port::{Clock as _, Journal as _, Register as _, Unrecorded, Which};
 use countersign_core::quota::{Charge, Counter, Window};
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::Applied;
@@ -19,21 +19,6 @@ use rusqlite::Connection;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Proposed, and moved along these steps.
-fn brought(store: &SqliteStore, draft: &Draft, steps: &[Step]) {
-    append(store, proposing(draft)).unwrap();
-    let mut before: Option<Receipt> = None;
-    for step in steps {
-        let entry = match step {
-            Step::Succeed => ending(draft, Applied::Applied, before.as_ref()),
-            Step::Fail => ending(draft, Applied::NotApplied, before.as_ref()),
-            Step::Lose => ending(draft, Applied::Unknown, before.as_ref()),
-            step => moving(draft, *step),
-        };
-        before = Some(append(store, entry).unwrap());
-    }
-}
 
 /// One draft in each state, and something switched off.
 fn filled(place: &Place) -> SqliteStore {
@@ -189,8 +174,8 @@ fn who_waits_for_a_draft_hears_of_its_end_and_waits_no_longer_than_the_bound() {
     let place = Place::new();
     let store = Arc::new(place.open());
     let (moved, stays) = (draft("drf_a", "a", at(10)), draft("drf_b", "b", at(10)));
-    brought(&store, &moved, &[Step::Approve]);
-    brought(&store, &stays, &[Step::Approve]);
+    brought(&*store, &moved, &[Step::Approve]);
+    brought(&*store, &stays, &[Step::Approve]);
     let settles = std::thread::spawn({
         let (store, id) = (Arc::clone(&store), moved.id.clone());
         move || wait(store.settled(&id)).unwrap().unwrap()

@@ -1,6 +1,8 @@
 //! The stores as their users meet them.
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod asked;
 #[cfg(test)]
 mod conformance;

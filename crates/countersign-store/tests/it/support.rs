@@ -122,8 +122,9 @@ pub(crate) fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-/// The intent of a call, as the monitor writes it.
+/// The intent of a call that nobody is asked about, as the monitor writes it.
 pub(crate) fn intent(call: &str, effect: &str) -> Entry {
+    let rung = if effect == "read" { 1 } else { 2 };
     Entry::new(Kind::Intent, at(10))
         .with("call", call)
         .with("agent", "copilot")
@@ -131,6 +132,7 @@ pub(crate) fn intent(call: &str, effect: &str) -> Entry {
         .with("tool", "get_usage")
         .with("system", "freight-db")
         .with("effect", effect)
+        .with("rung", rung)
         .body("principal", r#"{"subject":"ann"}"#)
         .body("arguments", r#"{"account_id":"acct_alpha","days":7}"#)
 }
@@ -220,11 +222,17 @@ fn of(kind: Kind, draft: &Draft) -> Entry {
 pub(crate) fn proposing(draft: &Draft) -> Entry {
     of(Kind::DraftProposed, draft)
         .with("call", draft.call.as_str())
+        .with("expires", draft.expires.micros())
+        .body("arguments", draft.arguments.clone())
         .changing(Change::Propose(Box::new(draft.clone())))
 }
 
 pub(crate) fn delivering(draft: &Draft) -> Entry {
     of(Kind::DraftDelivered, draft).changing(Change::Deliver(draft.id.clone()))
+}
+
+pub(crate) fn previewing(draft: &Draft) -> Entry {
+    of(Kind::DraftPreviewed, draft)
 }
 
 pub(crate) fn who(id: &str) -> Who {
@@ -247,6 +255,7 @@ pub(crate) fn claiming(draft: &Draft, call: &CallId) -> Entry {
         .with("system", draft.system.as_str())
         .with("effect", "irreversible")
         .with("decided_by", "approval")
+        .body("arguments", draft.arguments.clone())
         .changing(Change::Move {
             draft: draft.id.clone(),
             step: Step::Claim,
@@ -297,6 +306,21 @@ pub(crate) fn moving(draft: &Draft, step: Step) -> Entry {
         commit: None,
         outcome: None,
     })
+}
+
+/// Proposed, and moved along these steps.
+pub(crate) fn brought(journal: &dyn Journal, draft: &Draft, steps: &[Step]) {
+    append(journal, proposing(draft)).unwrap();
+    let mut before: Option<Receipt> = None;
+    for step in steps {
+        let entry = match step {
+            Step::Succeed => ending(draft, Applied::Applied, before.as_ref()),
+            Step::Fail => ending(draft, Applied::NotApplied, before.as_ref()),
+            Step::Lose => ending(draft, Applied::Unknown, before.as_ref()),
+            step => moving(draft, *step),
+        };
+        before = Some(append(journal, entry).unwrap());
+    }
 }
 
 /// The shortest way to a state.

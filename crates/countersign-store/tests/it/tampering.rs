@@ -1,18 +1,24 @@
 //! Whatever is done to the file without the key, `verify` says so.
 
-use crate::support::{Place, append, at, call, intent, refused};
+use crate::support::{
+    Place, append, at, brought, call, commit_of, delivering, draft, intent, previewing, refused,
+    resolving, resuming, suspending, way_to,
+};
 use countersign_core::chain::{self, GENESIS};
-use countersign_core::id::Digest;
+use countersign_core::draft::{State, Switch};
+use countersign_core::id::{Digest, ToolName};
 use countersign_core::port::Journal as _;
 use countersign_core::record::{Entry, Kind};
-use countersign_store::PublicKey;
 use countersign_store::audit::{Filter, Known, Reader, verify};
+use countersign_store::{PublicKey, SqliteStore};
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// Three streams: one ended, one cut off in the middle of a call, one that recovered that call.
+/// Three streams: one ended, one cut off in the middle of two calls, one that recovered those calls.
+/// In each a draft was carried out, one was not, and one was carried out with an outcome that a person
+/// had to tell; something was switched off and on again, and something off.
 pub(crate) static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
     let place = Place::new();
     for process in 0..3 {
@@ -23,14 +29,38 @@ pub(crate) static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
         call(&store, &format!("call_{process}_a"));
         store.note(refused(&format!("call_{process}_r"), "forbidden", at(12)));
         call(&store, &format!("call_{process}_b"));
+        decided(&store, process);
         if process == 1 {
             append(&store, intent("call_cut_off", "reversible")).unwrap();
+            let cut_off = draft("drf_cut_off", "cut off", at(10));
+            brought(&store, &cut_off, way_to(State::Committing));
         } else {
             store.close().unwrap();
         }
     }
     place
 });
+
+/// What people decided about.
+fn decided(store: &SqliteStore, process: usize) {
+    let named = |what: &str| {
+        let id = format!("drf_{process}_{what}");
+        draft(&id, &id, at(10))
+    };
+    let [done, refused, lost] = ["done", "refused", "lost"].map(named);
+    brought(store, &done, way_to(State::Executed));
+    append(store, delivering(&done)).unwrap();
+    append(store, previewing(&done)).unwrap();
+    brought(store, &refused, way_to(State::Rejected));
+    append(store, previewing(&refused)).unwrap();
+    brought(store, &lost, way_to(State::Unknown));
+    append(store, resolving(&commit_of(&lost), Some(&lost), true)).unwrap();
+    let tool = |name: String| Switch::Tool(ToolName::new(name).unwrap());
+    append(store, suspending(&tool(format!("off_{process}")), "op")).unwrap();
+    let again = tool(format!("on_{process}"));
+    append(store, suspending(&again, "op")).unwrap();
+    append(store, resuming(&again)).unwrap();
+}
 
 /// A copy to tamper with.
 pub(crate) fn copy() -> (tempfile::TempDir, PathBuf) {
@@ -288,7 +318,7 @@ fn places(connection: &Connection, stream: &str, table: &str) -> (i64, i64) {
 }
 
 /// The streams, oldest first.
-fn streams(connection: &Connection) -> Vec<String> {
+pub(crate) fn streams(connection: &Connection) -> Vec<String> {
     let cell = ("streams", "stream", "printf('%05d/', epoch) || stream");
     keys(connection, cell).iter().map(|key| key.split_once('/').unwrap().1.to_owned()).collect()
 }
@@ -416,8 +446,13 @@ fn a_journal_emptied_whole_is_found() {
     assert_ne!(verify(&path, &Known::default()).unwrap().findings, []);
 }
 
-/// Everything after a forged header hashed anew, heads too: only signatures can tell.
-fn rewrite(connection: &Connection, stream: &str) {
+/// Everything after a forged header hashed anew, heads too: only signatures can tell, or what the records
+/// say of one another.
+pub(crate) fn rewrite(
+    connection: &Connection,
+    stream: &str,
+    mut change: impl FnMut(&str) -> String,
+) {
     let headers: Vec<(i64, String)> = connection
         .prepare(
             "SELECT place, header FROM entries WHERE place >= ?1 AND place < ?2 ORDER BY place",
@@ -429,7 +464,7 @@ fn rewrite(connection: &Connection, stream: &str) {
         .unwrap();
     let mut head: Digest = GENESIS;
     for (place, header) in headers {
-        let header = header.replace("acct_alpha", "acct_bravo");
+        let header = change(&header);
         head = chain::link(&head, header.as_bytes());
         connection
             .execute(
@@ -449,7 +484,10 @@ fn rewrite(connection: &Connection, stream: &str) {
 #[test]
 fn a_chain_written_anew_without_the_key_is_found() {
     for stream in 0..3 {
-        assert_found(|connection| rewrite(connection, &streams(connection)[stream]));
+        assert_found(|connection| {
+            let stream = &streams(connection)[stream];
+            rewrite(connection, stream, |header| header.replace("acct_alpha", "acct_bravo"));
+        });
     }
 }
 

@@ -7,6 +7,22 @@ import sqlite3
 import sys
 
 KINDS = {"stream_opened", "stream_closed", "posture_loaded", "intent", "outcome", "refusal"}
+KINDS |= {"draft_" + word for word in "proposed approved rejected withdrawn expired void delivered previewed".split()}
+KINDS |= {"suspended", "resumed", "unknown_resolved", "act_refused"}
+EFFECTS = {"read": 1, "reversible": 2, "persistent": 3, "irreversible": 4}
+LIVE = {"waiting", "approved", "committing", "unknown"}
+STEPS = {  # what a record, or what an outcome says, makes of a draft, and from where
+    "draft_approved": ("approved", {"waiting"}),
+    "draft_rejected": ("rejected", {"waiting"}),
+    "draft_withdrawn": ("withdrawn", {"waiting", "approved"}),
+    "draft_expired": ("expired", {"waiting", "approved"}),
+    "draft_void": ("void", {"waiting", "approved"}),
+    "intent": ("committing", {"approved"}),
+    "applied": ("executed", {"committing", "unknown"}),
+    "not_applied": ("failed", {"committing", "unknown"}),
+    "compensated": ("failed", {"committing", "unknown"}),
+    "unknown": ("unknown", {"committing"}),
+}
 problems = []
 
 
@@ -61,6 +77,85 @@ def check_outcome(header, stream, seq, waiting, unknown):
         unknown[place] = call
 
 
+class Told:
+    """What the records make of drafts, switches and unknown outcomes."""
+
+    def __init__(self):
+        self.drafts, self.carried_out, self.suspended, self.unknown = {}, {}, set(), {}
+
+    def take(self, header, arguments):
+        kind, name = header.get("kind"), header.get("draft")
+        switch = (header.get("switch"), header.get("name"))
+        if kind == "draft_proposed":
+            assert name not in self.drafts, "proposed twice"
+            self.drafts[name] = {**header, "state": "waiting", "told": False, "arguments": arguments}
+        elif kind == "suspended":
+            self.suspended.add(switch)
+        elif kind == "resumed":
+            assert switch in self.suspended, "was not off"
+            self.suspended.remove(switch)
+        elif kind == "intent":
+            self.intent(header, arguments)
+        elif kind == "outcome":
+            self.outcome(header)
+        elif kind == "unknown_resolved":
+            assert self.unknown.pop(header.get("call"), False) == name, "no unknown outcome of that draft"
+            assert type(header.get("happened")) is bool, "does not say what happened"
+            if name is not None:
+                self.step(header, "applied" if header["happened"] else "not_applied")
+        elif kind == "draft_delivered":
+            draft = self.drafts[name]
+            assert draft["state"] in ("executed", "failed") and not draft["told"], "told twice or too early"
+            draft["told"] = True
+        elif kind == "draft_previewed":
+            self.drafts[name]
+        elif kind in STEPS:
+            self.step(header, kind, "agent", "tenant", "tool")
+            assert kind != "draft_approved" or header["at"] < self.drafts[name]["expires"], "too late"
+
+    def step(self, header, step, *alike):
+        draft, (to, origins) = self.drafts[header["draft"]], STEPS[step]
+        draft["state"], was = to, draft["state"]
+        assert was in origins, f"{step} of a draft that was {was}"
+        assert all(header.get(member) == draft.get(member) for member in alike), "not of what was proposed"
+        return draft
+
+    def intent(self, header, arguments):
+        rung, least = header.get("rung"), EFFECTS.get(header.get("effect"), 4)
+        rung = rung if type(rung) is int and 1 <= rung <= 4 else 4
+        assert rung >= least or "exception" in header, "below its effect's step"
+        if "draft" not in header:
+            said = header.get("consulted", {}).get("said")
+            stood_in = (rung, header.get("decided_by"), said) == (3, "decision_point", "yes")
+            assert rung < 3 or stood_in, "nobody agreed"
+            return
+        self.carried_out[header.get("call")] = header["draft"]
+        draft = self.step(header, "intent", "agent", "tenant", "tool", "decision")
+        assert header["at"] < draft["expires"] and rung <= draft["rung"], "too late, or too high"
+        assert arguments == draft["arguments"], "other arguments"
+
+    def outcome(self, header):
+        call, draft, applied = header.get("call"), header.get("draft"), header.get("applied")
+        self.unknown.pop(call, None)
+        if applied == "unknown" and header.get("effect") != "read":
+            self.unknown[call] = draft
+        assert draft == self.carried_out.get(call), "not the draft of its intent"
+        assert applied in STEPS, "does not say what became of it"
+        if draft is not None:
+            self.step(header, applied)
+
+    def tables(self, db):
+        def rows(sql):
+            return {tuple(cell and cell.decode() for cell in row) for row in db.execute(sql)}
+
+        drafts, told = dict(rows("SELECT id, state FROM drafts")), {n: d["state"] for n, d in self.drafts.items()}
+        odd = [name for name in drafts if drafts[name] != told.get(name)]
+        odd += [name for name in told if told[name] in LIVE and name not in drafts]
+        odd += rows("SELECT switch, name FROM suspensions") ^ self.suspended
+        odd += rows("SELECT call, draft FROM unknowns WHERE decided IS NULL") ^ set(self.unknown.items())
+        problems.extend(f"{name}: the tables and the records differ" for name in odd)
+
+
 def verify(path):
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     db.text_factory = bytes  # the bytes as they are stored, whatever they are
@@ -68,7 +163,7 @@ def verify(path):
         sys.exit("not a journal of version 1")
     if db.execute("PRAGMA integrity_check").fetchone() != (b"ok",):
         problems.append("the database is damaged")
-    waiting, unknown, named, ended, ends, entries = {}, {}, {}, set(), {}, 0
+    waiting, unknown, named, ended, ends, entries, told = {}, {}, {}, set(), {}, 0, Told()
     streams = db.execute("SELECT stream, epoch, state, head_seq, head_hash FROM streams ORDER BY epoch").fetchall()
     for stream, epoch, state, head_seq, head_hash in streams:
         name, last, previous, kind = stream.decode(errors="replace"), -1, bytes(32), None
@@ -86,9 +181,14 @@ def verify(path):
             bodies = db.execute(
                 "SELECT field, salt, body FROM bodies WHERE place >= ? AND place < ?", (place << 4, (place + 1) << 4)
             )
-            header = check_header((name, seq, raw), bodies.fetchall(), epoch)
+            bodies = bodies.fetchall()
+            header = check_header((name, seq, raw), bodies, epoch)
             if (at, call and call.decode()) != (header.get("at"), header.get("call")):
                 find(name, seq, "its row has another time or call")
+            try:
+                told.take(header, next((body for field, _, body in bodies if field == b"arguments"), None))
+            except (AssertionError, KeyError, TypeError) as problem:
+                find(name, seq, problem)
             last, previous, kind = seq, stored, header.get("kind")
             if kind == "intent":
                 waiting[(name, seq)] = header.get("call")
@@ -116,6 +216,7 @@ def verify(path):
     lost = "SELECT count(*) FROM bodies WHERE place >> 4 NOT IN (SELECT place FROM entries)"
     if db.execute(strays).fetchone() != (0,) or db.execute(lost).fetchone() != (0,):
         problems.append("rows that belong to nothing")
+    told.tables(db)
     print(f"{len(streams)} streams, {entries} entries", *problems, sep="\n")
 
 

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn python(journal: &Path) -> Output {
+pub(crate) fn python(journal: &Path) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/verifier.py");
     Command::new("python3").arg(script).arg(journal).output().expect("python3 runs")
 }

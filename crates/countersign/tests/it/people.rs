@@ -164,6 +164,9 @@ async fn a_named_approver_lets_a_refund_happen_once() {
     assert_eq!(again["same_as"], json!(draft));
     assert_eq!(company.refunds(), 1);
     gateway.stop();
+    let one = |kind: &str| company.records(&["--kind", kind], 1).remove(0);
+    assert_eq!(one("draft_approved")["posture"], one("posture_loaded")["posture"]);
+    company.says(&["audit", "verify", "."]);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ impl Verifier<'_> {
         if header.get("call").and_then(Value::as_str).unwrap_or_default().as_bytes() != entry.call {
             self.find(Some(name), Some(seq), "its row is of another call than its header");
         }
-        self.bodies(stream, seq, &header)?;
+        let arguments = self.bodies(stream, seq, &header)?;
         let kind = header.get("kind").and_then(Value::as_str).and_then(Kind::parse);
         if (kind == Some(Kind::StreamOpened)) != (seq == 0) {
             self.find(Some(name), Some(seq), "a stream begins with `stream_opened`, once");
@@ -61,17 +61,22 @@ impl Verifier<'_> {
             Some(Kind::Outcome) => self.outcome(name, seq, &header),
             Some(_) => {}
         }
+        if let Some(Err(what)) = kind.map(|kind| self.told.take(kind, &header, arguments)) {
+            self.find(Some(name), Some(seq), what);
+        }
         Ok(kind)
     }
 
-    /// Each body that the header commits to is there and is that one, and there is no other.
+    /// Each body that the header commits to is there and is that one, and there is no other. The digest
+    /// of its arguments, if it has any.
     fn bodies(
         &mut self,
         stream: &StreamRow,
         seq: i64,
         header: &Map<String, Value>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Option<Digest>> {
         let name = stream.stream.as_str();
+        let mut arguments = None;
         let mut statement = self.connection.prepare_cached(
             "SELECT field, salt, body FROM bodies WHERE place >= ?1 AND place < ?2",
         )?;
@@ -83,6 +88,7 @@ impl Verifier<'_> {
             match field.as_str() {
                 counters::FIELD => self.charges(name, seq, header, &body),
                 counters::RETURNED => self.given_back(name, seq, header, &body),
+                "arguments" => arguments = Some(Digest::sha256(&body)),
                 _ => {}
             }
             match salt.as_slice().try_into() {
@@ -101,7 +107,7 @@ impl Verifier<'_> {
         }
         let Some(fields) = header.get("fields").and_then(Value::as_object) else {
             self.find(Some(name), Some(seq), "its header does not say which bodies it has");
-            return Ok(());
+            return Ok(arguments);
         };
         for (field, committed) in fields {
             let what = match found.remove(field) {
@@ -115,7 +121,7 @@ impl Verifier<'_> {
             let what = format!("its header does not commit to the body `{field}`");
             self.find(Some(name), Some(seq), what);
         }
-        Ok(())
+        Ok(arguments)
     }
 
     /// The heads that it names are the ends of those streams, so that a later cut is seen here.

@@ -1,6 +1,6 @@
 //! Drafts in a batch that fails, and more of them than there may be.
 
-use super::{Place, on_writer, wait};
+use super::{Place, intent, on_writer, wait};
 use crate::SqliteStore;
 use crate::sqlite::writer::{Files, Message};
 use countersign_core::bound::DRAFTS_LIVE_MAX;
@@ -55,6 +55,7 @@ fn draft(id: &str) -> Draft {
 
 fn proposing(draft: &Draft) -> Entry {
     Entry::new(Kind::DraftProposed, draft.proposed)
+        .with("draft", draft.id.as_str())
         .changing(Change::Propose(Box::new(draft.clone())))
 }
 
@@ -99,8 +100,7 @@ fn a_batch_that_is_rolled_back_changes_nothing_in_the_tables_and_in_memory() {
         );
     }
     full(&store, false);
-    let intent = Entry::new(Kind::Intent, Timestamp::from_micros(0)).with("call", "call_x");
-    wait(store.append(intent)).unwrap();
+    wait(store.append(intent("call_x"))).unwrap();
     assert_eq!(store.suspensions(), []);
     let drafts = wait(store.drafts(Which::default())).unwrap();
     assert_eq!(drafts, [draft("drf_a")]);

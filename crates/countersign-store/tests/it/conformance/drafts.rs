@@ -2,7 +2,7 @@
 
 use crate::conformance::{Subject, conformance};
 use crate::support::{
-    append, at, claiming, commit_of, delivering, draft, ending, intent, moving, proposing,
+    append, at, brought, claiming, commit_of, delivering, draft, ending, intent, moving, proposing,
     suspending, wait, way_to,
 };
 use countersign_core::bound::DRAFTS_LIVE_PER_AGENT_MAX;
@@ -45,18 +45,7 @@ fn state(subject: &impl Subject, draft: &Draft) -> Option<State> {
 /// Proposed, and moved to this state.
 pub(super) fn brought_to(subject: &impl Subject, id: &str, to: State) -> Draft {
     let draft = draft(id, id, at(10));
-    let journal = subject.journal();
-    append(journal, proposing(&draft)).unwrap();
-    let mut claimed = None;
-    for step in way_to(to) {
-        let entry = match step {
-            Step::Succeed => ending(&draft, Applied::Applied, claimed.as_ref()),
-            Step::Fail => ending(&draft, Applied::NotApplied, claimed.as_ref()),
-            Step::Lose => ending(&draft, Applied::Unknown, claimed.as_ref()),
-            step => moving(&draft, *step),
-        };
-        claimed = Some(append(journal, entry).unwrap());
-    }
+    brought(subject.journal(), &draft, way_to(to));
     draft
 }
 
