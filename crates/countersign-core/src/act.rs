@@ -21,7 +21,7 @@ use crate::draft::{
 use crate::id::{CallId, Digest, DraftId, Timestamp};
 use crate::ladder::{Approvers, Gate};
 use crate::person::{Kinship, Person, Role};
-use crate::port::{Credential, Found, Receipt, Refused, Unrecorded, Which};
+use crate::port::{Credential, Found, Place, Receipt, Refused, Unrecorded, Which};
 use crate::posture::Grant;
 use crate::record::{Entry, Kind};
 use crate::refusal::AuthenticationFailure;
@@ -390,10 +390,10 @@ impl Monitor {
         &self,
         visitor: &Visitor,
         which: Which,
-    ) -> Result<(Vec<Draft>, Option<Timestamp>), Barred> {
+    ) -> Result<(Vec<Draft>, Option<Place>), Barred> {
         let drafts = self.register.drafts(which).await.map_err(unavailable)?;
         let next = drafts.last().filter(|_| drafts.len() >= DRAFTS_LISTED_MAX);
-        let next = next.map(|draft| draft.proposed);
+        let next = next.map(|draft| (draft.proposed, Some(draft.id.clone())));
         let shown = drafts.into_iter().filter(|draft| self.shows(visitor.person(), draft));
         Ok((shown.collect(), next))
     }

@@ -324,7 +324,7 @@ pub trait Register: Send + Sync + Debug {
     /// The draft once it is neither approved nor committing, or as it is after a bounded wait.
     fn settled<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>>;
 
-    /// Drafts, latest first, at most [`DRAFTS_LISTED_MAX`](crate::bound::DRAFTS_LISTED_MAX).
+    /// Drafts, latest first and those of one moment by their ids, at most [`DRAFTS_LISTED_MAX`](crate::bound::DRAFTS_LISTED_MAX).
     fn drafts(&self, which: Which) -> Eventually<'_, Result<Vec<Draft>, Unrecorded>>;
 
     /// Drafts for which it is time to do something: the approved, and those that wait beyond their
@@ -345,9 +345,13 @@ pub struct Which {
     pub agent: Option<AgentId>,
     /// In this state.
     pub state: Option<State>,
-    /// Proposed before this moment: the next page.
-    pub before: Option<Timestamp>,
+    /// Behind this place: the next page.
+    pub before: Option<Place>,
 }
+
+/// A place in the list of drafts: when one was proposed, and which it was, as several may have been at a
+/// time. Without that, all that were proposed at that time are behind it or none.
+pub type Place = (Timestamp, Option<DraftId>);
 
 /// A refused call on its way to the journal.
 #[derive(Debug)]

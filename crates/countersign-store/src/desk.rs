@@ -198,7 +198,9 @@ fn is_among(draft: &Draft, which: &Which) -> bool {
     tenant.as_ref().is_none_or(|tenant| *tenant == draft.principal.tenant)
         && agent.as_ref().is_none_or(|agent| *agent == draft.agent)
         && state.is_none_or(|state| state == draft.state)
-        && before.is_none_or(|before| draft.proposed < before)
+        && before
+            .as_ref()
+            .is_none_or(|(at, id)| (draft.proposed, Some(&draft.id)) < (*at, id.as_ref()))
 }
 
 /// All of it in memory.
@@ -302,7 +304,7 @@ impl Desk {
     pub(crate) fn listed(&self, which: &Which) -> Vec<Draft> {
         let listed = self.drafts.iter().rev().filter(|draft| is_among(draft, which));
         let mut listed: Vec<Draft> = listed.map(|draft| Draft::clone(draft)).collect();
-        listed.sort_by_key(|draft| Reverse(draft.proposed));
+        listed.sort_by_key(|draft| Reverse((draft.proposed, draft.id.clone())));
         listed.truncate(DRAFTS_LISTED_MAX);
         listed
     }

@@ -3,6 +3,7 @@
 use super::activity::{Row, row};
 use super::show::{self, Gauge, Moment, Pair, Table};
 use super::{Console, Form, Frame, Seen, Who, barred, shown, told};
+use crate::door::admin::{place, place_in};
 use askama::Template;
 use axum::{
     Extension,
@@ -13,8 +14,9 @@ use axum::{
 };
 use countersign_core::act::{Act, Barred};
 use countersign_core::args;
+use countersign_core::bound::{DRAFTS_LISTED_MAX, DRAFTS_LIVE_MAX};
 use countersign_core::draft::{Draft, State as Stage};
-use countersign_core::id::{DraftId, Timestamp};
+use countersign_core::id::DraftId;
 use countersign_core::person::Tenants;
 use countersign_core::port::Which;
 use countersign_core::tool::Rung;
@@ -31,6 +33,12 @@ const PRESETS: [&str; 4] = [
 
 /// Calls of a session shown beside a draft.
 const HISTORY_MAX: usize = 30;
+
+/// Drafts on a page of the queue.
+const LINES: usize = 50;
+
+/// Pages of the register that are looked through for one of those: all drafts that may be live.
+const LOOKED_THROUGH_MAX: usize = DRAFTS_LIVE_MAX.div_ceil(DRAFTS_LISTED_MAX);
 
 /// Most drafts decided about together.
 const TOGETHER_MAX: usize = 20;
@@ -94,34 +102,32 @@ pub(super) async fn queue(Extension(seen): Who, Query(asked): Query<Asked>) -> R
 
 async fn listed(seen: &Seen, asked: &Asked) -> Result<Queue, Barred> {
     let monitor = &seen.in_force.monitor;
-    let before = asked.before.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-    let before = before.map(|at| Timestamp::from_micros(at.as_microsecond()));
     let state = (asked.view != View::Done).then_some(Stage::Waiting);
-    let (drafts, next) =
-        monitor.queue(&seen.visitor, Which { state, before, ..Which::default() }).await?;
-    let fits = |draft: &&Draft| match asked.view {
+    let fits = |draft: &Draft| match asked.view {
         View::Mine => monitor.could_approve(&seen.visitor, draft),
         View::All => true,
         View::Done => draft.state != Stage::Waiting,
     };
-    let fitting: Vec<&Draft> = drafts.iter().filter(fits).collect();
-    let lines = fitting.iter().map(|draft| {
-        let session = draft.principal.session();
-        let of_session = |other: &&&Draft| other.principal.session() == session;
-        Line {
-            id: draft.id.to_string(),
-            summary: show::cut(&show::text(&draft.summary)),
-            tool: draft.tool.to_string(),
-            tenant: show::text(draft.principal.tenant.as_str()),
-            agent: draft.agent.to_string(),
-            rung: draft.rung.number(),
-            stage: show::state(draft.state),
-            proposed: show::moment(draft.proposed),
-            expires: show::until(draft.expires),
-            decided: draft.decided.as_ref().map(show::decided),
-            yours: monitor.is_theirs(&seen.visitor, draft),
-            beside: fitting.iter().filter(of_session).count().saturating_sub(1),
+    // What waits for this person may stand behind a thousand that wait for others.
+    let mut fitting = Vec::new();
+    let mut next = asked.before.as_deref().and_then(place_in);
+    for _ in 0..LOOKED_THROUGH_MAX {
+        let which = Which { state, before: next.take(), ..Which::default() };
+        let (drafts, behind) = monitor.queue(&seen.visitor, which).await?;
+        fitting.extend(drafts.into_iter().filter(fits));
+        next = behind;
+        if next.is_none() || fitting.len() >= LINES {
+            break;
         }
+    }
+    if let Some(last) = fitting.get(LINES.saturating_sub(1)).filter(|_| fitting.len() > LINES) {
+        next = Some((last.proposed, Some(last.id.clone())));
+        fitting.truncate(LINES);
+    }
+    let sessions: Vec<_> = fitting.iter().map(|draft| draft.principal.session()).collect();
+    let lines = fitting.iter().zip(&sessions).map(|(draft, session)| {
+        let of_session = sessions.iter().filter(|other| *other == session);
+        Line { beside: of_session.count().saturating_sub(1), ..line(seen, draft) }
     });
     let (title, empty) = match asked.view {
         View::Mine => (
@@ -135,7 +141,7 @@ async fn listed(seen: &Seen, asked: &Asked) -> Result<Queue, Barred> {
         frame: seen.frame(title),
         view: asked.view,
         lines: lines.collect(),
-        next: next.map(show::iso),
+        next: next.map(place),
         empty,
     })
 }

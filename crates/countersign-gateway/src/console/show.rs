@@ -128,12 +128,6 @@ impl fmt::Display for Moment {
 // Digits, signs and letters of its own.
 impl HtmlSafe for Moment {}
 
-/// RFC 3339, as addresses have it.
-pub(super) fn iso(at: Timestamp) -> String {
-    let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
-    format!("{at:.6}")
-}
-
 pub(super) fn person(who: &Who) -> String {
     text(who.address.as_deref().unwrap_or(&who.id))
 }

@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::guard::{self, Guard};
 use crate::identity::PeopleConfig;
 use ask::Filter;
+pub(crate) use ask::place as place_in;
 use axum::{
     Extension, Json, Router,
     body::Bytes,
@@ -27,7 +28,7 @@ use countersign_core::id::{CallId, DraftId};
 use countersign_core::port::Which;
 use serde_json::{Value, json};
 use std::sync::Arc;
-pub(crate) use tell::is_there;
+pub(crate) use tell::{is_there, place};
 
 /// The description of this API (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("../../../../docs/admin-api.json");
@@ -179,7 +180,7 @@ async fn queue(met: &Met, query: Result<Query<Filter>, QueryRejection>) -> Answe
     let (drafts, next) = monitor.queue(visitor, which).await?;
     let drafts = drafts.iter().filter(|draft| !mine || monitor.is_theirs(visitor, draft));
     let drafts: Vec<_> = drafts.map(|draft| tell::draft(monitor, visitor, draft)).collect();
-    Ok(json!({ "drafts": drafts, "next": next.map(tell::time) }))
+    Ok(json!({ "drafts": drafts, "next": next.map(place) }))
 }
 
 async fn draft(Extension(met): Extension<Met>, Path(id): Path<String>) -> Response {

@@ -323,20 +323,23 @@ pub(super) fn latest(connection: &Connection, binding: &Digest) -> rusqlite::Res
 
 pub(super) fn listed(connection: &Connection, which: &Which) -> rusqlite::Result<Vec<Draft>> {
     let Which { tenant, agent, state, before } = which;
-    let mut condition = "WHERE proposed < ?1".to_owned();
-    let before = before.map_or(i64::MAX, Timestamp::micros);
+    // The first half bounds where the index is begun.
+    let mut condition = "WHERE proposed <= ?1 AND (proposed < ?1 OR id < ?2)".to_owned();
+    let (at, id) = match before {
+        Some((at, id)) => (at.micros(), id.as_ref().map_or("", DraftId::as_str)),
+        None => (i64::MAX, ""),
+    };
     let (tenant, agent) =
         (tenant.as_ref().map(TenantId::as_str), agent.as_ref().map(AgentId::as_str));
     let state = state.map(countersign_core::draft::State::as_str);
-    let mut values: Vec<&dyn ToSql> = vec![&before];
+    let mut values: Vec<&dyn ToSql> = vec![&at, &id];
     for (column, value) in [("tenant", &tenant), ("agent", &agent), ("state", &state)] {
         if value.is_some() {
             values.push(value);
             condition.push_str(&format!(" AND {column} = ?{}", values.len()));
         }
     }
-    let listed =
-        format!("{condition} ORDER BY proposed DESC, rowid DESC LIMIT {DRAFTS_LISTED_MAX}");
+    let listed = format!("{condition} ORDER BY proposed DESC, id DESC LIMIT {DRAFTS_LISTED_MAX}");
     read(connection, &listed, &values)
 }
 

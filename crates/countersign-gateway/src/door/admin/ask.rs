@@ -3,7 +3,8 @@
 use super::{Trouble, Which};
 use countersign_core::args;
 use countersign_core::draft::{State, Switch};
-use countersign_core::id::{AgentId, TenantId, Timestamp};
+use countersign_core::id::{AgentId, DraftId, TenantId, Timestamp};
+use countersign_core::port::Place;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -27,13 +28,21 @@ impl Filter {
             tenant: every(tenant, |text| TenantId::new(text).ok())?,
             agent: every(agent, |text| AgentId::new(text).ok())?,
             state: every(state, State::parse)?,
-            before: every(before, moment)?,
+            before: every(before, place)?,
         })
     }
 }
 
 fn every<T>(text: &Option<String>, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
     text.as_deref().map_or(Some(None), |text| read(text).map(Some))
+}
+
+/// A place as [`super::tell::place`] writes it; or a moment, and all that was proposed before it.
+pub(crate) fn place(text: &str) -> Option<Place> {
+    match text.split_once('~') {
+        Some((at, id)) => Some((moment(at)?, Some(DraftId::new(id).ok()?))),
+        None => Some((moment(text)?, None)),
+    }
 }
 
 fn moment(text: &str) -> Option<Timestamp> {

@@ -9,6 +9,7 @@ use countersign_core::draft::{
 use countersign_core::id::{ActorId, Timestamp};
 use countersign_core::ladder::Approvers;
 use countersign_core::person::{Person, Tenants};
+use countersign_core::port::Place;
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::Principal;
 use countersign_core::tool::Rung;
@@ -18,6 +19,12 @@ use serde_json::{Value, json};
 pub(super) fn time(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
     format!("{at:.6}")
+}
+
+/// A place in the list of drafts, as an address has it.
+pub(crate) fn place((at, id): Place) -> String {
+    let id = id.map(|id| format!("~{id}")).unwrap_or_default();
+    format!("{}{id}", time(at))
 }
 
 fn who(who: &Who) -> Value {

@@ -73,6 +73,7 @@ CREATE UNIQUE INDEX drafts_once ON drafts (binding)
 CREATE INDEX drafts_by_binding ON drafts (binding);
 CREATE INDEX drafts_by_time ON drafts (proposed);
 CREATE INDEX drafts_by_state ON drafts (state, expires);
+CREATE INDEX drafts_by_state_and_time ON drafts (state, proposed, id);
 CREATE INDEX drafts_by_agent ON drafts (agent, tenant, state);
 
 CREATE TABLE suspensions (

@@ -415,19 +415,22 @@ fn drafts_are_listed_latest_first_by_what_is_asked<S: Subject>() {
     assert_eq!(all.len(), 12);
     assert!(all.windows(2).all(|pair| pair[0].proposed >= pair[1].proposed));
     let (agent, tenant) = (AgentId::new("copilot").ok(), TenantId::new("t1").ok());
-    let (state, before) = (Some(State::Approved), Some(all[4].proposed));
+    let (state, before) = (Some(State::Approved), Some((all[4].proposed, Some(all[4].id.clone()))));
     for mask in 0..16 {
         let which = Which {
             agent: agent.clone().filter(|_| mask & 1 != 0),
             tenant: tenant.clone().filter(|_| mask & 2 != 0),
             state: state.filter(|_| mask & 4 != 0),
-            before: before.filter(|_| mask & 8 != 0),
+            before: before.clone().filter(|_| mask & 8 != 0),
         };
         let fits = |draft: &&Draft| {
             which.agent.as_ref().is_none_or(|agent| *agent == draft.agent)
                 && which.tenant.as_ref().is_none_or(|t| *t == draft.principal.tenant)
                 && which.state.is_none_or(|state| state == draft.state)
-                && which.before.is_none_or(|before| draft.proposed < before)
+                && which
+                    .before
+                    .as_ref()
+                    .is_none_or(|(at, id)| (draft.proposed, Some(&draft.id)) < (*at, id.as_ref()))
         };
         let expected: Vec<Draft> = all.iter().filter(fits).cloned().collect();
         assert_eq!(wait(register.drafts(which.clone())).unwrap(), expected, "{which:?}");
