@@ -51,12 +51,14 @@ pub const FRESH_SIGN_IN_S: u64 = 5 * 60;
 pub const ANSWER_VALUES_MAX: usize = 262_144;
 /// Most records, or calls, on one page of an answer about the journal.
 pub const RECORDS_LISTED_MAX: u32 = 200;
+/// Most calls that are counted beyond those that are shown as new.
+pub const NEWS_COUNTED_MAX: u64 = 100_000;
 /// Most records of one call that are shown.
 pub const RECORDS_OF_CALL_MAX: u32 = 200;
 /// Most steps that a span of time is divided into.
 pub const STEPS_MAX: u32 = 400;
-/// Most drafts that one answer about decisions takes into account.
-pub const DECISIONS_MAX: u32 = 10_000;
+/// Most people of whom one answer says how they decided.
+pub const APPROVERS_LISTED_MAX: usize = 200;
 /// Most streams of the journal that are listed.
 pub const STREAMS_LISTED_MAX: u32 = 100;
 /// A draft that is approved within this time of its proposal was hardly read, in seconds.

@@ -2,7 +2,7 @@
 
 use crate::bound::{CALL_ID_BYTES_MAX, ID_BYTES_MAX, TOOL_NAME_BYTES_MAX};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,12 @@ macro_rules! id {
             /// As text.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

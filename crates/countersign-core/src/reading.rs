@@ -4,7 +4,7 @@ mod calls;
 mod chain;
 mod charts;
 
-use crate::id::{Digest, TenantId, Timestamp};
+use crate::id::{Digest, Timestamp};
 use crate::person::Tenants;
 use crate::record::Kind;
 pub use calls::{Calls, Class, Line, News, SessionCall, session};
@@ -163,9 +163,7 @@ impl Tenants {
         match (self, tenant) {
             (Self::All, _) => true,
             (Self::Of(_), None) => false,
-            (Self::Of(_), Some(tenant)) => {
-                TenantId::new(tenant).is_ok_and(|tenant| self.include(&tenant))
-            }
+            (Self::Of(tenants), Some(tenant)) => tenants.contains(tenant),
         }
     }
 }

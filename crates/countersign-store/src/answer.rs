@@ -10,7 +10,6 @@ use countersign_core::reading::{
 use countersign_core::record::Kind;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// As many as may be on a page.
 pub(crate) fn limit(asked: Option<u32>) -> usize {
@@ -100,27 +99,42 @@ pub(crate) fn intent_of(record: &Record) -> Option<(&str, u64)> {
     place::intent_of(record.header.get("intent")?)
 }
 
-/// Adds a decision to those of the person who made it.
-pub(crate) fn decide(
-    approvers: &mut BTreeMap<Option<Who>, Approver>,
-    who: Option<Who>,
-    (approved, waited_us, seen): (bool, u64, bool),
-) {
-    let approver = approvers.entry(who).or_insert_with_key(|who| Approver {
-        who: who.clone(),
-        decisions: 0,
-        approvals: 0,
-        hasty: 0,
-        unseen: 0,
-        stamps: 0,
-    });
-    let add = |count: &mut u64, when: bool| *count = count.saturating_add(u64::from(when));
-    let hasty = waited_us <= HASTY_S.saturating_mul(1_000_000);
-    add(&mut approver.decisions, true);
-    add(&mut approver.approvals, approved);
-    add(&mut approver.hasty, approved && hasty);
-    add(&mut approver.unseen, approved && !seen);
-    add(&mut approver.stamps, approved && (hasty || !seen));
+/// By what a person is told from others.
+pub(crate) fn known_by(who: &Who) -> (&str, &str) {
+    (who.issuer.as_str(), &who.id)
+}
+
+/// How somebody decides: the counts of an [`Approver`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Deciding {
+    pub(crate) decisions: u64,
+    approvals: u64,
+    hasty: u64,
+    unseen: u64,
+    stamps: u64,
+}
+
+impl Deciding {
+    /// They decided on a draft that had waited so long, and had or had not been shown its preview.
+    pub(crate) fn decided(&mut self, how: Kind, waited_us: u64, shown: bool) {
+        let Self { decisions, approvals, hasty, unseen, stamps } = self;
+        let approved = how == Kind::DraftApproved;
+        let in_haste = waited_us <= HASTY_S.saturating_mul(1_000_000);
+        for (count, so) in [
+            (decisions, true),
+            (approvals, approved),
+            (hasty, approved && in_haste),
+            (unseen, approved && !shown),
+            (stamps, approved && (in_haste || !shown)),
+        ] {
+            *count = count.saturating_add(u64::from(so));
+        }
+    }
+
+    pub(crate) fn of(self, who: Option<Who>) -> Approver {
+        let Self { decisions, approvals, hasty, unseen, stamps } = self;
+        Approver { who, decisions, approvals, hasty, unseen, stamps }
+    }
 }
 
 /// Counts what became of drafts.
@@ -175,7 +189,7 @@ impl Counts {
     pub(crate) fn into_decisions(
         self,
         waiting: u64,
-        (approvers, cut): (BTreeMap<Option<Who>, Approver>, bool),
+        (mut approvers, cut): (Vec<Approver>, bool),
     ) -> Decisions {
         let Self { span: _, mut steps, waits } = self;
         let mut waiting = waiting;
@@ -187,8 +201,9 @@ impl Counts {
             step.waited = Waited::of(waits.clone());
         }
         let waited = Waited::of(waits.concat());
-        let mut approvers: Vec<_> = approvers.into_values().collect();
-        approvers.sort_by_key(|approver| Reverse(approver.decisions));
+        approvers.sort_by(|one, other| {
+            (Reverse(one.decisions), &one.who).cmp(&(Reverse(other.decisions), &other.who))
+        });
         Decisions { steps, waited, approvers, cut }
     }
 }

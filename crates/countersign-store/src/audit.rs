@@ -12,7 +12,8 @@ use countersign_core::reading::{Cursor, Record};
 use countersign_core::record::Kind;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use verify::{Finding, Known, StreamHead, Verification, verify};
@@ -29,6 +30,11 @@ pub enum AuditError {
     /// There is nothing yet that says where to look.
     #[error("the journal's index is being made: ask again in a moment")]
     NotIndexed,
+    /// One question counts only so much.
+    #[error(
+        "that is too much to be counted at once: ask for less time, or for steps of whole days"
+    )]
+    TooMuch,
     /// A header is not what a header is.
     #[error(
         "entry {seq} of stream {epoch} cannot be read; look at it with `countersign audit verify`"
@@ -187,12 +193,20 @@ pub(crate) fn open(path: &Path) -> Result<Connection, AuditError> {
     Ok(connection)
 }
 
-/// The record at a place, if there is one.
-pub(crate) fn at(connection: &Connection, place: i64) -> Result<Option<Record>, AuditError> {
+/// The record at a place, if there is one; without its bodies unless `whole`.
+pub(crate) fn at(
+    connection: &Connection,
+    place: i64,
+    whole: bool,
+) -> Result<Option<Record>, AuditError> {
     let mut entry =
         connection.prepare_cached("SELECT place, header FROM entries WHERE place = ?1")?;
     let mut rows = entry.query([place])?;
-    rows.next()?.map(|row| record(connection, row)).transpose()
+    let Some(row) = rows.next()? else { return Ok(None) };
+    if whole {
+        return record(connection, row).map(Some);
+    }
+    Ok(Some(Record { header: header(row)?, bodies: BTreeMap::new() }))
 }
 
 fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Record>, AuditError> {
@@ -226,13 +240,18 @@ fn read(connection: &Connection, sql: &str, values: Vec<Sql>) -> Result<Vec<Reco
     Ok(records)
 }
 
+fn header(row: &Row<'_>) -> Result<Map<String, Value>, AuditError> {
+    let bytes = row.get_ref(1)?.as_bytes().unwrap_or_default();
+    if let Ok(Value::Object(header)) = serde_json::from_slice(bytes) {
+        return Ok(header);
+    }
+    let (epoch, seq) = place::of_row(row.get(0)?);
+    Err(AuditError::Unreadable { epoch, seq })
+}
+
 fn record(connection: &Connection, row: &Row<'_>) -> Result<Record, AuditError> {
     let place: i64 = row.get(0)?;
-    let bytes = row.get_ref(1)?.as_bytes().unwrap_or_default();
-    let Ok(Value::Object(header)) = serde_json::from_slice(bytes) else {
-        let (epoch, seq) = place::of_row(place);
-        return Err(AuditError::Unreadable { epoch, seq });
-    };
+    let header = header(row)?;
     let bodies = place::body_rows(place);
     let bodies = connection
         .prepare_cached("SELECT field, body FROM bodies WHERE place >= ?1 AND place < ?2")?

@@ -22,6 +22,8 @@ pub(crate) const STEPS_PER_LOOK: i32 = 10_000;
 pub(crate) const ZONES_READ_MAX: usize = 20_000;
 /// Most blocks whose rows one question goes through.
 pub(crate) const BLOCKS_READ_MAX: usize = 2_000;
+/// Most blocks whose calls one question counts.
+pub(crate) const BLOCKS_COUNTED_MAX: usize = 20_000;
 /// Most records that one question reads.
 pub(crate) const RECORDS_READ_MAX: usize = 2_000;
 /// Most profiles of which it is asked where the last record is; of more, the journal's end will do.

@@ -14,6 +14,7 @@ mod block;
 mod drafts;
 mod file;
 mod fill;
+mod header;
 mod profile;
 mod statements;
 #[cfg(test)]

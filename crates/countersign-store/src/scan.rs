@@ -2,10 +2,13 @@
 //! the index is measured against. A journal in memory is read in no other way.
 
 use crate::answer::{
-    Counts, decide, ends, fits, intent_of, is_one_of, last_at, limit, session_call, who,
+    Counts, Deciding, ends, fits, intent_of, is_one_of, known_by, last_at, limit, session_call, who,
 };
-use countersign_core::bound::{DECISIONS_MAX, RECORDS_OF_CALL_MAX, STREAMS_LISTED_MAX};
+use countersign_core::bound::{
+    APPROVERS_LISTED_MAX, NEWS_COUNTED_MAX, RECORDS_OF_CALL_MAX, STREAMS_LISTED_MAX,
+};
 use countersign_core::chain::GENESIS;
+use countersign_core::draft::Who;
 use countersign_core::id::{AgentId, CallId, Digest, Timestamp};
 use countersign_core::person::Tenants;
 use countersign_core::port::{Eventually, Ledger, Unrecorded};
@@ -97,7 +100,8 @@ impl Scan {
     }
 
     fn counted(&self, span: Span, tenants: &Tenants) -> Decisions {
-        let (mut counts, mut waiting, mut decided) = (Counts::new(span), 0_u64, Vec::new());
+        let (mut counts, mut waiting) = (Counts::new(span), 0_u64);
+        let mut people: BTreeMap<_, (Deciding, Position, Option<Who>)> = BTreeMap::new();
         for (draft, Proposal { at, tenant, end }) in self.proposals() {
             if !tenants.see(tenant) {
                 continue;
@@ -110,26 +114,31 @@ impl Scan {
             let Some(how) = end.kind() else { continue };
             counts.ended(how, at, ended);
             let decision = matches!(how, Kind::DraftApproved | Kind::DraftRejected);
-            if decision && span.step_of(ended).is_some() {
-                decided.push((ended, position, draft, end, ended.micros_since(at)));
+            if !decision || span.step_of(ended).is_none() {
+                continue;
             }
-        }
-        decided.sort_by_key(|(at, position, ..)| (*at, *position));
-        let most = usize::try_from(DECISIONS_MAX).unwrap_or(usize::MAX);
-        let mut approvers = BTreeMap::new();
-        for (_, position, draft, end, waited) in decided.iter().rev().take(most) {
             let who = who(end);
-            let shown = |(at, record): (Position, &Record)| {
-                at < *position
+            let person = |who: &Who| {
+                let (issuer, id) = known_by(who);
+                (issuer.to_owned(), id.to_owned())
+            };
+            let key = who.as_ref().map(person);
+            let shown = |(at, record): &(Position, Record)| {
+                *at < position
                     && record.kind() == Some(Kind::DraftPreviewed)
                     && record.text("draft") == Some(draft)
-                    && self::who(record) == who
+                    && self::who(record).as_ref().map(person) == key
             };
-            let seen = who.is_some() && self.seen(tenants).any(shown);
-            let approved = end.kind() == Some(Kind::DraftApproved);
-            decide(&mut approvers, who.clone(), (approved, *waited, seen));
+            let seen = key.is_some() && self.records.iter().any(shown);
+            let theirs = people.entry(key).or_insert((Deciding::default(), position, None));
+            theirs.0.decided(how, ended.micros_since(at), seen);
+            if position >= theirs.1 {
+                (theirs.1, theirs.2) = (position, who);
+            }
         }
-        counts.into_decisions(waiting, (approvers, decided.len() > most))
+        let cut = people.len() > APPROVERS_LISTED_MAX;
+        let approvers = people.into_values().map(|(deciding, _, who)| deciding.of(who));
+        counts.into_decisions(waiting, (approvers.collect(), cut))
     }
 }
 
@@ -211,7 +220,7 @@ impl Ledger for Scan {
         let more = lines.len().saturating_sub(limit(which.limit));
         lines.truncate(limit(which.limit));
         let last = self.records.last().map_or(position, |(last, _)| *last);
-        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        let more = u64::try_from(more).unwrap_or(u64::MAX).min(NEWS_COUNTED_MAX);
         answer(News { lines, more, position: position.max(last) })
     }
 

@@ -182,7 +182,8 @@ impl Line {
 pub struct News {
     /// The newest lines since, newest first.
     pub lines: Vec<Line>,
-    /// How many others there were since. No lower than that if they are very many.
+    /// How many others there were since; at least so many, if they are as many as
+    /// [`NEWS_COUNTED_MAX`](crate::bound::NEWS_COUNTED_MAX).
     pub more: u64,
     /// From where to ask the next time.
     pub position: Position,

@@ -110,10 +110,10 @@ pub struct Decisions {
     pub steps: Vec<DraftTally>,
     /// How long those waited that people decided on in all of it.
     pub waited: Option<Waited>,
-    /// Who decided, those with the most decisions first.
+    /// Who decided, those with the most decisions first, at most
+    /// [`APPROVERS_LISTED_MAX`](crate::bound::APPROVERS_LISTED_MAX).
     pub approvers: Vec<Approver>,
-    /// There were more drafts than are taken into account: the newest
-    /// [`DECISIONS_MAX`](crate::bound::DECISIONS_MAX) are.
+    /// Whether there are others.
     pub cut: bool,
 }
 
@@ -165,7 +165,7 @@ impl Waited {
 /// a preview shows nobody one: of its drafts only haste tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approver {
-    /// Who; `None` for those whose names were erased, taken together.
+    /// Who; `None` if that was erased.
     pub who: Option<Who>,
     /// How many drafts they decided.
     pub decisions: u64,

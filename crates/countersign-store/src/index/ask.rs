@@ -6,14 +6,14 @@ mod decisions;
 mod walk;
 
 use super::block::{Row, end};
-use super::fill::{GRAINS, MINUTE_US};
+use super::fill::{DAY, GRAINS, MINUTE_US};
 use super::profile::Profile;
 use super::{file, statements as sql};
 use crate::answer::{fits, intent_of, is_one_of, last_at, limit, session_call};
 use crate::audit::{self, AuditError};
-use crate::bound::{QUESTION_MAX, RECORDS_READ_MAX, STEPS_PER_LOOK};
+use crate::bound::{BLOCKS_COUNTED_MAX, QUESTION_MAX, RECORDS_READ_MAX, STEPS_PER_LOOK};
 use crate::place;
-use countersign_core::bound::RECORDS_OF_CALL_MAX;
+use countersign_core::bound::{NEWS_COUNTED_MAX, RECORDS_OF_CALL_MAX};
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::person::Tenants;
 use countersign_core::port::Clock;
@@ -75,7 +75,13 @@ impl Desk {
 
     /// The record at a place, if these readers may see it.
     fn record(&self, place: i64, tenants: &Tenants) -> Result<Option<Record>, AuditError> {
-        let record = audit::at(&self.journal, place)?;
+        let record = audit::at(&self.journal, place, true)?;
+        Ok(record.filter(|record| tenants.see(record.text("tenant"))))
+    }
+
+    /// The same without its bodies.
+    fn header(&self, place: i64, tenants: &Tenants) -> Result<Option<Record>, AuditError> {
+        let record = audit::at(&self.journal, place, false)?;
         Ok(record.filter(|record| tenants.see(record.text("tenant"))))
     }
 
@@ -190,10 +196,11 @@ impl Desk {
         self.lines(&wanted, |row| {
             if lines.len() < most {
                 lines.extend(self.line(row.place, which, tenants)?);
-            } else {
-                more = more.saturating_add(1);
+                return Ok(ControlFlow::Continue(()));
             }
-            Ok(ControlFlow::Continue(()))
+            more = more.saturating_add(1);
+            let enough = more >= NEWS_COUNTED_MAX;
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         let position = position.max(Position::from_number(self.upto()?));
         Ok(News { lines, more, position })
@@ -215,7 +222,12 @@ impl Desk {
         which: &Calls,
         tenants: &Tenants,
     ) -> Result<Option<Line>, AuditError> {
-        let record = self.record(place, tenants)?;
+        let header = self.header(place, tenants)?;
+        // The tool as the agent wrote it is a body.
+        let record = match header {
+            Some(record) if record.text("tool").is_none() => self.record(place, tenants)?,
+            record => record,
+        };
         let line = record.and_then(|record| Line::of(Position::from_number(place), &record));
         Ok(line.filter(|line| is_one_of(which, line)))
     }
@@ -259,22 +271,38 @@ impl Desk {
         tenants: &Tenants,
     ) -> Result<Vec<Tally>, AuditError> {
         let mut tallies: Vec<_> = span.steps().into_iter().map(Tally::empty).collect();
-        let whole = |grain: &&i64| span.step_minutes().checked_rem(**grain) == Some(0);
-        let grain = GRAINS.iter().rev().find(whole).copied().unwrap_or(1);
-        let step = grain.saturating_mul(MINUTE_US);
-        let (since, until) = (span.since().micros(), span.until().micros());
-        let mut rows = self.index.prepare_cached(sql::TALLIES)?;
-        let mut rows = rows.query((grain, since.div_euclid(step), until.div_euclid(step)))?;
-        while let Some(row) = rows.next()? {
-            let profile = self.profile(row.get(1)?);
-            let fits = |profile: &&Profile| profile.seen_by(tenants) && profile.is_one_of(which);
-            let at = Timestamp::from_micros(row.get::<_, i64>(0)?.saturating_mul(step));
-            let tally = span.step_of(at).and_then(|step| tallies.get_mut(step));
-            if let (Some(tally), Some(profile)) = (tally, profile.filter(fits))
-                && let Some(class) = profile.class()
+        let mut count = |at: i64, profile: u32, calls: u64| {
+            let at = span.step_of(Timestamp::from_micros(at));
+            let tally = at.and_then(|step| tallies.get_mut(step));
+            if let (Some(tally), Some(profile)) = (tally, self.profile(profile))
+                && let Some(class) = profile.class
             {
+                tally.count(class, profile.code.as_deref(), calls);
+            }
+        };
+        let until =
+            Until { since: Some(span.since()), until: Some(span.until()), ..Until::default() };
+        let wanted = self.wanted(|profile| profile.is_one_of(which), tenants, until)?;
+        let whole_steps_of = |grain: i64| span.step_minutes().checked_rem(grain) == Some(0);
+        let whole = which.agent.is_some() || which.tool.is_some();
+        if whole && !whole_steps_of(DAY) {
+            let wanted = self.ended(&wanted).within(BLOCKS_COUNTED_MAX);
+            let stopped = self.walk(&wanted, |row| {
+                count(row.at, row.profile, row.calls.into());
+                Ok(ControlFlow::Continue(()))
+            })?;
+            return stopped.map_or(Ok(tallies), |_| Err(AuditError::TooMuch));
+        }
+        let grain = GRAINS.into_iter().rev().find(|grain| whole_steps_of(*grain)).unwrap_or(1);
+        let step = grain.saturating_mul(MINUTE_US);
+        let [since, until] = [span.since(), span.until()].map(|at| at.micros().div_euclid(step));
+        let mut rows = self.index.prepare_cached(sql::TALLIES)?;
+        let mut rows = rows.query((grain, whole, since, until))?;
+        while let Some(row) = rows.next()? {
+            let profile = row.get(1)?;
+            if wanted.has(profile) {
                 let calls = u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
-                tally.count(class, profile.code(), calls);
+                count(row.get::<_, i64>(0)?.saturating_mul(step), profile, calls);
             }
         }
         Ok(tallies)
@@ -288,7 +316,7 @@ impl Desk {
         let wanted = self.wanted(|profile| profile.is_call_of(agent), tenants, Until::default())?;
         let mut seen = None;
         self.walk(&wanted, |row| {
-            let record = self.record(row.place, tenants)?;
+            let record = self.header(row.place, tenants)?;
             let theirs = |record: &Record| record.text("agent") == Some(agent);
             seen = record.filter(theirs).map(|record| last_at(&record));
             Ok(seen.map_or(ControlFlow::Continue(()), |_| ControlFlow::Break(())))

@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 /// How many bits of a place are the place in its block.
 const BLOCK_BITS: u32 = 10;
 const PLACES: i64 = 1 << BLOCK_BITS;
-const ROW_BYTES: usize = 16;
 const NUMBER_BYTES: usize = 4;
+/// Profile, session, calls, and the time in two.
+const ROW_WORDS: usize = 5;
+const ROW_BYTES: usize = ROW_WORDS * NUMBER_BYTES;
 
 // A block is of one stream.
 const _: () = assert!(BLOCK_BITS < SEQUENCE_BITS);
@@ -18,6 +20,8 @@ pub(super) struct Row {
     pub(super) place: i64,
     pub(super) profile: u32,
     pub(super) session: u32,
+    /// How many calls it stands for.
+    pub(super) calls: u32,
     pub(super) at: i64,
 }
 
@@ -63,11 +67,12 @@ impl Block {
 
     /// Adds a record behind the others. Places without one stay empty.
     pub(super) fn push(&mut self, row: Row) {
-        let Row { place, profile, session, at } = row;
+        let Row { place, profile, session, calls, at } = row;
         let within = usize::try_from(place & (PLACES - 1)).unwrap_or_default();
         self.rows.resize(within.saturating_mul(ROW_BYTES).max(self.rows.len()), 0);
-        self.rows.extend_from_slice(&profile.to_le_bytes());
-        self.rows.extend_from_slice(&session.to_le_bytes());
+        for number in [profile, session, calls] {
+            self.rows.extend_from_slice(&number.to_le_bytes());
+        }
         self.rows.extend_from_slice(&at.to_le_bytes());
         let zone = self.zone.get_or_insert_with(|| Zone {
             at_min: at,
@@ -109,15 +114,41 @@ pub(super) fn numbers(bytes: &[u8]) -> impl Iterator<Item = u32> {
 
 /// A block's records, newest last.
 pub(super) fn rows(block: i64, bytes: &[u8]) -> impl DoubleEndedIterator<Item = Row> {
-    let (rows, _) = bytes.as_chunks::<ROW_BYTES>();
-    let places = (block << BLOCK_BITS)..;
-    let (first, rows) = (places.start, rows.iter().enumerate());
-    rows.filter_map(move |(within, bytes)| {
-        let [p0, p1, p2, p3, s0, s1, s2, s3, at @ ..] = *bytes;
-        let profile = u32::from_le_bytes([p0, p1, p2, p3]);
+    let (words, _) = bytes.as_chunks::<NUMBER_BYTES>();
+    let (rows, _) = words.as_chunks::<ROW_WORDS>();
+    let first = block << BLOCK_BITS;
+    rows.iter().enumerate().filter_map(move |(within, &[profile, session, calls, low, high])| {
+        let [profile, session, calls] = [profile, session, calls].map(u32::from_le_bytes);
         let place = first.saturating_add(i64::try_from(within).ok()?);
-        let session = u32::from_le_bytes([s0, s1, s2, s3]);
-        let at = i64::from_le_bytes(at);
-        (profile != 0).then_some(Row { place, profile, session, at })
+        let at =
+            i64::from(i32::from_le_bytes(high)) << u32::BITS | i64::from(u32::from_le_bytes(low));
+        (profile != 0).then_some(Row { place, profile, session, calls, at })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_comes_back_as_it_was_with_its_gaps() {
+        let row = |within: i64, at| Row {
+            place: 7 << BLOCK_BITS | within,
+            profile: 3,
+            session: 0,
+            calls: 2,
+            at,
+        };
+        let given = [row(1, -5), row(2, i64::MIN), row(900, 1 << 60), row(1_023, i64::MAX)];
+        let mut block = Block::new(7);
+        given.into_iter().for_each(|row| block.push(row));
+        assert_eq!(rows(7, block.rows()).collect::<Vec<_>>(), given);
+        let again = Block::stored(7, block.rows());
+        assert_eq!(again.rows(), block.rows());
+        let zone = again.zone().unwrap();
+        assert_eq!((zone.at_min, zone.at_max), (i64::MIN, i64::MAX));
+        assert_eq!(numbers(&zone.profiles()).collect::<Vec<_>>(), [3]);
+        assert_eq!(numbers(&zone.sessions()).count(), 0);
+        assert_eq!((block_of(given[3].place), end(7)), (7, 8 << BLOCK_BITS));
+    }
 }

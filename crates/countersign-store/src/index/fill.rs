@@ -3,6 +3,7 @@
 
 use super::ask::epoch_of;
 use super::block::{Block, Row, block_of};
+use super::header::{Header, Intent, session_in};
 use super::profile::{self, Profile};
 use super::{drafts, file};
 use crate::bound::{BATCH_MAX, SESSIONS_REMEMBERED_MAX};
@@ -10,12 +11,12 @@ use crate::place;
 use crate::sqlite::StoreError;
 use countersign_core::reading::Class;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// For how long counts are kept together, in minutes: a minute, an hour, a day.
-pub(super) const GRAINS: [i64; 3] = [1, 60, 1_440];
+pub(super) const GRAINS: [i64; 3] = [1, 60, DAY];
+pub(super) const DAY: i64 = 1_440;
 pub(super) const MINUTE_US: i64 = 60 * 1_000_000;
 
 /// The index, and what is in it that the next record needs. After an error it is to be opened again: what
@@ -38,18 +39,19 @@ struct Memory {
     streams: BTreeMap<String, i64>,
 }
 
+/// A profile's number, that of what it is counted by, and what it says.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     id: u32,
+    group: u32,
     class: Option<Class>,
 }
 
 /// A record, as far as the index takes notice of it.
-struct Found {
+struct Found<'a> {
     place: i64,
     at: i64,
-    header: Map<String, Value>,
-    session: Option<[u8; 32]>,
+    header: Header<'a>,
 }
 
 /// What one transaction changes besides.
@@ -57,8 +59,8 @@ struct Found {
 struct Changes {
     /// The last place of each profile.
     last: BTreeMap<u32, i64>,
-    /// How many calls, by grain, time and profile.
-    tallies: BTreeMap<(i64, i64, u32), u64>,
+    /// How many calls, by grain, whether it is a whole profile, time and profile.
+    tallies: BTreeMap<(i64, bool, i64, u32), u64>,
     begun: BTreeSet<i64>,
     ended: BTreeSet<i64>,
 }
@@ -80,16 +82,25 @@ impl Filler {
     /// Takes the next records in. `true` if there may be more.
     pub(super) fn fill(&mut self, journal: &Connection) -> rusqlite::Result<bool> {
         let Self { index, upto, memory, .. } = self;
-        // What is read of the journal is let go of before anything is written: the journal's log can be
-        // copied meanwhile.
-        let (found, last) = read(journal, *upto)?;
-        let Some((last, hash)) = last else { return Ok(false) };
-        let full = found.len() >= usize::try_from(BATCH_MAX).unwrap_or(usize::MAX);
+        let of_journal = journal.unchecked_transaction()?;
+        let mut entries = of_journal.prepare_cached(
+            "SELECT place, at, header, hash FROM entries WHERE place > ?1 ORDER BY place LIMIT ?2",
+        )?;
+        let mut rows = entries.query((*upto, BATCH_MAX))?;
+        let Some(mut row) = rows.next()? else { return Ok(false) };
         let transaction = index.transaction()?;
         let mut changes = Changes::default();
-        for record in found {
-            memory.take((&transaction, journal), record, &mut changes)?;
-        }
+        let mut taken = 0;
+        let (last, hash) = loop {
+            taken += 1;
+            let (place, at, hash) = (row.get(0)?, row.get(1)?, row.get::<_, [u8; 32]>(3)?);
+            let header = Header::read(row.get_ref(2)?.as_bytes().unwrap_or_default());
+            memory.take((&transaction, journal), Found { place, at, header }, &mut changes)?;
+            match rows.next()? {
+                Some(next) => row = next,
+                None => break (place, hash),
+            }
+        };
         store_block(&transaction, &memory.block)?;
         store(&transaction, changes, &memory.under_way)?;
         transaction
@@ -102,7 +113,7 @@ impl Filler {
         if memory.sessions.len() > SESSIONS_REMEMBERED_MAX {
             memory.sessions.clear();
         }
-        Ok(full)
+        Ok(taken >= BATCH_MAX)
     }
 }
 
@@ -112,20 +123,13 @@ impl Memory {
         let rows: Option<Vec<u8>> = index
             .query_row("SELECT rows FROM blocks WHERE block = ?1", [number], |row| row.get(0))
             .optional()?;
-        let profiles = index
-            .prepare("SELECT text, id FROM profiles")?
-            .query_map([], |row| {
-                let text: String = row.get(0)?;
-                let class = Profile::read(&text).and_then(|profile| profile.class());
-                Ok((text, Known { id: row.get(1)?, class }))
-            })?
-            .collect::<rusqlite::Result<_>>()?;
+        let profiles = known(index)?;
         let under_way = index
             .prepare("SELECT place, profile, session, at FROM under_way")?
             .query_map([], |row| {
                 let (place, profile, session, at) =
                     (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok((place, Row { place, profile, session, at }))
+                Ok((place, Row { place, profile, session, calls: 1, at }))
             })?
             .collect::<rusqlite::Result<_>>()?;
         let block = Block::stored(number, &rows.unwrap_or_default());
@@ -135,61 +139,96 @@ impl Memory {
     fn take(
         &mut self,
         (index, journal): (&Connection, &Connection),
-        Found { place, at, header, session }: Found,
+        Found { place, at, header }: Found<'_>,
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
-        let Known { id: profile, class } = self.profile(index, &header, place)?;
-        let mut session = session.map_or(Ok(0), |digest| self.session(index, digest))?;
-        let intent = self.intent_of(journal, &header)?;
-        if let Some(intent) = intent.and_then(|intent| self.under_way.remove(&intent)) {
-            if !changes.begun.remove(&intent.place) {
-                changes.ended.insert(intent.place);
-            }
-            // What recovery writes names no session.
-            if session == 0 {
-                session = intent.session;
-            }
-        }
-        let row = Row { place, profile, session, at };
+        let known = self.profile(index, profile::of(&header), place)?;
+        let profile = known.id;
+        let session = match self.ended(journal, &header, changes)? {
+            Some(intent) => intent.session,
+            None if header.fields.principal.is_some() => self.session(index, journal, place)?,
+            None => 0,
+        };
+        let calls = header.count.map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX));
+        let row = Row { place, profile, session, calls, at };
         if self.block.number != block_of(place) {
             store_block(index, &self.block)?;
             self.block = Block::new(block_of(place));
         }
         self.block.push(row);
         changes.last.insert(profile, place);
-        match class {
+        match known.class {
             None => {}
             Some(Class::UnderWay) => {
                 self.under_way.insert(place, row);
                 changes.begun.insert(place);
             }
-            Some(_) => changes.count(profile, at, &header),
+            Some(_) => changes.count(known, &row),
         }
-        drafts::take(index, (place, at), &header)
+        drafts::take((index, journal), (place, at), &header)
     }
 
-    fn profile(
+    /// The intent that this is the outcome of, which is no longer under way. They are of one session.
+    fn ended(
         &mut self,
-        index: &Connection,
-        header: &Map<String, Value>,
-        place: i64,
-    ) -> rusqlite::Result<Known> {
-        let text = profile::written(header);
+        journal: &Connection,
+        header: &Header<'_>,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<Option<Row>> {
+        let Some(Intent { stream, seq }) = &header.intent else { return Ok(None) };
+        let epoch = match self.streams.get(&**stream) {
+            Some(epoch) => Some(*epoch),
+            None => epoch_of(journal, stream)?,
+        };
+        let Some(epoch) = epoch else { return Ok(None) };
+        if !self.streams.contains_key(&**stream) {
+            self.streams.insert(stream.clone().into_owned(), epoch);
+        }
+        let place = place::row(epoch, *seq);
+        let intent = place.and_then(|place| self.under_way.remove(&place));
+        if let Some(Row { place, .. }) = intent
+            && !changes.begun.remove(&place)
+        {
+            changes.ended.insert(place);
+        }
+        Ok(intent)
+    }
+
+    fn profile(&mut self, index: &Connection, text: String, place: i64) -> rusqlite::Result<Known> {
         if let Some(known) = self.profiles.get(&text) {
             return Ok(*known);
         }
-        let class = Profile::read(&text).and_then(|profile| profile.class());
         let id = index
             .prepare_cached(
                 "INSERT INTO profiles (text, first, last) VALUES (?1, ?2, ?2) RETURNING id",
             )?
             .query_row(params![text, place], |row| row.get(0))?;
-        let known = Known { id, class };
+        let group = match profile::group_of(&text) {
+            Some(group) if group != text => self.profile(index, group, place)?.id,
+            _ => id,
+        };
+        let class = Profile::read(&text).and_then(|profile| profile.class);
+        let known = Known { id, group, class };
         self.profiles.insert(text, known);
         Ok(known)
     }
 
-    fn session(&mut self, index: &Connection, digest: [u8; 32]) -> rusqlite::Result<u32> {
+    /// The number of the session that a record's body names; 0 if it names none.
+    fn session(
+        &mut self,
+        index: &Connection,
+        journal: &Connection,
+        place: i64,
+    ) -> rusqlite::Result<u32> {
+        let bodies = place::body_rows(place);
+        let mut principal = journal.prepare_cached(
+            "SELECT body FROM bodies WHERE place >= ?1 AND place < ?2 AND field = 'principal'",
+        )?;
+        let mut rows = principal.query((bodies.start, bodies.end))?;
+        let Some(row) = rows.next()? else { return Ok(0) };
+        let Some(digest) = session_in(row.get_ref(0)?.as_bytes().unwrap_or_default()) else {
+            return Ok(0);
+        };
         if let Some(id) = self.sessions.get(&digest) {
             return Ok(*id);
         }
@@ -202,75 +241,30 @@ impl Memory {
         self.sessions.insert(digest, id);
         Ok(id)
     }
-
-    /// The place of the intent that a header says it is the outcome of.
-    fn intent_of(
-        &mut self,
-        journal: &Connection,
-        header: &Map<String, Value>,
-    ) -> rusqlite::Result<Option<i64>> {
-        let intent = header.get("intent").and_then(place::intent_of);
-        let Some((stream, sequence)) = intent else { return Ok(None) };
-        if let Some(epoch) = self.streams.get(stream) {
-            return Ok(place::row(*epoch, sequence));
-        }
-        let epoch = epoch_of(journal, stream)?;
-        if let Some(epoch) = epoch {
-            self.streams.insert(stream.to_owned(), epoch);
-        }
-        Ok(epoch.and_then(|epoch| place::row(epoch, sequence)))
-    }
 }
 
 impl Changes {
-    fn count(&mut self, profile: u32, at: i64, header: &Map<String, Value>) {
-        let calls = header.get("count").and_then(Value::as_u64).unwrap_or(1);
-        for grain in GRAINS {
-            let at = at.div_euclid(grain.saturating_mul(MINUTE_US));
-            let count = self.tallies.entry((grain, at, profile)).or_default();
-            *count = count.saturating_add(calls);
+    fn count(&mut self, Known { id, group, .. }: Known, row: &Row) {
+        let counted = GRAINS.map(|grain| (grain, false, group));
+        for (grain, whole, profile) in counted.into_iter().chain([(DAY, true, id)]) {
+            let at = row.at.div_euclid(grain.saturating_mul(MINUTE_US));
+            let count = self.tallies.entry((grain, whole, at, profile)).or_default();
+            *count = count.saturating_add(row.calls.into());
         }
     }
 }
 
-/// The records behind a place, and the place and hash of the last of them.
-type Batch = (Vec<Found>, Option<(i64, Vec<u8>)>);
-
-fn read(journal: &Connection, upto: i64) -> rusqlite::Result<Batch> {
-    let transaction = journal.unchecked_transaction()?;
-    let mut entries = transaction.prepare_cached(
-        "SELECT place, at, header, hash FROM entries WHERE place > ?1 ORDER BY place LIMIT ?2",
-    )?;
-    let mut principals = transaction.prepare_cached(
-        "SELECT body FROM bodies WHERE place >= ?1 AND place < ?2 AND field = 'principal' LIMIT 1",
-    )?;
-    let mut rows = entries.query((upto, BATCH_MAX))?;
-    let (mut found, mut last) = (Vec::new(), None);
-    while let Some(row) = rows.next()? {
-        let place = row.get(0)?;
-        let bytes = row.get_ref(2)?.as_bytes().unwrap_or_default();
-        // What cannot be read has a profile of its own, and is met by whoever looks at everything.
-        let header: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
-        let session = match header.get("fields").and_then(|fields| fields.get("principal")) {
-            Some(_) => {
-                let bodies = place::body_rows(place);
-                let mut body = principals.query((bodies.start, bodies.end))?;
-                body.next()?.and_then(|row| session_in(row.get_ref(0).ok()?.as_bytes().ok()?))
-            }
-            None => None,
-        };
-        last = Some((place, row.get(3)?));
-        found.push(Found { place, at: row.get(1)?, header, session });
-    }
-    Ok((found, last))
-}
-
-/// The session that a `principal` body names.
-fn session_in(body: &[u8]) -> Option<[u8; 32]> {
-    let principal: Value = serde_json::from_slice(body).ok()?;
-    let mut digest = [0; 32];
-    hex::decode_to_slice(principal.get("session")?.as_str()?, &mut digest).ok()?;
-    Some(digest)
+/// The profiles that the index knows.
+fn known(index: &Connection) -> rusqlite::Result<BTreeMap<String, Known>> {
+    let mut profiles = index.prepare("SELECT text, id FROM profiles")?;
+    let numbers = profiles.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let numbers: BTreeMap<String, u32> = numbers.collect::<rusqlite::Result<_>>()?;
+    let known = |(text, id): (&String, &u32)| {
+        let group = profile::group_of(text).and_then(|group| numbers.get(&group));
+        let class = Profile::read(text).and_then(|profile| profile.class);
+        (text.clone(), Known { id: *id, group: *group.unwrap_or(id), class })
+    };
+    Ok(numbers.iter().map(known).collect())
 }
 
 fn store_block(index: &Connection, block: &Block) -> rusqlite::Result<()> {
@@ -304,14 +298,16 @@ fn store(
         seen.execute((profile, place))?;
     }
     let mut tally = index.prepare_cached(
-        "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET count = count + excluded.count",
     )?;
-    for ((grain, at, profile), count) in tallies {
-        tally.execute((grain, at, profile, i64::try_from(count).unwrap_or(i64::MAX)))?;
+    for ((grain, whole, at, profile), count) in tallies {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        tally.execute((grain, whole, at, profile, count))?;
     }
     let mut begin = index.prepare_cached("INSERT INTO under_way VALUES (?1, ?2, ?3, ?4)")?;
-    for Row { place, profile, session, at } in begun.iter().filter_map(|place| under_way.get(place))
+    for Row { place, profile, session, at, .. } in
+        begun.iter().filter_map(|place| under_way.get(place))
     {
         begin.execute((place, profile, session, at))?;
     }

@@ -1,50 +1,55 @@
 //! What many records have in common, and which of that is asked for.
 
+use super::header::Header;
 use countersign_core::person::Tenants;
 use countersign_core::reading::{Calls, Class, Search};
 use countersign_core::record::Kind;
-use serde_json::{Map, Value};
 
 /// What is known of a record by the number of its profile. Without anything it fits no question but one
 /// after everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Profile {
-    kind: Option<String>,
+    kind: Option<Kind>,
+    /// What such a record says of its call.
+    pub(super) class: Option<Class>,
     status: Option<String>,
-    code: Option<String>,
+    pub(super) code: Option<String>,
     agent: Option<String>,
     tenant: Option<String>,
     tool: Option<String>,
     alert: Option<String>,
 }
 
-const MEMBERS: [&str; 7] = ["kind", "status", "code", "agent", "tenant", "tool", "alert"];
+type Texts<'a> = [Option<&'a str>; 7];
 
-/// A header's profile, as the index writes it.
-pub(super) fn written(header: &Map<String, Value>) -> String {
-    let member = |name: &&str| header.get(*name).filter(|value| value.is_string());
+/// A profile, as the index writes it: `[kind, status, code, agent, tenant, tool, alert]`.
+fn written(texts: Texts<'_>) -> String {
     // Texts and nothing always have a text.
-    serde_json::to_string(&MEMBERS.each_ref().map(member)).unwrap_or_default()
+    serde_json::to_string(&texts).unwrap_or_default()
+}
+
+/// That of a header.
+pub(super) fn of(header: &Header<'_>) -> String {
+    let Header { kind, status, code, agent, tenant, tool, alert, .. } = header;
+    written([kind, status, code, agent, tenant, tool, alert].map(Option::as_deref))
+}
+
+/// What of one is counted by the minute: all but whose, of which tool, and alerts.
+pub(super) fn group_of(profile: &str) -> Option<String> {
+    let [kind, status, code, _, tenant, _, _]: [Option<String>; 7] =
+        serde_json::from_str(profile).ok()?;
+    let [kind, status, code, tenant] = [&kind, &status, &code, &tenant].map(|text| text.as_deref());
+    Some(written([kind, status, code, None, tenant, None, None]))
 }
 
 impl Profile {
     /// As the index writes it, read back; `None` for what it does not write.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let [kind, status, code, agent, tenant, tool, alert] = serde_json::from_str(text).ok()?;
-        Some(Self { kind, status, code, agent, tenant, tool, alert })
-    }
-
-    fn kind(&self) -> Option<Kind> {
-        self.kind.as_deref().and_then(Kind::parse)
-    }
-
-    /// What such a record says of its call.
-    pub(super) fn class(&self) -> Option<Class> {
-        Class::of(self.kind()?, self.status.as_deref())
-    }
-
-    pub(super) fn code(&self) -> Option<&str> {
-        self.code.as_deref()
+        let [kind, status, code, agent, tenant, tool, alert]: [Option<String>; 7] =
+            serde_json::from_str(text).ok()?;
+        let kind = kind.as_deref().and_then(Kind::parse);
+        let class = kind.and_then(|kind| Class::of(kind, status.as_deref()));
+        Some(Self { kind, class, status, code, agent, tenant, tool, alert })
     }
 
     pub(super) fn seen_by(&self, tenants: &Tenants) -> bool {
@@ -54,7 +59,7 @@ impl Profile {
     /// Whether such records can be among those.
     pub(super) fn fits(&self, which: &Search) -> bool {
         let Search { kind, agent, tenant, tool, code, status, alerts, .. } = which;
-        kind.is_none_or(|kind| self.kind() == Some(kind))
+        kind.is_none_or(|kind| self.kind == Some(kind))
             && all([
                 (agent, &self.agent),
                 (tenant, &self.tenant),
@@ -68,9 +73,8 @@ impl Profile {
     /// Whether what such records say of their calls can be among those.
     pub(super) fn is_one_of(&self, which: &Calls) -> bool {
         let Calls { agent, tenant, tool, class, code, .. } = which;
-        let found = self.class();
-        found.is_some()
-            && class.is_none_or(|class| found == Some(class))
+        self.class.is_some()
+            && class.is_none_or(|class| self.class == Some(class))
             && all([
                 (agent, &self.agent),
                 (tenant, &self.tenant),
@@ -83,7 +87,7 @@ impl Profile {
     pub(super) fn is_call_of(&self, agent: &str) -> bool {
         self.agent.as_deref() == Some(agent)
             && matches!(
-                self.class(),
+                self.class,
                 Some(Class::UnderWay | Class::Refused | Class::Drafted | Class::Delivered)
             )
     }

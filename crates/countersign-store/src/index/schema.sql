@@ -33,8 +33,8 @@ CREATE TABLE zones (
   sessions BLOB    NOT NULL
 ) STRICT;
 
--- For each place in turn 16 bytes, little-endian: profile and session, 4 bytes each, 0 for none, and the
--- time in 8.
+-- For each place in turn 20 bytes, little-endian: profile, session, how many calls the record stands for,
+-- 4 bytes each, and the time in 8. A profile of 0 is no record, a session of 0 none.
 CREATE TABLE blocks (
   block INTEGER NOT NULL PRIMARY KEY,
   rows  BLOB    NOT NULL
@@ -48,30 +48,43 @@ CREATE TABLE under_way (
   at      INTEGER NOT NULL
 ) STRICT;
 
--- How many calls came to what, by minute, hour and day (in minutes).
+-- How many calls came to what, by minute, hour and day (in minutes). The profile is one of kind, status,
+-- code and tenant alone; by day, there are those of whole profiles besides.
 CREATE TABLE tallies (
   grain   INTEGER NOT NULL,
+  whole   INTEGER NOT NULL CHECK (whole IN (0, 1)),
   at      INTEGER NOT NULL,
   profile INTEGER NOT NULL,
   count   INTEGER NOT NULL,
-  PRIMARY KEY (grain, at, profile)
+  PRIMARY KEY (grain, whole, at, profile)
 ) STRICT, WITHOUT ROWID;
 
--- When a draft was proposed, and when and how it ceased to wait: the kind and the place of that record.
+-- Whoever decides on drafts: a digest of what a body of the journal says of them, which can be erased
+-- there. Whoever erases it removes this file too.
+CREATE TABLE people (
+  id     INTEGER NOT NULL PRIMARY KEY,
+  digest BLOB    NOT NULL UNIQUE
+) STRICT;
+
+-- When a draft was proposed, when it ceased to wait, and by which record: its kind and place, who it was,
+-- and whether they had been shown what would happen.
 CREATE TABLE drafts (
   draft    TEXT    NOT NULL PRIMARY KEY,
   tenant   TEXT,
   proposed INTEGER NOT NULL,
   ended    INTEGER NOT NULL,
   how      TEXT,
-  place    INTEGER
+  place    INTEGER,
+  person   INTEGER,
+  shown    INTEGER
 ) STRICT;
-CREATE INDEX drafts_by_end ON drafts (ended, proposed, tenant, how);
+CREATE INDEX drafts_by_end ON drafts (ended, proposed, tenant, how, person, shown, place);
 CREATE INDEX drafts_by_proposal ON drafts (proposed, tenant);
 
+-- The records of a draft. The person is the one who was shown its preview.
 CREATE TABLE of_drafts (
-  draft     TEXT    NOT NULL,
-  place     INTEGER NOT NULL,
-  previewed INTEGER NOT NULL,
+  draft  TEXT    NOT NULL,
+  place  INTEGER NOT NULL,
+  person INTEGER,
   PRIMARY KEY (draft, place)
 ) STRICT, WITHOUT ROWID;

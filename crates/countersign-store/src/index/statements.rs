@@ -20,24 +20,17 @@ pub(super) const UNDER_WAY: &str = "SELECT place, profile, session, at FROM unde
 pub(super) const OF_DRAFT: &str =
     "SELECT place FROM of_drafts WHERE draft = ?1 AND place < ?2 ORDER BY place DESC";
 /// Counts of a span of time.
-pub(super) const TALLIES: &str =
-    "SELECT at, profile, count FROM tallies WHERE grain = ?1 AND at >= ?2 AND at < ?3";
+pub(super) const TALLIES: &str = "SELECT at, profile, count FROM tallies
+     WHERE grain = ?1 AND whole = ?2 AND at >= ?3 AND at < ?4";
 /// Drafts that were proposed in a span of time.
 pub(super) const PROPOSED: &str =
     "SELECT proposed, tenant FROM drafts WHERE proposed >= ?1 AND proposed < ?2";
 /// Those that ceased to wait in it.
 pub(super) const ENDED: &str =
-    "SELECT ended, proposed, tenant, how FROM drafts WHERE ended >= ?1 AND ended < ?2";
+    "SELECT ended, proposed, tenant, how, person, shown, place FROM drafts
+     WHERE ended >= ?1 AND ended < ?2";
 /// Those that waited when it began.
 pub(super) const WAITING: &str = "SELECT tenant FROM drafts WHERE ended >= ?1 AND proposed < ?1";
-/// Those that people decided on in it.
-pub(super) const DECIDED: &str = "SELECT draft, place, ended - proposed FROM drafts
-     WHERE ended >= ?1 AND ended < ?2 AND how IN ('draft_approved', 'draft_rejected')
-     ORDER BY ended DESC LIMIT ?3";
-/// Where a draft's preview was shown before a place.
-pub(super) const PREVIEWS: &str =
-    "SELECT place FROM of_drafts WHERE draft = ?1 AND place < ?2 AND previewed = 1";
-
 /// Of the journal: the records of a call.
 pub(super) const OF_CALL: &str =
     "SELECT place FROM entries WHERE call = ?1 AND place < ?2 ORDER BY place DESC";
@@ -57,9 +50,9 @@ pub(super) const EPOCHS: &str = "SELECT ifnull(max(epoch), 0) FROM streams";
 
 /// All of them that ask the index.
 #[cfg(test)]
-pub(super) const OF_INDEX: [&str; 14] = [
+pub(super) const OF_INDEX: [&str; 12] = [
     UPTO, PROFILES, LAST_OF, SESSION, ZONES, BLOCK, UNDER_WAY, OF_DRAFT, TALLIES, PROPOSED, ENDED,
-    WAITING, DECIDED, PREVIEWS,
+    WAITING,
 ];
 /// All of them that ask the journal.
 #[cfg(test)]

@@ -11,7 +11,7 @@ use countersign_store::Index;
 /// Opens the index, and waits until it has come as far as the journal.
 pub(crate) fn index(place: &Place) -> Index {
     let index = Index::open(&place.config, place.clock.clone()).unwrap();
-    for _ in 0..600 {
+    for _ in 0..60_000 {
         if wait(index.chain(&Tenants::All)).is_ok_and(|chain| chain.behind.records == 0) {
             return index;
         }

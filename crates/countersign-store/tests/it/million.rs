@@ -2,6 +2,7 @@
 //! question takes, and what the index costs. It says so; it fails if a page takes longer than it may.
 //!
 //! `scripts/soak index` runs it. Without `COUNTERSIGN_RECORDS` it does nothing.
+#![expect(clippy::disallowed_methods, reason = "a measurement reads the clock and the environment")]
 
 use crate::asked::index;
 use crate::support::{Place, at, wait};

@@ -1,19 +1,15 @@
-//! What became of drafts. Who decided is a body of the journal that can be erased: it is read there, and
-//! kept nowhere else.
+//! What became of drafts. The index tells those who decided from each other; who they are is a body of
+//! the journal that can be erased, and is read there.
 
 use super::{Desk, sql};
-use crate::answer::{self, Counts, decide};
+use crate::answer::{Counts, Deciding, who};
 use crate::audit::AuditError;
-use countersign_core::bound::DECISIONS_MAX;
-use countersign_core::draft::Who;
+use countersign_core::bound::APPROVERS_LISTED_MAX;
 use countersign_core::id::Timestamp;
 use countersign_core::person::Tenants;
 use countersign_core::reading::{Approver, Decisions, Span};
 use countersign_core::record::Kind;
-use rusqlite::Row;
 use std::collections::BTreeMap;
-
-type Approvers = BTreeMap<Option<Who>, Approver>;
 
 impl Desk {
     pub(in crate::index) fn decisions(
@@ -22,77 +18,55 @@ impl Desk {
         tenants: &Tenants,
     ) -> Result<Decisions, AuditError> {
         let mut counts = Counts::new(span);
+        // By their numbers, each with the place of one of their decisions.
+        let mut people: BTreeMap<Option<i64>, (Deciding, i64)> = BTreeMap::new();
         let (since, until) = (span.since().micros(), span.until().micros());
-        let sees = |row: &Row<'_>, column| -> rusqlite::Result<bool> {
-            Ok(tenants.see(row.get_ref(column)?.as_str_or_null()?))
-        };
         let mut proposed = self.index.prepare_cached(sql::PROPOSED)?;
         let mut rows = proposed.query((since, until))?;
         while let Some(row) = rows.next()? {
-            if sees(row, 1)? {
+            if tenants.see(row.get_ref(1)?.as_str_or_null().unwrap_or_default()) {
                 counts.proposed(Timestamp::from_micros(row.get(0)?));
             }
         }
         let mut ended = self.index.prepare_cached(sql::ENDED)?;
         let mut rows = ended.query((since, until))?;
         while let Some(row) = rows.next()? {
-            let how = row.get::<_, Option<String>>(3)?;
-            let how = how.as_deref().and_then(Kind::parse);
-            if let (Some(how), true) = (how, sees(row, 2)?) {
-                let [at, proposed] = [row.get(0)?, row.get(1)?].map(Timestamp::from_micros);
-                counts.ended(how, proposed, at);
+            let text = |column| row.get_ref(column).ok()?.as_str().ok();
+            let Some(how) = text(3).and_then(Kind::parse).filter(|_| tenants.see(text(2))) else {
+                continue;
+            };
+            let at = Timestamp::from_micros(row.get(0)?);
+            let proposed = Timestamp::from_micros(row.get(1)?);
+            counts.ended(how, proposed, at);
+            if matches!(how, Kind::DraftApproved | Kind::DraftRejected) {
+                let (deciding, place) = people.entry(row.get(4)?).or_default();
+                deciding.decided(how, at.micros_since(proposed), row.get(5)?);
+                *place = row.get::<_, i64>(6)?.max(*place);
             }
         }
         let mut waiting = self.index.prepare_cached(sql::WAITING)?;
         let mut rows = waiting.query([since])?;
         let mut waited = 0_u64;
         while let Some(row) = rows.next()? {
-            waited = waited.saturating_add(u64::from(sees(row, 0)?));
+            let seen = tenants.see(row.get_ref(0)?.as_str_or_null().unwrap_or_default());
+            waited = waited.saturating_add(u64::from(seen));
         }
-        Ok(counts.into_decisions(waited, self.approvers(span, tenants)?))
+        let cut = people.len() > APPROVERS_LISTED_MAX;
+        Ok(counts.into_decisions(waited, (self.approvers(people, tenants)?, cut)))
     }
 
-    /// Who decided in a span of time, and whether there were more decisions than are looked at.
-    fn approvers(&self, span: Span, tenants: &Tenants) -> Result<(Approvers, bool), AuditError> {
-        let mut approvers = Approvers::new();
-        let mut decided = self.index.prepare_cached(sql::DECIDED)?;
-        let (since, until) = (span.since().micros(), span.until().micros());
-        let mut rows = decided.query((since, until, DECISIONS_MAX.saturating_add(1)))?;
-        let mut looked_at = 0;
-        while let Some(row) = rows.next()? {
-            if looked_at >= DECISIONS_MAX {
-                return Ok((approvers, true));
-            }
-            looked_at += 1;
-            let (draft, place): (String, i64) = (row.get(0)?, row.get(1)?);
-            let Some(record) = self.record(place, tenants)? else { continue };
-            let who = answer::who(&record);
-            let approved = record.kind() == Some(Kind::DraftApproved);
-            let seen = match &who {
-                Some(who) if approved => self.was_shown(who, (&draft, place), tenants)?,
-                _ => false,
-            };
-            let waited = u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
-            decide(&mut approvers, who, (approved, waited, seen));
-        }
-        Ok((approvers, false))
-    }
-
-    /// Whether a person was shown the preview of a draft before a place in the journal.
-    fn was_shown(
+    fn approvers(
         &self,
-        who: &Who,
-        (draft, before): (&str, i64),
+        people: BTreeMap<Option<i64>, (Deciding, i64)>,
         tenants: &Tenants,
-    ) -> Result<bool, AuditError> {
-        let mut previews = self.index.prepare_cached(sql::PREVIEWS)?;
-        let mut rows = previews.query((draft, before))?;
-        while let Some(row) = rows.next()? {
-            let record = self.record(row.get(0)?, tenants)?;
-            if record.is_some_and(|record| answer::who(&record).as_ref() == Some(who)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    ) -> Result<Vec<Approver>, AuditError> {
+        let mut people: Vec<_> = people.into_values().collect();
+        people.sort_by_key(|(deciding, _)| std::cmp::Reverse(deciding.decisions));
+        let listed = people.into_iter().take(APPROVERS_LISTED_MAX);
+        let named = listed.map(|(deciding, place)| {
+            let record = self.record(place, tenants)?;
+            Ok(deciding.of(record.as_ref().and_then(who)))
+        });
+        named.collect()
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Wanted {
     places: (i64, i64),
     /// Between these, both included, are all rows of these profiles.
     extent: (i64, i64),
+    /// How many blocks are gone through at most.
+    blocks_max: usize,
 }
 
 impl Wanted {
@@ -51,7 +53,11 @@ impl Wanted {
         Self { session: Some(session), ..self }
     }
 
-    fn has(&self, profile: u32) -> bool {
+    pub(super) fn within(self, blocks_max: usize) -> Self {
+        Self { blocks_max, ..self }
+    }
+
+    pub(super) fn has(&self, profile: u32) -> bool {
         usize::try_from(profile).ok().and_then(|at| self.profiles.get(at)) == Some(&true)
     }
 
@@ -69,7 +75,7 @@ impl Wanted {
     }
 
     fn is(&self, row: &Row) -> bool {
-        let Row { place, profile, session, at } = *row;
+        let Row { place, profile, session, at, .. } = *row;
         let ((since, until), (after, before)) = (self.times, self.places);
         self.has(profile)
             && self.session.is_none_or(|asked| asked == session)
@@ -102,7 +108,8 @@ impl Desk {
             until.since.map_or(i64::MIN, Timestamp::micros),
             until.until.map_or(i64::MAX, Timestamp::micros),
         );
-        Ok(Wanted { profiles, session: None, times, places: (after, before), extent })
+        let (session, places, blocks_max) = (None, (after, before), BLOCKS_READ_MAX);
+        Ok(Wanted { profiles, session, times, places, extent, blocks_max })
     }
 
     /// Behind which place there are no records of these profiles.
@@ -136,7 +143,7 @@ impl Desk {
         let (mut passed, mut read) = (0_usize, 0_usize);
         while let Some(zone) = zones.next()? {
             let block: i64 = zone.get(0)?;
-            if passed >= ZONES_READ_MAX || read >= BLOCKS_READ_MAX {
+            if passed >= ZONES_READ_MAX || read >= wanted.blocks_max {
                 return Ok(Some(end(block)));
             }
             passed = passed.saturating_add(1);
@@ -165,10 +172,7 @@ impl Desk {
         mut visit: impl FnMut(Row) -> Result<ControlFlow<()>, AuditError>,
     ) -> Result<Option<i64>, AuditError> {
         let mut under_way = self.under_way(wanted)?.into_iter().peekable();
-        let mut ended = wanted.clone();
-        for (wanted, (profile, _)) in ended.profiles.iter_mut().skip(1).zip(&self.profiles) {
-            *wanted &= profile.class() != Some(Class::UnderWay);
-        }
+        let ended = self.ended(wanted);
         let mut enough = false;
         let stopped = self.walk(&ended, |row| {
             while let Some(later) = under_way.next_if(|later| later.place > row.place) {
@@ -189,13 +193,22 @@ impl Desk {
         Ok(stopped)
     }
 
+    /// Without intents.
+    pub(super) fn ended(&self, wanted: &Wanted) -> Wanted {
+        let mut ended = wanted.clone();
+        for (wanted, (profile, _)) in ended.profiles.iter_mut().skip(1).zip(&self.profiles) {
+            *wanted &= profile.class != Some(Class::UnderWay);
+        }
+        ended
+    }
+
     fn under_way(&self, wanted: &Wanted) -> Result<Vec<Row>, AuditError> {
         let mut under_way = self.index.prepare_cached(sql::UNDER_WAY)?;
         let (after, before) = wanted.places;
         let rows = under_way.query_map((after, before, UNDER_WAY_MAX), |row| {
             let (place, profile, session, at) =
                 (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok(Row { place, profile, session, at })
+            Ok(Row { place, profile, session, calls: 1, at })
         })?;
         let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(rows.into_iter().filter(|row| wanted.is(row)).collect())
