@@ -28,6 +28,7 @@ const NUMBER: &str = "10000000";
 
 const ISSUER: &str = "https://login.example";
 const AUDIENCE: &str = "http://127.0.0.1:8787";
+pub(crate) const HOST: &str = "127.0.0.1:8787";
 
 /// What is called.
 #[derive(Debug, Clone)]
@@ -38,6 +39,10 @@ pub(crate) enum Target {
     Http(SocketAddr, &'static str),
     /// A tool, through the MCP door.
     Mcp(SocketAddr, &'static str),
+    /// A call that has to be approved.
+    Draft(SocketAddr),
+    /// A page of the console, with the cookie of who opens it.
+    Page(SocketAddr, &'static str, String),
     /// Another gateway's MCP endpoint: its address, `Host` and path, and its bearer token.
     Peer(SocketAddr, String, String, String),
 }
@@ -48,8 +53,15 @@ impl Target {
             Self::Direct(address)
             | Self::Http(address, _)
             | Self::Mcp(address, _)
+            | Self::Draft(address)
+            | Self::Page(address, ..)
             | Self::Peer(address, ..) => *address,
         }
+    }
+
+    /// A request for a page, which has no number.
+    pub(crate) fn request_of_page(&self) -> Request {
+        request(self, "", "")
     }
 
     /// What every answer must hold to count as one.
@@ -57,6 +69,8 @@ impl Target {
         match self {
             Self::Direct(_) => b"\"items\"",
             Self::Http(..) => b"\"completed\"",
+            Self::Draft(_) => b"approval_required",
+            Self::Page(..) => b"</html>",
             Self::Mcp(..) | Self::Peer(..) => b"\"isError\":false",
         }
     }
@@ -66,6 +80,8 @@ impl Target {
             Self::Direct(_) => "direct to the API".to_owned(),
             Self::Http(_, tool) => format!("HTTP door, {}", behind(tool)),
             Self::Mcp(_, tool) => format!("MCP door, {}", behind(tool)),
+            Self::Draft(_) => "a draft".to_owned(),
+            Self::Page(_, path, _) => (*path).to_owned(),
             Self::Peer(..) => "the other gateway".to_owned(),
         }
     }
@@ -102,6 +118,19 @@ impl Entropy for Random {
 
 impl Deployment {
     pub(crate) fn make(upstream: SocketAddr) -> Outcome<Self> {
+        Self::made(&countersign(upstream), AGENT, &tools())
+    }
+
+    /// With people, and something that they have to agree to.
+    pub(crate) fn with_people(upstream: SocketAddr) -> Outcome<Self> {
+        let issuer = format!("client_id: bench, issuer: \"{ISSUER}\"");
+        let mut tools = tools();
+        tools.push(("pay_order".to_owned(), PAY_ORDER.to_owned()));
+        let deployment = format!("{}{PEOPLE}", countersign(upstream));
+        Self::made(&deployment, &AGENT.replace("client_id: bench", &issuer), &tools)
+    }
+
+    fn made(deployment: &str, agent: &str, tools: &[(String, String)]) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path();
         for name in ["agents", "tools", "systems", "policies"] {
@@ -109,16 +138,16 @@ impl Deployment {
         }
         std::fs::create_dir(root.join("state"))?;
         let write = |name: &str, text: &str| std::fs::write(root.join(name), text);
-        write("countersign.yaml", &countersign(upstream))?;
+        write("countersign.yaml", deployment)?;
         write("posture/posture.yaml", POSTURE)?;
         write("posture/systems/orders-api.yaml", API)?;
         write("posture/systems/orders-db.yaml", DATABASE)?;
         let mut grants = String::new();
-        for (name, text) in tools() {
-            write(&format!("posture/tools/{name}.yaml"), &text)?;
+        for (name, text) in tools {
+            write(&format!("posture/tools/{name}.yaml"), text)?;
             writeln!(grants, "  - {{ tool: {name}, reason: \"It is measured.\" }}")?;
         }
-        write("posture/agents/bench.yaml", &format!("{AGENT}{grants}"))?;
+        write("posture/agents/bench.yaml", &format!("{agent}{grants}"))?;
         write("posture/policies/rules.cedar", &rules())?;
         let (keys, tokens) = tokens()?;
         write("keys.json", &keys)?;
@@ -185,6 +214,14 @@ fn request(target: &Target, tenant: &str, token: &str) -> Request {
             let body = json!({ "tool": tool, "arguments": arguments });
             (ours(), "/v1/calls".to_owned(), (String::new(), body))
         }
+        Target::Draft(_) => {
+            let body = json!({ "tool": "pay_order", "arguments": arguments });
+            (ours(), "/v1/calls".to_owned(), (String::new(), body))
+        }
+        Target::Page(_, path, cookie) => {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n");
+            return Request { bytes: head.into_bytes(), number: usize::MAX..usize::MAX };
+        }
         Target::Mcp(_, tool) => (ours(), "/mcp".to_owned(), modern(tool)),
         Target::Peer(_, host, path, token) => {
             ((host.clone(), token.clone()), path.clone(), modern("search_orders"))
@@ -225,6 +262,35 @@ purpose: Is measured.
 owner: { team: platform, contact: platform@example.com }
 identity: { client_id: bench }
 grants:
+";
+
+const PEOPLE: &str = "development_issuer: true
+people:
+  audience: people
+  client_id: people
+  claims: { person: /sub, address: /email, address_verified: /email_verified, groups: /groups, tenants: /tenants }
+  roles: { operator: [ops], auditor: [audit] }
+  all_tenants: [payers]
+";
+
+const PAY_ORDER: &str = "tool: pay_order
+description: Pays an order of one account.
+effect: persistent
+input:
+  account_id: { type: string, pattern: \"^acct_[a-z0-9]{1,16}$\" }
+  after: { type: integer, minimum: 1, maximum: 99999999 }
+  limit: { type: integer, minimum: 1, maximum: 20 }
+  text: { type: string, text: true, maxLength: 2000 }
+scope:
+  account_id: { equals: caller.tenant }
+gate:
+  approvers: { group: payers }
+  expires: 8h
+  summary: Pay order {after} of {account_id}
+call:
+  system: orders-api
+  post: \"/v1/accounts/{account_id}/pay\"
+  body: { after: \"{after}\", limit: \"{limit}\", text: \"{text}\" }
 ";
 
 const API: &str = "system: orders-api

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longest answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1_024;
+const ANSWER_BYTES_MAX: usize = 2 * 1_024 * 1_024;
 
 /// Numbers given to calls, so that no two of a run are alike.
 static NUMBERS: AtomicU64 = AtomicU64::new(10_000_000);
@@ -89,6 +89,14 @@ impl Caller {
         }
         Ok(times_us)
     }
+}
+
+/// One request and its answer.
+pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Outcome<Vec<u8>> {
+    let mut answer = Vec::new();
+    stream.write_all(request).await?;
+    read(stream, &mut answer).await?;
+    Ok(answer)
 }
 
 /// Reads one answer, which must say how long it is.

@@ -5,6 +5,7 @@
 mod deployment;
 mod disk;
 mod load;
+mod pages;
 mod process;
 mod report;
 mod upstream;
@@ -39,6 +40,9 @@ struct Options {
     /// Calls through MCP by 32 callers, in place of the rounds: how memory grows
     #[arg(long)]
     calls: Option<u64>,
+    /// What the console's pages cost over a million records and ten thousand drafts, in place of the rounds
+    #[arg(long)]
+    pages: bool,
     /// Another gateway's MCP endpoint with a tool `search_orders`, to run beside; its bearer token in PEER_TOKEN
     #[arg(long)]
     peer: Option<String>,
@@ -57,6 +61,10 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Into::into).and_then(|runtime| {
+        if options.pages {
+            return runtime
+                .block_on(async { pages::measure(&options.gateway, upstream::start()?).await });
+        }
         let report = runtime.block_on(measure(&options))?;
         match options.format {
             Format::Text => report.text(),

@@ -27,7 +27,7 @@ impl Case {
         self.times_us.len().max(1) as f64
     }
 
-    fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.calls() / self.elapsed.as_secs_f64()
     }
 
@@ -36,7 +36,7 @@ impl Case {
     }
 
     /// A percentile, in milliseconds.
-    fn percentile(&self, percent: usize) -> f64 {
+    pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let mut sorted: Vec<u64> = self.times_us.iter().map(|&us| u64::from(us)).collect();
         sorted.sort_unstable();
         percentile(&sorted, percent)
