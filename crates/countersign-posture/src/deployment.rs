@@ -280,14 +280,19 @@ fn decode_trust(decoder: &mut Decoder, fields: &mut Fields<'_>, ground: Ground<'
         .optional("development_issuer")
         .and_then(|item| Some(Spanned { value: decoder.boolean(item)?, span: item.span() }));
     let is_issuer = development.as_ref().is_some_and(|flag| flag.value);
+    let written = issuers.map_or(0, |item| match &item.node.kind {
+        Kind::List(nodes) => nodes.len(),
+        _ => 0,
+    });
     let issuers = issuers.map(|item| issuer::decode(decoder, item, (ground, is_issuer)));
     let (issuers, keys) = issuers.unwrap_or_default();
+    let unread = issuers.len() < written;
     let public_url = ground.public_url;
     let own = public_url.filter(|_| is_issuer).map(|url| format!("{url}/dev"));
     let people = match fields.optional("people") {
         None => Some(None),
         Some(item) => {
-            let among = Among { issuers: &issuers, own: own.as_deref(), public_url };
+            let among = Among { issuers: &issuers, unread, own: own.as_deref(), public_url };
             people::decode(decoder, item, among).map(Some)
         }
     };

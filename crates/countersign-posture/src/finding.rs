@@ -310,6 +310,8 @@ codes! {
     PeopleClient Error "people-client",
     /// A human whom the posture and the deployment know by two claims.
     PersonClaim Error "person-claim",
+    /// A fourth step that nobody can take, because people sign in elsewhere than those whom the agent acts for.
+    PeopleElsewhere Warning "people-elsewhere",
     /// In production, a gate that nobody can open, because nobody can sign in.
     NoPeople Error "no-people",
     /// The same in development.

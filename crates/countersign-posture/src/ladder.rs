@@ -329,6 +329,9 @@ fn check_asked(
     {
         statement(decoder, preview, preview.span());
     }
+    if asked == Some(Asked::Message) {
+        return; // That there is nothing to check or put back is said already.
+    }
     match &mut entry.check {
         Some(CheckEntry { span, asks: Some(CheckAsks::Statement(beside)) }) => {
             statement(decoder, beside, *span);

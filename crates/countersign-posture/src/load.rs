@@ -13,10 +13,10 @@ use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
 use crate::tool::{self, Asked, Ground, ToolFile};
-use countersign_core::id::{ActorId, AgentId, Digest, SystemName, Timestamp, ToolName};
+use countersign_core::id::{ActorId, AgentId, Digest, IssuerId, SystemName, Timestamp, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
-use countersign_core::tool::{Effect, Tool};
+use countersign_core::tool::{Effect, Rung, Tool};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -57,6 +57,17 @@ impl Loaded {
         let agents = self.posture.agents.values();
         let mut grants = agents.flat_map(|agent| &agent.grants);
         grants.find(|(_, grant)| grant.tool.ladder.gate.is_some()).map(|(name, _)| name)
+    }
+
+    /// Agents that call with tokens of another than `issuer`, each with a tool of the fourth step.
+    fn named_elsewhere(&self, issuer: &IssuerId) -> impl Iterator<Item = (&AgentId, &ToolName)> {
+        let agents = self.posture.agents.values();
+        let elsewhere = agents.filter(move |a| a.issuer.as_ref().is_some_and(|of| of != issuer));
+        elsewhere.filter_map(|agent| {
+            let mut grants = agent.grants.iter();
+            let named = grants.find(|(_, grant)| grant.tool.ladder.rung >= Rung::NAMED);
+            named.map(|(tool, _)| (&agent.id, tool))
+        })
     }
 }
 
@@ -241,6 +252,14 @@ fn of_people(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     if let Some(message) = message {
         let help = format!("write `person: {own}` under `identity.claims` of `posture.yaml`");
         findings.push(finding(Code::PersonClaim, &written.person, message, &help));
+    }
+    for (agent, tool) in loaded.named_elsewhere(&people.issuer) {
+        let message = format!(
+            "nobody can approve `{tool}` for `{agent}`: people sign in at `{}`, and whether one of them asked through the agent cannot be told",
+            people.issuer
+        );
+        let help = "let both come from one issuer: nobody approves what may be their own request";
+        findings.push(finding(Code::PeopleElsewhere, &written.issuer, message, help));
     }
     let client = people.client_id.as_str();
     if let Some(agent) = loaded.register.iter().find(|entry| entry.client.as_str() == client) {

@@ -46,6 +46,8 @@ pub struct PersonClaims {
 /// Where it is written how people sign in.
 #[derive(Debug, Clone)]
 pub struct PeopleWritten {
+    /// At whom they sign in; where nobody says so, `people` itself.
+    pub issuer: Place,
     /// The claim by which they are known.
     pub person: Place,
     /// The client by which they sign in.
@@ -65,6 +67,8 @@ pub(crate) const SCOPES: [&str; 2] = ["openid", "email"];
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Among<'a> {
     pub(crate) issuers: &'a [Issuer],
+    /// Whether there are more, which could not be read.
+    pub(crate) unread: bool,
     pub(crate) own: Option<&'a str>,
     pub(crate) public_url: Option<&'a str>,
 }
@@ -76,7 +80,9 @@ pub(crate) fn decode(
     among: Among<'_>,
 ) -> Option<(People, PeopleWritten)> {
     let mut fields = decoder.fields(item)?;
-    let issuer = fields.optional("issuer").map(|item| decoder.name(item, IssuerId::new));
+    let issuer = fields.optional("issuer");
+    let told = issuer.map(|item| item.span());
+    let issuer = issuer.map(|item| decoder.name(item, IssuerId::new));
     let audience = fields.required(decoder, "audience").and_then(|item| line(decoder, item));
     let client =
         fields.required(decoder, "client_id").and_then(|item| decoder.name(item, ActorId::new));
@@ -93,6 +99,7 @@ pub(crate) fn decode(
     let (audience, client, claims) = (audience?, client?, claims?);
     check_audience(decoder, &audience, among);
     let written = PeopleWritten {
+        issuer: decoder.place(told.unwrap_or(open)),
         person: decoder.place(claims.person.span),
         client_id: decoder.place(client.span),
     };
@@ -174,6 +181,9 @@ fn trusted(
     let person = known.is_some_and(|issuer| !issuer.is_spiffe());
     if person || among.own == Some(value.as_str()) {
         return Some(value);
+    }
+    if among.unread {
+        return None; // It may be one of those, and they are reported.
     }
     let message = format!("`{value}` is not an issuer that knows people");
     decoder.report(Code::PeopleIssuer, span, message);

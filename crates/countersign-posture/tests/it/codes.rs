@@ -734,16 +734,16 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::IssuerKeys,
         DEPLOYMENT,
-        "\"https://login.acme.example\", audience: \"https://countersign.acme.example\", keys: issuer-keys.json",
-        "spiffe://acme.example, tenant: a, discovery: true",
-        "spiffe://acme.example, tenant: a, keys: bundle.json",
+        "keys: issuer-keys.json",
+        "keys: k, algorithms: [ES256] }\n  - { issuer: spiffe://acme.example, tenant: a, discovery: true",
+        "keys: k, algorithms: [ES256] }\n  - { issuer: spiffe://acme.example, tenant: a, keys: bundle.json",
     ),
     (
         Code::IssuerTenant,
         DEPLOYMENT,
-        "\"https://login.acme.example\", audience: \"https://countersign.acme.example\"",
-        "spiffe://acme.example",
-        "spiffe://acme.example, tenant: a",
+        "keys: issuer-keys.json",
+        "keys: k, algorithms: [ES256] }\n  - { issuer: spiffe://acme.example, keys: bundle.json",
+        "keys: k, algorithms: [ES256] }\n  - { issuer: spiffe://acme.example, tenant: a, keys: bundle.json",
     ),
     (
         Code::IssuerTenant,
@@ -933,6 +933,21 @@ pub(crate) const CHANGES: &[Change] = &[
     (
         Code::MessageEffect,
         |company| mails_but(company, USAGE, "irreversible", "persistent"),
+        |company| mails(company, (ONE, TO_ACME, "Usage")),
+    ),
+    (
+        Code::IdleCheck,
+        |company| {
+            mails_but(company, USAGE, "input:", "check: select 1 where a = :to\ninput:");
+        },
+        |company| mails(company, (ONE, TO_ACME, "Usage")),
+    ),
+    (
+        Code::IdleCheck,
+        |company| {
+            let undo = "check: { get: /sent, expect: { /n: 1 } }\nundo: { delete: /sent }\ninput:";
+            mails_but(company, USAGE, "input:", undo);
+        },
         |company| mails(company, (ONE, TO_ACME, "Usage")),
     ),
     (
@@ -1270,10 +1285,12 @@ pub(crate) const CHANGES: &[Change] = &[
     (
         Code::Duplicate,
         |company| {
+            company.edit(DEPLOYMENT, SIGN_IN, "");
             company.edit(DEPLOYMENT, "https://login.acme.example", "http://127.0.0.1:8787/dev");
             company.edit(AGENT, "https://login.acme.example", "http://127.0.0.1:8787/dev");
         },
         |company| {
+            company.edit(DEPLOYMENT, SIGN_IN, "");
             company.edit(DEPLOYMENT, "https://login.acme.example", "http://127.0.0.1:8787/own");
             company.edit(AGENT, "https://login.acme.example", "http://127.0.0.1:8787/own");
         },
@@ -1288,10 +1305,27 @@ pub(crate) const CHANGES: &[Change] = &[
     ),
     (
         Code::PeopleIssuer,
-        |company| company.edit(DEPLOYMENT, PEOPLE, &format!("{PEOPLE}  issuer: \"https://x\"\n")),
+        |company| company.edit(DEPLOYMENT, SIGN_IN, "  issuer: \"https://x\"\n"),
+        |company| company.edit(DEPLOYMENT, SIGN_IN, ""), // At the development issuer.
+    ),
+    (
+        Code::PeopleElsewhere,
         |company| {
-            let issuer = "  issuer: \"https://login.acme.example\"\n";
-            company.edit(DEPLOYMENT, PEOPLE, &format!("{PEOPLE}{issuer}"));
+            gated(company);
+            company.edit(DEPLOYMENT, SIGN_IN, "");
+        },
+        gated,
+    ),
+    (
+        Code::PeopleElsewhere,
+        |company| {
+            gated(company);
+            company.edit(DEPLOYMENT, SIGN_IN, "");
+        },
+        |company| {
+            gated(company);
+            company.edit(DEPLOYMENT, SIGN_IN, "");
+            company.edit(USAGE, "effect: irreversible", "effect: persistent");
         },
     ),
     (
@@ -1641,6 +1675,7 @@ const SCOPE: &str =
 
 /// The beginning of how people sign in.
 const PEOPLE: &str = "people:\n";
+const SIGN_IN: &str = "  issuer: \"https://login.acme.example\"\n";
 
 fn without_people(company: &Company) {
     let text = company.text(DEPLOYMENT);
@@ -1679,7 +1714,8 @@ fn other_agent(client: &str) -> String {
 
 fn without_issuers(company: &Company) {
     let text = company.text(DEPLOYMENT);
-    let kept = text.lines().filter(|line| !line.contains("issuers:") && !line.contains("ES256"));
+    let named = ["issuers:", "ES256", "https://login.acme.example"];
+    let kept = text.lines().filter(|line| named.iter().all(|named| !line.contains(named)));
     company.write(DEPLOYMENT, kept.map(|line| format!("{line}\n")).collect::<String>());
 }
 

@@ -90,6 +90,7 @@ issuers:
   - { issuer: "https://login.acme.example", audience: "https://countersign.acme.example", keys: issuer-keys.json, algorithms: [ES256] }
 development_issuer: true
 people:
+  issuer: "https://login.acme.example"
   audience: countersign-people
   client_id: countersign-people
   claims: { person: /sub, address: /email, groups: /groups, tenants: /tenants }
