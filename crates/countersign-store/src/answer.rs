@@ -66,7 +66,12 @@ pub(crate) fn is_one_of(which: &Calls, line: &Line) -> bool {
 
 /// Who a record says did it, unless that was erased.
 pub(crate) fn who(record: &Record) -> Option<Who> {
-    record.bodies.get("person").and_then(codec::who_back)
+    said(record.bodies.get("person")?.as_str()?.as_bytes())
+}
+
+/// The person that a body names.
+pub(crate) fn said(body: &[u8]) -> Option<Who> {
+    codec::who_back(&serde_json::from_slice(body).ok()?)
 }
 
 /// Whether a draft that waited no longer does.

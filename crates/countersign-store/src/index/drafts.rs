@@ -2,8 +2,8 @@
 //! records are about it.
 
 use super::header::Header;
-use crate::answer::{ends, known_by};
-use crate::{codec, place};
+use crate::answer::{ends, known_by, said};
+use crate::place;
 use countersign_core::id::Digest;
 use countersign_core::record::Kind;
 use rusqlite::{Connection, params};
@@ -57,8 +57,8 @@ fn person(index: &Connection, journal: &Connection, place: i64) -> rusqlite::Res
     )?;
     let mut rows = person.query((bodies.start, bodies.end))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let body = serde_json::from_slice(row.get_ref(0)?.as_bytes().unwrap_or_default());
-    let Some(who) = body.ok().as_ref().and_then(codec::who_back) else { return Ok(None) };
+    let body = row.get_ref(0)?.as_bytes().unwrap_or_default();
+    let Some(who) = said(body) else { return Ok(None) };
     let (issuer, id) = known_by(&who);
     let digest = Digest::of("countersign/decides/1", &[issuer.as_bytes(), id.as_bytes()]);
     index
