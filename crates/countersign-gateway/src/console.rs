@@ -24,8 +24,8 @@ use crate::identity::PeopleConfig;
 use askama::Template;
 use axum::{
     Extension, Router,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    extract::{FromRequestParts, Query, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -35,6 +35,7 @@ use countersign_core::id::Timestamp;
 use countersign_core::port::{Credential, Unrecorded};
 use countersign_core::refusal::AuthenticationFailure;
 use countersign_core::sight::Sight;
+use serde::de::DeserializeOwned;
 use session::{Session, Sessions};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -346,6 +347,21 @@ fn barred(seen: &Seen, barred: &Barred, back: &str) -> Response {
         return page(status, &Told { frame, message: &barred.message(), again });
     }
     told(Some(seen), status, &barred.message())
+}
+
+/// What an address asks for.
+struct Ask<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Ask<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let asked = Query::<T>::from_request_parts(parts, state).await;
+        let why = "This address asks for nothing that there is here.";
+        asked.map(|Query(asked)| Self(asked)).map_err(|_malformed| {
+            told(parts.extensions.get::<Seen>(), StatusCode::BAD_REQUEST, why)
+        })
+    }
 }
 
 /// The journal could not be read for a page.

@@ -1,11 +1,11 @@
 //! What agents do, as it happens, and the whole story of one call.
 
 use super::show::{self, Moment, Pair};
-use super::{Console, Frame, Seen, Who, barred, shown, unread};
+use super::{Ask, Console, Frame, Seen, Who, barred, shown, unread};
 use askama::Template;
 use axum::{
     Extension,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     response::Response,
 };
 use countersign_core::act::Barred;
@@ -110,7 +110,7 @@ pub(super) fn row(line: Line) -> Row {
 pub(super) async fn page(
     State(console): State<Console>,
     Extension(seen): Who,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
 ) -> Response {
     match listed(&console, &seen, asked).await {
         Ok(page) => shown(&page),

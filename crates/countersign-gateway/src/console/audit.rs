@@ -2,12 +2,12 @@
 
 use super::activity::{Written, filled, written};
 use super::show::{self, Moment};
-use super::{Console, Form, Frame, Seen, Who, barred, shown, unread};
+use super::{Ask, Console, Form, Frame, Seen, Who, barred, shown, unread};
 use askama::Template;
 use axum::{
     Extension,
     body::{Body, Bytes},
-    extract::{Query, State},
+    extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -101,7 +101,7 @@ struct State_ {
 pub(super) async fn page(
     State(console): State<Console>,
     Extension(seen): Who,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
 ) -> Response {
     match found(&console, &seen, asked).await {
         Ok(page) => shown(&page),
@@ -153,7 +153,7 @@ async fn found(console: &Console, seen: &Seen, asked: Asked) -> Result<Page, Bar
 pub(super) async fn export(
     State(console): State<Console>,
     Extension(seen): Who,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
 ) -> Response {
     if let Err(why) = seen.visitor.sees(Sight::Journal) {
         return barred(&seen, &why, "/console/audit");
@@ -237,7 +237,7 @@ pub(super) struct Earlier {
 pub(super) async fn alerts(
     State(console): State<Console>,
     Extension(seen): Who,
-    Query(Earlier { before }): Query<Earlier>,
+    Ask(Earlier { before }): Ask<Earlier>,
 ) -> Response {
     let listed = async {
         let tenants = seen.visitor.sees(Sight::Activity)?;

@@ -1,13 +1,9 @@
 //! Where people would rather look than read: bars from the server, and the same as a table.
 
 use super::show;
-use super::{Console, Frame, Seen, Who, barred, shown, unread};
+use super::{Ask, Console, Frame, Seen, Who, barred, shown, unread};
 use askama::Template;
-use axum::{
-    Extension,
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{Extension, extract::State, response::Response};
 use countersign_core::act::Barred;
 use countersign_core::id::Timestamp;
 use countersign_core::reading::{Calls, Class, Span, Tally, Waited};
@@ -100,7 +96,7 @@ struct Bar {
 pub(super) async fn page(
     State(console): State<Console>,
     Extension(seen): Who,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
 ) -> Response {
     match drawn(&console, &seen, asked.span).await {
         Ok(page) => shown(&page),

@@ -2,13 +2,13 @@
 
 use super::activity::{Row, row};
 use super::show::{self, Gauge, Moment, Pair, Table};
-use super::{Console, Form, Frame, Seen, Who, barred, shown, told};
+use super::{Ask, Console, Form, Frame, Seen, Who, barred, shown, told};
 use crate::door::admin::{place, place_in};
 use askama::Template;
 use axum::{
     Extension,
     body::Bytes,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
@@ -93,7 +93,7 @@ struct Line {
 }
 
 /// `GET /console/drafts`
-pub(super) async fn queue(Extension(seen): Who, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn queue(Extension(seen): Who, Ask(asked): Ask<Asked>) -> Response {
     match listed(&seen, &asked).await {
         Ok(queue) => shown(&queue),
         Err(why) => barred(&seen, &why, "/console/drafts"),
@@ -400,7 +400,7 @@ pub(super) struct Part {
 pub(super) async fn preview(
     Extension(seen): Who,
     Path(id): Path<String>,
-    Query(Part { part }): Query<Part>,
+    Ask(Part { part }): Ask<Part>,
 ) -> Response {
     let found = async {
         let id = DraftId::new(id.clone()).map_err(|_unknown| Barred::NotFound)?;

@@ -1,9 +1,9 @@
 //! Pages that are open are told that something has changed; what, they ask for.
 
-use super::{Console, Session, Who, told};
+use super::{Ask, Console, Session, Who, told};
 use axum::{
     Extension,
-    extract::{Query, State},
+    extract::State,
     http::StatusCode,
     response::{
         IntoResponse, Response,
@@ -30,7 +30,7 @@ const ALIVE_EVERY: Duration = Duration::from_secs(15);
 pub(super) async fn events(
     State(console): State<Console>,
     Extension(seen): Who,
-    Query(Asked { calls }): Query<Asked>,
+    Ask(Asked { calls }): Ask<Asked>,
 ) -> Response {
     let Ok(room) = Arc::clone(&console.live).try_acquire_owned() else {
         return told(Some(&seen), StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.");

@@ -2,7 +2,7 @@
 //! where people are made up, as one of those.
 
 use super::session::ATTEMPT_S;
-use super::{ATTEMPT, Console, Frame, SESSION, Seen, Who, page, shown, told};
+use super::{ATTEMPT, Ask, Console, Frame, SESSION, Seen, Who, page, shown, told};
 use crate::development::Development;
 use crate::identity::PeopleConfig;
 use crate::identity::development::PersonRequest;
@@ -11,7 +11,7 @@ use askama::Template;
 use axum::{
     Extension,
     body::Bytes,
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -112,7 +112,7 @@ pub(super) struct Begin {
 }
 
 /// `GET /console/sign-in`
-pub(super) async fn begin(State(console): State<Console>, Query(begin): Query<Begin>) -> Response {
+pub(super) async fn begin(State(console): State<Console>, Ask(begin): Ask<Begin>) -> Response {
     let entry = &console.entry;
     let back = entry.back(begin.back.as_deref());
     if entry.development.is_some() {
@@ -151,7 +151,7 @@ pub(super) struct Returned {
 pub(super) async fn returned(
     State(console): State<Console>,
     headers: HeaderMap,
-    Query(returned): Query<Returned>,
+    Ask(returned): Ask<Returned>,
 ) -> Response {
     let Returned { code, state, iss, error } = returned;
     let cookie = console.sent(&headers, ATTEMPT).unwrap_or_default();
@@ -260,10 +260,7 @@ struct Figure {
 }
 
 /// `GET` of [`MADE_UP_PATH`]
-pub(super) async fn made_up(
-    State(console): State<Console>,
-    Query(begin): Query<Begin>,
-) -> Response {
+pub(super) async fn made_up(State(console): State<Console>, Ask(begin): Ask<Begin>) -> Response {
     let Some(people) = console.entry.development.as_ref().and_then(|issuer| issuer.people.as_ref())
     else {
         return told(None, StatusCode::NOT_FOUND, "There is nothing here.");

@@ -1,12 +1,12 @@
 //! Effects of which nobody knows whether they took place, and what somebody says who looked.
 
 use super::show::{self, Moment};
-use super::{Form, Frame, Who, barred, shown, told};
+use super::{Ask, Form, Frame, Who, barred, shown, told};
 use askama::Template;
 use axum::{
     Extension,
     body::Bytes,
-    extract::{Path, Query},
+    extract::Path,
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
@@ -43,10 +43,7 @@ pub(super) struct Asked {
 }
 
 /// `GET /console/unknown`
-pub(super) async fn page(
-    Extension(seen): Who,
-    Query(Asked { resolved }): Query<Asked>,
-) -> Response {
+pub(super) async fn page(Extension(seen): Who, Ask(Asked { resolved }): Ask<Asked>) -> Response {
     let listed = async {
         seen.visitor.sees(Sight::Activity)?;
         seen.in_force.monitor.unknown_outcomes(&seen.visitor, resolved).await
