@@ -30,6 +30,9 @@ pub enum AuditError {
     /// There is nothing yet that says where to look.
     #[error("the journal's index is being made: ask again in a moment")]
     NotIndexed,
+    /// What room there is is for the journal.
+    #[error("the file system has too little room left for the journal's index")]
+    NoRoom,
     /// One question counts only so much.
     #[error(
         "that is too much to be counted at once: ask for less time, or for steps of whole days"

@@ -1,13 +1,17 @@
 //! The named maximum of what the index could otherwise let grow (invariant 9).
 
+use crate::sqlite::room::ROOM_BYTES_MIN;
 use std::time::Duration;
 
-/// Most records that are taken into the index in one transaction.
-pub(crate) const BATCH_MAX: u32 = 2_048;
+/// Most records that are taken into the index in one transaction: some milliseconds of one processor.
+pub(crate) const BATCH_MAX: u32 = 512;
 /// How long the index rests after a batch that was full, so that it does not get in the way of calls.
-pub(crate) const BREATH: Duration = Duration::from_millis(50);
+pub(crate) const BREATH: Duration = Duration::from_millis(20);
 /// How long it waits for new records.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+/// With less room than this on its file system the index is not filled, in bytes: the journal, which stops
+/// at half of it, comes first.
+pub(crate) const INDEX_ROOM_BYTES_MIN: u64 = ROOM_BYTES_MIN.saturating_mul(2);
 /// How long it waits after something failed.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 /// Most sessions whose numbers are remembered while the index is filled.

@@ -21,9 +21,10 @@ mod statements;
 mod tests;
 
 use crate::audit::{self, AuditError, Filter, Known, Reader, verify};
-use crate::bound::{BREATH, PAUSE, QUESTIONS_MAX, RETRY};
+use crate::bound::{BREATH, INDEX_ROOM_BYTES_MIN, PAUSE, QUESTIONS_MAX, RETRY};
 use crate::file::resolve;
 use crate::key::PublicKey;
+use crate::sqlite::room::bytes_left;
 use crate::sqlite::{Config, StoreError};
 use crate::witness::Witness;
 use ask::Desk;
@@ -36,7 +37,7 @@ use countersign_core::reading::{
 };
 use fill::Filler;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -63,6 +64,9 @@ struct Shared {
     desks: Mutex<Vec<Desk>>,
     /// Of whoever follows the journal.
     follower: Mutex<Option<Reader>>,
+    /// Counts the indexes that this process has found to be this journal's, or made; 0 before there is
+    /// one. Nobody is answered from another.
+    turn: AtomicU64,
     /// Somebody who asked found the index damaged.
     doubted: AtomicBool,
     checks: Mutex<Checks>,
@@ -90,6 +94,7 @@ impl Index {
             clock,
             desks: Mutex::default(),
             follower: Mutex::default(),
+            turn: AtomicU64::new(0),
             doubted: AtomicBool::new(false),
             checks: Mutex::default(),
         });
@@ -144,8 +149,12 @@ impl Shared {
         &self,
         question: impl FnOnce(&Desk) -> Result<T, AuditError>,
     ) -> Result<T, AuditError> {
-        let kept = locked(&self.desks).pop().filter(|desk| desk.is_current(&self.index));
-        let mut desk = kept.map_or_else(|| Desk::open(&self.journal, &self.index), Ok)?;
+        let turn = self.turn.load(Ordering::Acquire);
+        if turn == 0 {
+            return Err(AuditError::NotIndexed);
+        }
+        let kept = locked(&self.desks).pop().filter(|desk| desk.turn == turn);
+        let mut desk = kept.map_or_else(|| Desk::open(&self.journal, &self.index, turn), Ok)?;
         let answer = desk.answer(&self.clock, question);
         match &answer {
             Ok(_) => locked(&self.desks).push(desk),
@@ -182,7 +191,11 @@ impl Shared {
     /// Fills until it is told to stop, or, with `true`, the index has to be opened again.
     fn keep_filling(&self, stop: &Receiver<()>) -> Result<bool, AuditError> {
         let journal = audit::open(&self.journal)?;
-        let mut filler = Filler::open(&self.index, &journal)?;
+        self.has_room()?;
+        let (mut filler, anew) = Filler::open(&self.index, &journal)?;
+        if anew || self.turn.load(Ordering::Acquire) == 0 {
+            self.turn.fetch_add(1, Ordering::AcqRel);
+        }
         loop {
             let pause = if filler.fill(&journal)? { BREATH } else { PAUSE };
             if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
@@ -191,7 +204,13 @@ impl Shared {
             if self.doubted.swap(false, Ordering::AcqRel) || !filler.is_in_place(&self.index) {
                 return Ok(true);
             }
+            self.has_room()?;
         }
+    }
+
+    fn has_room(&self) -> Result<(), AuditError> {
+        let left = bytes_left(&self.journal).map_err(StoreError::file(&self.journal))?;
+        if left < INDEX_ROOM_BYTES_MIN { Err(AuditError::NoRoom) } else { Ok(()) }
     }
 
     // ── what needs no index ─────────────────────────────────────────────────────────────────────

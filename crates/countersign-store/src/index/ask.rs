@@ -31,22 +31,20 @@ use walk::{Until, Wanted};
 pub(super) struct Desk {
     journal: Connection,
     index: Connection,
-    file: Option<(u64, u64)>,
+    /// Which index of this process's it reads: the next one is another file.
+    pub(super) turn: u64,
     /// By their numbers less 1, each with the place of its first record.
     profiles: Vec<(Profile, i64)>,
 }
 
 impl Desk {
-    pub(super) fn open(journal: &Path, index: &Path) -> Result<Self, AuditError> {
-        let file = file::identity(index).ok_or(AuditError::NotIndexed)?;
+    pub(super) fn open(journal: &Path, index: &Path, turn: u64) -> Result<Self, AuditError> {
         let journal = audit::open(journal)?;
-        let index = file::read_only(index)?.ok_or(AuditError::NotIndexed)?;
-        Ok(Self { journal, index, file: Some(file), profiles: Vec::new() })
-    }
-
-    /// Whether it reads the index that is there now.
-    pub(super) fn is_current(&self, path: &Path) -> bool {
-        self.file == file::identity(path)
+        // It may have been removed a moment ago.
+        let index = file::read_only(index).map_err(|error| {
+            if index.exists() { AuditError::Database(error) } else { AuditError::NotIndexed }
+        })?;
+        Ok(Self { journal, index, turn, profiles: Vec::new() })
     }
 
     /// Answers within its time, from one state of the index. The journal goes on meanwhile.

@@ -1,7 +1,7 @@
 //! The index's file: recognised, or made anew.
 
 use crate::file::{beside, private};
-use crate::sqlite::StoreError;
+use crate::sqlite::{StoreError, schema};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 const APPLICATION_ID: i32 = 0x4353_4931;
 /// Of the tables, and of what is put into them. Another one is made anew.
 const VERSION: i32 = 1;
+
+pub(super) const TABLES: &str = include_str!("schema.sql");
 
 /// Where a journal's index lies: `journal.db` has `journal.index.db`.
 pub(super) fn index_of(journal: &Path) -> PathBuf {
@@ -42,18 +44,19 @@ impl Origin {
     }
 }
 
-/// Opens the index for writing. One that is not whole, or not of this journal as it is now, is made anew.
-pub(super) fn open(path: &Path, journal: &Connection) -> Result<Connection, StoreError> {
+/// Opens the index for writing. One that is not whole, or not of this journal as it is now, is made anew:
+/// then the second value is `true`.
+pub(super) fn open(path: &Path, journal: &Connection) -> Result<(Connection, bool), StoreError> {
     let origin = Origin::of(journal)?;
     if path.exists() {
         match connect(path).and_then(|index| Ok((is_of(&index, &origin, journal)?, index))) {
-            Ok((true, index)) => return Ok(index),
+            Ok((true, index)) => return Ok((index, false)),
             Ok((false, _)) => tracing::info!("the index is of another journal or version"),
             Err(error) if is_damage(&error) => tracing::warn!(%error, "the index is damaged"),
             Err(error) => return Err(error.into()),
         }
     }
-    make(path, &origin)
+    make(path, &origin).map(|index| (index, true))
 }
 
 /// Whether it is not what an index is, rather than something else being in the way.
@@ -85,7 +88,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn is_of(index: &Connection, origin: &Origin, journal: &Connection) -> rusqlite::Result<bool> {
-    if !is_ours(index)? {
+    if !is_ours(index)? || !schema::is_of(index, TABLES)? {
         return Ok(false);
     }
     let sound: String = index.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -117,7 +120,7 @@ fn make(path: &Path, Origin(origin): &Origin) -> Result<Connection, StoreError> 
         .map_err(StoreError::file(path))?;
     let mut index = connect(path)?;
     let transaction = index.transaction()?;
-    transaction.execute_batch(include_str!("schema.sql"))?;
+    transaction.execute_batch(TABLES)?;
     transaction.execute("INSERT INTO state VALUES (1, ?1, -1, x'')", [origin])?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
@@ -130,12 +133,12 @@ pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Opens the index to be asked; `None` while it is being made.
-pub(super) fn read_only(path: &Path) -> rusqlite::Result<Option<Connection>> {
+/// Opens the index to be asked.
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let index = Connection::open_with_flags(path, flags)?;
     index.pragma_update(None, "trusted_schema", false)?;
-    Ok(is_ours(&index)?.then_some(index))
+    Ok(index)
 }
 
 fn is_ours(index: &Connection) -> rusqlite::Result<bool> {

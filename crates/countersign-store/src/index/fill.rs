@@ -66,12 +66,12 @@ struct Changes {
 }
 
 impl Filler {
-    /// Opens the index, or makes it anew.
-    pub(super) fn open(path: &Path, journal: &Connection) -> Result<Self, StoreError> {
-        let index = file::open(path, journal)?;
+    /// Opens the index, or makes it anew: then the second value is `true`.
+    pub(super) fn open(path: &Path, journal: &Connection) -> Result<(Self, bool), StoreError> {
+        let (index, anew) = file::open(path, journal)?;
         let upto = index.query_row("SELECT upto FROM state", [], |row| row.get(0))?;
         let memory = Memory::of(&index, upto)?;
-        Ok(Self { index, file: file::identity(path), upto, memory })
+        Ok((Self { index, file: file::identity(path), upto, memory }, anew))
     }
 
     /// Whether the file that is filled still has its name: it may be removed at any time.

@@ -1,5 +1,6 @@
 //! That no question goes through a whole table.
 
+use super::file::TABLES;
 use super::statements::{OF_INDEX, OF_JOURNAL};
 use rusqlite::Connection;
 
@@ -22,7 +23,7 @@ fn plans(tables: &str, statements: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_question_finds_its_rows_by_an_index_and_in_their_order() {
-    let of_index = plans(include_str!("schema.sql"), &OF_INDEX);
+    let of_index = plans(TABLES, &OF_INDEX);
     let of_journal = plans(include_str!("../sqlite/schema/1.sql"), &OF_JOURNAL);
     for plan in of_index.into_iter().chain(of_journal) {
         assert!(plan.starts_with("SEARCH "), "{plan}");
@@ -31,6 +32,6 @@ fn every_question_finds_its_rows_by_an_index_and_in_their_order() {
 
 #[test]
 fn the_plan_of_a_scan_is_told_from_that_of_a_search() {
-    let plans = plans(include_str!("schema.sql"), &["SELECT draft FROM drafts WHERE how = ?1"]);
+    let plans = plans(TABLES, &["SELECT draft FROM drafts WHERE how = ?1"]);
     assert!(plans[0].starts_with("SCAN "), "{plans:?}");
 }

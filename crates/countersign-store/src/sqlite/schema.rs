@@ -61,6 +61,13 @@ pub(crate) fn differences(connection: &Connection) -> Result<Vec<String>, StoreE
     Ok(missing.chain(alien).collect())
 }
 
+/// Whether a database has these tables and indexes, and nothing else.
+pub(crate) fn is_of(connection: &Connection, tables: &str) -> rusqlite::Result<bool> {
+    let fresh = Connection::open_in_memory()?;
+    fresh.execute_batch(tables)?;
+    Ok(objects(&fresh)? == objects(connection)?)
+}
+
 type Object = (String, String, Option<String>);
 
 fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {

@@ -29,7 +29,7 @@ pub(crate) fn index(place: &Place) -> Index {
 }
 
 /// The same records, to be gone through one by one.
-fn scan(place: &Place) -> Scan {
+pub(crate) fn scan(place: &Place) -> Scan {
     let mut epochs = BTreeMap::new();
     let mut records: Vec<_> = place.records();
     for record in &records {
@@ -268,7 +268,11 @@ fn pages<T: Debug>(
     }
 }
 
-fn all_records(ledger: &dyn Ledger, which: &Search, tenants: &Tenants) -> Vec<(Position, Record)> {
+pub(crate) fn all_records(
+    ledger: &dyn Ledger,
+    which: &Search,
+    tenants: &Tenants,
+) -> Vec<(Position, Record)> {
     let ask = |before| {
         let which = Search { before, limit: Some(7), ..which.clone() };
         wait(ledger.records(which, tenants)).unwrap()
@@ -276,7 +280,7 @@ fn all_records(ledger: &dyn Ledger, which: &Search, tenants: &Tenants) -> Vec<(P
     pages(ask, |(position, _)| *position)
 }
 
-fn all_calls(ledger: &dyn Ledger, which: &Calls, tenants: &Tenants) -> Vec<Line> {
+pub(crate) fn all_calls(ledger: &dyn Ledger, which: &Calls, tenants: &Tenants) -> Vec<Line> {
     let ask = |before| {
         let which = Calls { before, limit: Some(3), ..which.clone() };
         wait(ledger.calls(which, tenants)).unwrap()
@@ -284,7 +288,11 @@ fn all_calls(ledger: &dyn Ledger, which: &Calls, tenants: &Tenants) -> Vec<Line>
     pages(ask, |line| line.position)
 }
 
-fn all_of_session(ledger: &dyn Ledger, of: Digest, tenants: &Tenants) -> Vec<SessionCall> {
+pub(crate) fn all_of_session(
+    ledger: &dyn Ledger,
+    of: Digest,
+    tenants: &Tenants,
+) -> Vec<SessionCall> {
     pages(|before| wait(ledger.of_session(of, before, tenants)).unwrap(), |call| call.line.position)
 }
 
@@ -407,7 +415,7 @@ fn agree(index: &dyn Ledger, scan: &dyn Ledger) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_finds_what_a_look_at_every_record_finds_whatever_became_of_it(

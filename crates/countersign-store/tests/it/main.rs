@@ -7,6 +7,8 @@ mod asked;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod index;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod kept;
