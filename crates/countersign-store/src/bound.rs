@@ -4,7 +4,7 @@ use crate::sqlite::room::ROOM_BYTES_MIN;
 use std::time::Duration;
 
 /// Most records that are taken into the index in one transaction: some milliseconds of one processor.
-pub(crate) const BATCH_MAX: u32 = 512;
+pub(crate) const BATCH_MAX: u32 = 1_024;
 /// How long the index rests after a batch that was full, so that it does not get in the way of calls.
 pub(crate) const BREATH: Duration = Duration::from_millis(20);
 /// How long it waits for new records.
@@ -30,6 +30,9 @@ pub(crate) const BLOCKS_READ_MAX: usize = 2_000;
 pub(crate) const BLOCKS_COUNTED_MAX: usize = 20_000;
 /// Most records that one question reads.
 pub(crate) const RECORDS_READ_MAX: usize = 2_000;
+/// By how many places what is written of a profile's last record may be behind: it need not be written
+/// with each.
+pub(crate) const LAST_BEHIND_MAX: i64 = 16 * 1_024;
 /// Most profiles of which it is asked where the last record is; of more, the journal's end will do.
 pub(crate) const EXTENTS_MAX: usize = 64;
 /// Most calls under way that are listed.

@@ -6,7 +6,7 @@ use super::block::{Block, Row, block_of};
 use super::header::{Header, Intent, session_in};
 use super::profile::{self, Profile};
 use super::{drafts, file};
-use crate::bound::{BATCH_MAX, SESSIONS_REMEMBERED_MAX};
+use crate::bound::{BATCH_MAX, LAST_BEHIND_MAX, SESSIONS_REMEMBERED_MAX};
 use crate::place;
 use crate::sqlite::StoreError;
 use countersign_core::reading::Class;
@@ -39,12 +39,14 @@ struct Memory {
     streams: BTreeMap<String, i64>,
 }
 
-/// A profile's number, that of what it is counted by, and what it says.
+/// A profile's number, that of what it is counted by, what it says, and what is written of the place of its
+/// last record.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     id: u32,
     group: u32,
     class: Option<Class>,
+    last: i64,
 }
 
 /// A record, as far as the index takes notice of it.
@@ -57,8 +59,6 @@ struct Found<'a> {
 /// What one transaction changes besides.
 #[derive(Default)]
 struct Changes {
-    /// The last place of each profile.
-    last: BTreeMap<u32, i64>,
     /// How many calls, by grain, whether it is a whole profile, time and profile.
     tallies: BTreeMap<(i64, bool, i64, u32), u64>,
     begun: BTreeSet<i64>,
@@ -156,7 +156,6 @@ impl Memory {
             self.block = Block::new(block_of(place));
         }
         self.block.push(row);
-        changes.last.insert(profile, place);
         match known.class {
             None => {}
             Some(Class::UnderWay) => {
@@ -195,7 +194,13 @@ impl Memory {
     }
 
     fn profile(&mut self, index: &Connection, text: String, place: i64) -> rusqlite::Result<Known> {
-        if let Some(known) = self.profiles.get(&text) {
+        if let Some(known) = self.profiles.get_mut(&text) {
+            if place.saturating_sub(known.last) > LAST_BEHIND_MAX {
+                known.last = place;
+                index
+                    .prepare_cached("UPDATE profiles SET last = ?2 WHERE id = ?1")?
+                    .execute((known.id, place))?;
+            }
             return Ok(*known);
         }
         let id = index
@@ -208,7 +213,7 @@ impl Memory {
             _ => id,
         };
         let class = Profile::read(&text).and_then(|profile| profile.class);
-        let known = Known { id, group, class };
+        let known = Known { id, group, class, last: place };
         self.profiles.insert(text, known);
         Ok(known)
     }
@@ -256,15 +261,16 @@ impl Changes {
 
 /// The profiles that the index knows.
 fn known(index: &Connection) -> rusqlite::Result<BTreeMap<String, Known>> {
-    let mut profiles = index.prepare("SELECT text, id FROM profiles")?;
-    let numbers = profiles.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let numbers: BTreeMap<String, u32> = numbers.collect::<rusqlite::Result<_>>()?;
-    let known = |(text, id): (&String, &u32)| {
-        let group = profile::group_of(text).and_then(|group| numbers.get(&group));
+    let mut profiles = index.prepare("SELECT text, id, last FROM profiles")?;
+    let rows = profiles.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+    let rows: BTreeMap<String, (u32, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+    let known = |(text, (id, last)): (&String, &(u32, i64))| {
+        let group = profile::group_of(text).and_then(|group| rows.get(&group));
         let class = Profile::read(text).and_then(|profile| profile.class);
-        (text.clone(), Known { id: *id, group: *group.unwrap_or(id), class })
+        let group = group.map_or(*id, |(group, _)| *group);
+        (text.clone(), Known { id: *id, group, class, last: *last })
     };
-    Ok(numbers.iter().map(known).collect())
+    Ok(rows.iter().map(known).collect())
 }
 
 fn store_block(index: &Connection, block: &Block) -> rusqlite::Result<()> {
@@ -292,11 +298,7 @@ fn store(
     changes: Changes,
     under_way: &BTreeMap<i64, Row>,
 ) -> rusqlite::Result<()> {
-    let Changes { last, tallies, begun, ended } = changes;
-    let mut seen = index.prepare_cached("UPDATE profiles SET last = ?2 WHERE id = ?1")?;
-    for (profile, place) in last {
-        seen.execute((profile, place))?;
-    }
+    let Changes { tallies, begun, ended } = changes;
     let mut tally = index.prepare_cached(
         "INSERT INTO tallies VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET count = count + excluded.count",

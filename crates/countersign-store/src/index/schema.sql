@@ -13,7 +13,7 @@ CREATE TABLE state (
 CREATE TABLE profiles (
   id     INTEGER NOT NULL PRIMARY KEY,
   text   TEXT    NOT NULL UNIQUE,
-  -- The places of its first and last record.
+  -- The places of its first record, and of its last or of one not far before it in the same stream.
   first  INTEGER NOT NULL,
   last   INTEGER NOT NULL
 ) STRICT;

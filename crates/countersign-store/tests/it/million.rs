@@ -4,16 +4,15 @@
 //! `scripts/soak index` runs it. Without `COUNTERSIGN_RECORDS` it does nothing.
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock and the environment")]
 
-use crate::asked::index;
-use crate::support::{Place, at, wait};
-use countersign_core::id::{AgentId, CallId, Digest, Timestamp};
+use crate::asked::{index, pages, scan};
+use crate::support::{Place, wait};
+use countersign_core::id::{AgentId, CallId, Digest, TenantId, Timestamp};
 use countersign_core::person::Tenants;
-use countersign_core::port::{Journal as _, Ledger, Receipt};
+use countersign_core::port::{Journal as _, Ledger, Receipt, Unrecorded};
 use countersign_core::reading::{Calls, Class, Position, Search, Span};
 use countersign_core::record::{Entry, Kind};
 use countersign_store::{Index, SqliteStore};
 use serde_json::json;
-use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 /// The longest that a page may take.
@@ -163,29 +162,33 @@ impl Call {
     }
 }
 
-/// Records calls until there are so many records, and says how many calls that were.
-fn fill(store: &SqliteStore, records: u64) -> u64 {
-    let (mut written, mut next) = (0, 0);
-    let append = |entries: Vec<Entry>| -> Vec<Receipt> {
-        let appended: Vec<_> = entries.into_iter().map(|entry| store.append(entry)).collect();
-        appended.into_iter().map(|done| wait(done).unwrap()).collect()
-    };
+/// Appends them all before it waits for any.
+fn append(store: &SqliteStore, entries: Vec<Entry>) -> Vec<Receipt> {
+    let appended: Vec<_> = entries.into_iter().map(|entry| store.append(entry)).collect();
+    appended.into_iter().map(|done| wait(done).unwrap()).collect()
+}
+
+/// Records calls, from one on, until there are so many more records, and says which call is the next.
+fn fill(store: &SqliteStore, first: u64, records: u64) -> u64 {
+    let (mut written, mut next) = (0, first);
     while written < records {
         let calls: Vec<_> = (next..next + TOGETHER).map(Call).collect();
-        let begun = append(calls.iter().map(Call::begin).collect());
-        let ended =
-            append(calls.iter().zip(&begun).flat_map(|(call, begun)| call.end(begun)).collect());
+        let begun = append(store, calls.iter().map(Call::begin).collect());
+        let ended = append(
+            store,
+            calls.iter().zip(&begun).flat_map(|(call, begun)| call.end(begun)).collect(),
+        );
         next += TOGETHER;
         written += (begun.len() + ended.len()) as u64;
     }
     next
 }
 
-/// The processor's time of the thread that fills the index, in seconds.
-fn filler_s() -> f64 {
+/// The processor's time that threads of this name have had, in seconds.
+fn spent_s(name: &str) -> f64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
     let named = |task: &std::path::PathBuf| {
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "journal-index")
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name_of| name_of.trim() == name)
     };
     tasks
         .filter(named)
@@ -206,37 +209,161 @@ fn cool(place: &Place) {
     }
 }
 
+/// What is asked of the journal by name, of its first so many calls.
+fn searches(calls: u64) -> Vec<(&'static str, Search)> {
+    let none = Search::default;
+    let text = |text: &str| Some(text.to_owned());
+    let middle = Call(calls / 2);
+    let deep = Position::from_number((1 << 40) + i64::try_from(calls / 100).unwrap());
+    let (since, until) = (Call(calls / 9).at(), Call(calls / 9 + 350).at());
+    let never_met = Search { code: text("withheld"), agent: text("agent-9"), ..none() };
+    vec![
+        ("records", none()),
+        (
+            "of an agent and a tool",
+            Search { agent: text("agent-3"), tool: text("tool_04"), ..none() },
+        ),
+        ("of a code", Search { code: text("withheld"), ..none() }),
+        ("of a code and an agent that never met", never_met),
+        (
+            "of a tenant, a tool and a code",
+            Search {
+                tenant: text("acct_07"),
+                tool: text("tool_04"),
+                code: text("forbidden"),
+                ..none()
+            },
+        ),
+        ("of a minute long ago", Search { since: Some(since), until: Some(until), ..none() }),
+        ("of a kind that is rare", Search { kind: Some(Kind::StreamOpened), ..none() }),
+        ("with an alert", Search { alerts: true, ..none() }),
+        ("of a session", Search { session: Some(middle.session()), ..none() }),
+        ("of a session that is none", Search { session: Some(Digest::sha256(b"none")), ..none() }),
+        ("of a call", Search { call: text(&middle.id()), ..none() }),
+        ("deep down, of an agent", Search { before: Some(deep), agent: text("agent-3"), ..none() }),
+    ]
+}
+
+fn questions() -> Vec<(&'static str, Calls)> {
+    let none = Calls::default;
+    let text = |text: &str| Some(text.to_owned());
+    vec![
+        ("calls", none()),
+        ("that failed by time", Calls { code: text("system_timed_out"), ..none() }),
+        (
+            "of a tool, refused with a code",
+            Calls { tool: text("tool_04"), code: text("out_of_scope"), ..none() },
+        ),
+        ("under way", Calls { class: Some(Class::UnderWay), ..none() }),
+        ("drafted", Calls { class: Some(Class::Drafted), ..none() }),
+    ]
+}
+
+/// A day, or as much of it as there is.
+fn spans(calls: u64) -> [(&'static str, Span); 4] {
+    let (since, until) = (Call(0).at(), Call(calls).at());
+    [("minutes", 60), ("quarters of an hour", 900), ("hours", 3_600), ("days", 86_400)]
+        .map(|(step, step_s)| (step, Span::new(since, until, step_s)))
+}
+
+fn tenant() -> Tenants {
+    Tenants::Of([TenantId::new("acct_07").unwrap()].into())
+}
+
+/// Asks, and says how long that took.
 struct Asked<'a> {
     place: &'a Place,
     index: &'a Index,
+    readers: (&'static str, Tenants),
     slow: Vec<String>,
 }
 
 impl Asked<'_> {
-    fn time<T: Debug>(
+    fn time<T>(
         &mut self,
         what: &str,
-        ask: impl AsyncFn(&Index) -> T,
-        count: impl Fn(&T) -> usize,
+        ask: impl AsyncFn(&Index, &Tenants) -> Result<T, Unrecorded>,
+        found: impl Fn(&T) -> usize,
     ) {
-        let mut times = Vec::new();
-        let mut found = 0;
         cool(self.place);
+        let mut times = Vec::new();
+        let mut count = 0;
         for _ in 0..6 {
             let begun = Instant::now();
-            let answer = wait(ask(self.index));
+            let answer = wait(ask(self.index, &self.readers.1)).unwrap();
             times.push(begun.elapsed());
-            found = count(&answer);
+            count = found(&answer);
         }
+        let what = format!("{what}{}", self.readers.0);
         let (cold, warm) = (times[0], *times[1..].iter().max().unwrap());
-        println!(
-            "| {what} | {found} | {:.1} | {:.1} |",
-            cold.as_secs_f64() * 1e3,
-            warm.as_secs_f64() * 1e3
-        );
-        if warm > PAGE_MAX || cold > PAGE_MAX {
-            self.slow.push(format!("{what}: {cold:?} cold, {warm:?} warm"));
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!("| {what} | {count} | {:.1} | {:.1} |", ms(cold), ms(warm));
+        if cold.max(warm) > PAGE_MAX {
+            self.slow.push(what);
         }
+    }
+
+    fn all(&mut self, calls: u64) {
+        let (middle, half) = (Call(calls / 2), Call(calls / 2).id());
+        for (what, which) in searches(calls) {
+            let ask = async |index: &Index, tenants: &Tenants| {
+                index.records(which.clone(), tenants).await
+            };
+            self.time(what, ask, |page| page.items.len());
+        }
+        for (what, which) in questions() {
+            let ask =
+                async |index: &Index, tenants: &Tenants| index.calls(which.clone(), tenants).await;
+            self.time(what, ask, |page| page.items.len());
+        }
+        let fifty = Calls { limit: Some(50), ..Calls::default() };
+        let end =
+            wait(self.index.calls_after(Position::START, fifty.clone(), &Tenants::All)).unwrap();
+        let recent = Position::from_number(end.position.number() - 4_000);
+        for (what, after) in
+            [("what is new of 4,000 records", recent), ("of everything", Position::START)]
+        {
+            let ask = async |index: &Index, tenants: &Tenants| {
+                index.calls_after(after, fifty.clone(), tenants).await
+            };
+            self.time(what, ask, |news| news.lines.len());
+        }
+        let call = CallId::new(half).unwrap();
+        self.time("one call", async |index, tenants| index.of_call(&call, tenants).await, Vec::len);
+        let session = middle.session();
+        self.time(
+            "a session",
+            async |index, tenants| index.of_session(session, None, tenants).await,
+            |page| page.items.len(),
+        );
+        for (step, span) in spans(calls) {
+            let ask = async |index: &Index, tenants: &Tenants| {
+                index.tallies(span, Calls::default(), tenants).await
+            };
+            self.time(&format!("counts by {step}"), ask, Vec::len);
+            let of = Calls { agent: Some("agent-3".to_owned()), ..Calls::default() };
+            let ask = async |index: &Index, tenants: &Tenants| {
+                index.tallies(span, of.clone(), tenants).await
+            };
+            self.time(&format!("counts of an agent by {step}"), ask, Vec::len);
+        }
+        let [_, _, (_, hours), _] = spans(calls);
+        self.time(
+            "decisions",
+            async |index, tenants| index.decisions(hours, tenants).await,
+            |found| found.approvers.len(),
+        );
+        let agent = AgentId::new("agent-3").unwrap();
+        self.time(
+            "when an agent was last seen",
+            async |index, tenants| index.last_seen(&agent, tenants).await,
+            |seen| usize::from(seen.is_some()),
+        );
+        self.time(
+            "how the journal stands",
+            async |index, tenants| index.chain(tenants).await,
+            |chain| chain.streams.len(),
+        );
     }
 }
 
@@ -248,173 +375,121 @@ fn a_page_of_a_million_records_takes_no_longer_than_it_may() {
     place.clock.advance(1_700_000_000);
     let store = place.open();
     let begun = Instant::now();
-    let calls = fill(&store, records);
+    let calls = fill(&store, 0, records);
     println!("{records} records of {calls} calls in {:.1} s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
     let index = index(&place);
-    let took = begun.elapsed();
-    let spent = filler_s();
+    let (took, spent) = (begun.elapsed().as_secs_f64(), spent_s("journal-index"));
     println!(
-        "indexed in {:.1} s, {:.2} µs of processor a record",
-        took.as_secs_f64(),
+        "indexed in {took:.1} s, {:.2} µs of processor a record",
         spent * 1e6 / records as f64
     );
-    let folder = place.config.path.parent().unwrap();
-    for file in std::fs::read_dir(folder).unwrap() {
-        let file = file.unwrap();
-        println!("{} {} KiB", file.file_name().display(), file.metadata().unwrap().len() / 1024);
+    for name in ["journal.db", "journal.index.db"] {
+        let length = std::fs::metadata(place.config.path.with_file_name(name)).unwrap().len();
+        println!("{name}: {} MiB", length / 1024 / 1024);
     }
-    let mut asked = Asked { place: &place, index: &index, slow: Vec::new() };
-    ask_all(&mut asked, calls);
-    assert_eq!(asked.slow, Vec::<String>::new());
+    println!("| | found | cold ms | warm ms |\n|---|---|---|---|");
+    let mut slow = Vec::new();
+    for readers in [("", Tenants::All), (", one tenant's", tenant())] {
+        let mut asked = Asked { place: &place, index: &index, readers, slow: Vec::new() };
+        asked.all(calls);
+        slow.append(&mut asked.slow);
+    }
+    assert_eq!(slow, Vec::<String>::new());
+    drop(index);
+    beside(&place, &store, calls);
 }
 
-fn ask_all(asked: &mut Asked<'_>, calls: u64) {
-    let all = Tenants::All;
-    let one = Tenants::Of([countersign_core::id::TenantId::new("acct_07").unwrap()].into());
-    let text = |text: &str| Some(text.to_owned());
-    let middle = Call(calls / 2);
-    let searches = [
-        ("records", Search::default()),
-        (
-            "records of an agent and a tool",
-            Search { agent: text("agent-3"), tool: text("tool_04"), ..Search::default() },
-        ),
-        ("records of a code", Search { code: text("withheld"), ..Search::default() }),
-        (
-            "records of a code and an agent that never met",
-            Search { code: text("withheld"), agent: text("agent-9"), ..Search::default() },
-        ),
-        (
-            "records of a tenant, a tool and a code",
-            Search {
-                tenant: text("acct_07"),
-                tool: text("tool_04"),
-                code: text("withheld"),
-                ..Search::default()
-            },
-        ),
-        (
-            "records of a minute long ago",
-            Search {
-                since: Some(at(1_700_000_600)),
-                until: Some(at(1_700_000_660)),
-                ..Search::default()
-            },
-        ),
-        (
-            "records of a kind that is rare",
-            Search { kind: Some(Kind::StreamOpened), ..Search::default() },
-        ),
-        ("records with an alert", Search { alerts: true, ..Search::default() }),
-        ("records of a session", Search { session: Some(middle.session()), ..Search::default() }),
-        (
-            "records of a session that is none",
-            Search { session: Some(Digest::sha256(b"none")), ..Search::default() },
-        ),
-        ("records of a call", Search { call: Some(middle.id()), ..Search::default() }),
-        (
-            "records deep down",
-            Search {
-                before: Some(Position::from_number((1 << 40) + 5_000)),
-                agent: text("agent-3"),
-                ..Search::default()
-            },
-        ),
-    ];
-    for (readers, tenants) in [("", &all), (", one tenant's", &one)] {
-        for (what, search) in &searches {
-            asked.time(
-                &format!("{what}{readers}"),
-                async |index| index.records(search.clone(), tenants).await.unwrap(),
-                |page| page.items.len(),
+/// Two thousand calls a second, with an index beside them and without, in turns: how long an append takes,
+/// and what it costs the journal's thread.
+fn beside(place: &Place, store: &SqliteStore, first: u64) {
+    const ROUNDS: usize = 5;
+    let tick = Duration::from_millis(10);
+    let (mut next, mut took, mut spent) = (first, [vec![], vec![]], [0.0, 0.0]);
+    let mut filler = 0.0;
+    for round in 0..ROUNDS * 2 {
+        let with = round % 2;
+        let index = (with == 1).then(|| index(place));
+        let before = spent_s("journal");
+        let begun = Instant::now();
+        for tick_number in 1..=300 {
+            let calls: Vec<_> = (next..next + 20).map(Call).collect();
+            next += 20;
+            let since = Instant::now();
+            let receipts = append(store, calls.iter().map(Call::begin).collect());
+            took[with].push(since.elapsed());
+            let since = Instant::now();
+            append(
+                store,
+                calls.iter().zip(&receipts).flat_map(|(call, begun)| call.end(begun)).collect(),
             );
+            took[with].push(since.elapsed());
+            std::thread::sleep((tick * tick_number).saturating_sub(begun.elapsed()));
         }
-        let calls = [
-            ("calls", Calls::default()),
-            (
-                "calls that failed by time",
-                Calls { code: text("system_timed_out"), ..Calls::default() },
-            ),
-            (
-                "calls of a tool refused with a code",
-                Calls { tool: text("tool_04"), code: text("out_of_scope"), ..Calls::default() },
-            ),
-            ("calls under way", Calls { class: Some(Class::UnderWay), ..Calls::default() }),
-            ("drafted calls", Calls { class: Some(Class::Drafted), ..Calls::default() }),
-        ];
-        for (what, which) in &calls {
-            asked.time(
-                &format!("{what}{readers}"),
-                async |index| index.calls(which.clone(), tenants).await.unwrap(),
-                |page| page.items.len(),
-            );
-        }
-        let end = asked_end(asked.index);
-        let after = Position::from_number(end.number() - 4_000);
-        let fifty = Calls { limit: Some(50), ..Calls::default() };
-        asked.time(
-            &format!("what is new of 4,000 records{readers}"),
-            async |index| index.calls_after(after, fifty.clone(), tenants).await.unwrap(),
-            |news| news.lines.len(),
-        );
-        asked.time(
-            &format!("what is new of everything{readers}"),
-            async |index| index.calls_after(Position::START, fifty.clone(), tenants).await.unwrap(),
-            |news| news.lines.len(),
-        );
-        let call = CallId::new(middle.id()).unwrap();
-        asked.time(
-            &format!("one call{readers}"),
-            async |index| index.of_call(&call, tenants).await.unwrap(),
-            Vec::len,
-        );
-        asked.time(
-            &format!("a session{readers}"),
-            async |index| index.of_session(middle.session(), None, tenants).await.unwrap(),
-            |page| page.items.len(),
-        );
-        let (since, until) =
-            (at(1_700_000_000), Timestamp::from_micros(Call(calls_of(&middle)).at().micros()));
-        for (what, step) in [("minutes", 60), ("quarters of an hour", 900), ("hours", 3_600)] {
-            let span = Span::new(since, until, step);
-            asked.time(
-                &format!("counts of a day by {what}{readers}"),
-                async |index| index.tallies(span, Calls::default(), tenants).await.unwrap(),
-                Vec::len,
-            );
-        }
-        let span = Span::new(since, until, 3_600);
-        asked.time(
-            &format!("decisions of a day{readers}"),
-            async |index| index.decisions(span, tenants).await.unwrap(),
-            |decisions| {
-                decisions.approvers.iter().map(|a| usize::try_from(a.decisions).unwrap()).sum()
-            },
-        );
-        let agent = AgentId::new("agent-3").unwrap();
-        asked.time(
-            &format!("when an agent was last seen{readers}"),
-            async |index| index.last_seen(&agent, tenants).await.unwrap(),
-            |seen| usize::from(seen.is_some()),
+        spent[with] += spent_s("journal") - before;
+        filler += spent_s("journal-index");
+        drop(index);
+    }
+    for (which, mut took) in ["without", "with"].into_iter().zip(took) {
+        took.sort_unstable();
+        let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        println!(
+            "appends {which} the index: median {:.2} ms, p90 {:.2}, p99 {:.2}",
+            at(50),
+            at(90),
+            at(99)
         );
     }
-    asked.time(
-        "how the journal stands",
-        async |index| index.chain(&all).await.unwrap(),
-        |chain| chain.streams.len(),
+    let [without, with] = spent;
+    println!(
+        "the journal's thread: {without:.2} s without, {with:.2} s with; the index's {filler:.2} s"
     );
 }
 
-fn calls_of(middle: &Call) -> u64 {
-    middle.0 * 2
-}
-
-fn asked_end(index: &Index) -> Position {
-    let news = wait(index.calls_after(
-        Position::START,
-        Calls { limit: Some(1), ..Calls::default() },
-        &Tenants::All,
-    ));
-    news.unwrap().position
+#[test]
+fn many_blocks_batches_and_ends_of_the_filler_agree_with_a_look_at_every_record() {
+    let place = Place::new();
+    let mut next = 0;
+    for _ in 0..2 {
+        let store = place.open();
+        for _ in 0..3 {
+            next = fill(&store, next, 900);
+            // It stops wherever it is.
+            drop(Index::open(&place.config, place.clock.clone()).unwrap());
+        }
+    }
+    let (index, scan) = (index(&place), scan(&place));
+    for tenants in [Tenants::All, tenant()] {
+        for (what, which) in searches(next) {
+            let records = |ledger: &dyn Ledger| {
+                let ask = |before: Option<Position>| {
+                    let before = before.or(which.before);
+                    wait(ledger.records(Search { before, ..which.clone() }, &tenants)).unwrap()
+                };
+                pages(ask, |(position, _)| *position)
+            };
+            assert_eq!(records(&index), records(&scan), "{what} {tenants:?}");
+        }
+        for (what, which) in questions() {
+            let calls = |ledger: &dyn Ledger| {
+                let ask = |before| {
+                    wait(ledger.calls(Calls { before, ..which.clone() }, &tenants)).unwrap()
+                };
+                pages(ask, |line| line.position)
+            };
+            assert_eq!(calls(&index), calls(&scan), "{what} {tenants:?}");
+            for (_, span) in spans(next) {
+                let tallies =
+                    |ledger: &dyn Ledger| wait(ledger.tallies(span, which.clone(), &tenants));
+                assert_eq!(tallies(&index), tallies(&scan), "{what} {span:?} {tenants:?}");
+            }
+        }
+        let session = Call(next / 2).session();
+        let calls = |ledger: &dyn Ledger| wait(ledger.of_session(session, None, &tenants));
+        assert_eq!(calls(&index), calls(&scan), "{tenants:?}");
+        for (_, span) in spans(next) {
+            let decisions = |ledger: &dyn Ledger| wait(ledger.decisions(span, &tenants));
+            assert_eq!(decisions(&index), decisions(&scan), "{span:?} {tenants:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{Desk, end, sql};
 use crate::audit::AuditError;
-use crate::bound::{BLOCKS_READ_MAX, EXTENTS_MAX, UNDER_WAY_MAX, ZONES_READ_MAX};
+use crate::bound::{BLOCKS_READ_MAX, EXTENTS_MAX, LAST_BEHIND_MAX, UNDER_WAY_MAX, ZONES_READ_MAX};
 use crate::index::block::{self, Row, block_of};
 use crate::index::profile::Profile;
 use countersign_core::id::Timestamp;
@@ -119,9 +119,10 @@ impl Desk {
             return self.upto();
         }
         let mut statement = self.index.prepare_cached(sql::LAST_OF)?;
-        let mut last = -1;
+        let mut last = Position::START.number();
         for (_, number) in numbers() {
-            last = last.max(statement.query_row([number], |row| row.get(0))?);
+            let written: i64 = statement.query_row([number], |row| row.get(0))?;
+            last = last.max(written.saturating_add(LAST_BEHIND_MAX));
         }
         Ok(last)
     }
