@@ -32,7 +32,7 @@ async function build() {
       // People: a public client on loopback, whose port does not count (RFC 8252).
       client_id: 'countersign-people', token_endpoint_auth_method: 'none', application_type: 'native',
       grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
-      redirect_uris: ['http://127.0.0.1/callback'], response_types: ['code'],
+      redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/console/signed-in'], response_types: ['code'],
       id_token_signed_response_alg: keys[0].alg, require_auth_time: true,
     }],
     claims: { openid: ['sub', 'groups', 'tenants'], email: ['email', 'email_verified'] },

@@ -17,6 +17,8 @@ mod commits;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod crash;
