@@ -70,7 +70,7 @@ impl Target {
             Self::Direct(_) => b"\"items\"",
             Self::Http(..) => b"\"completed\"",
             Self::Draft(_) => b"approval_required",
-            Self::Page(..) => b"</html>",
+            Self::Page(..) => b"HTTP/1.1 200 OK",
             Self::Mcp(..) | Self::Peer(..) => b"\"isError\":false",
         }
     }
@@ -118,7 +118,7 @@ impl Entropy for Random {
 
 impl Deployment {
     pub(crate) fn make(upstream: SocketAddr) -> Outcome<Self> {
-        Self::made(&countersign(upstream), AGENT, &tools())
+        Self::made(&countersign(upstream), POSTURE, AGENT, &tools())
     }
 
     /// With people, and something that they have to agree to.
@@ -127,10 +127,17 @@ impl Deployment {
         let mut tools = tools();
         tools.push(("pay_order".to_owned(), PAY_ORDER.to_owned()));
         let deployment = format!("{}{PEOPLE}", countersign(upstream));
-        Self::made(&deployment, &AGENT.replace("client_id: bench", &issuer), &tools)
+        let posture = POSTURE.replace("session: /sid", "session: /sid, person: /sub");
+        let agent = AGENT.replace("client_id: bench", &issuer);
+        Self::made(&deployment, &posture, &agent, &tools)
     }
 
-    fn made(deployment: &str, agent: &str, tools: &[(String, String)]) -> Outcome<Self> {
+    fn made(
+        deployment: &str,
+        posture: &str,
+        agent: &str,
+        tools: &[(String, String)],
+    ) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path();
         for name in ["agents", "tools", "systems", "policies"] {
@@ -139,7 +146,7 @@ impl Deployment {
         std::fs::create_dir(root.join("state"))?;
         let write = |name: &str, text: &str| std::fs::write(root.join(name), text);
         write("countersign.yaml", deployment)?;
-        write("posture/posture.yaml", POSTURE)?;
+        write("posture/posture.yaml", posture)?;
         write("posture/systems/orders-api.yaml", API)?;
         write("posture/systems/orders-db.yaml", DATABASE)?;
         let mut grants = String::new();
@@ -283,14 +290,15 @@ input:
   text: { type: string, text: true, maxLength: 2000 }
 scope:
   account_id: { equals: caller.tenant }
+  tenant: { bind: caller.tenant }
 gate:
   approvers: { group: payers }
   expires: 8h
   summary: Pay order {after} of {account_id}
 call:
   system: orders-api
-  post: \"/v1/accounts/{account_id}/pay\"
-  body: { after: \"{after}\", limit: \"{limit}\", text: \"{text}\" }
+  post: \"/v1/accounts/{tenant}/pay\"
+  body: { account: \"{account_id}\", after: \"{after}\", limit: \"{limit}\", text: \"{text}\" }
 ";
 
 const API: &str = "system: orders-api

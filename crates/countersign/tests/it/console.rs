@@ -104,7 +104,7 @@ async fn signed_in(gateway: &Gateway, person: &str, groups: &str) -> Browser {
 }
 
 /// The example company at the address that it says it has.
-fn at_home(company: Company) -> (Company, Gateway) {
+pub(crate) fn at_home(company: Company) -> (Company, Gateway) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     company
         .edit("countersign.yaml", |text| text.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")));

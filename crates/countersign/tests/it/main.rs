@@ -7,6 +7,8 @@ mod bench;
 #[cfg(test)]
 mod bridge;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod check;
