@@ -21,7 +21,7 @@ mod statements;
 mod tests;
 
 use crate::audit::{self, AuditError, Filter, Known, Reader, verify};
-use crate::bound::{BREATH, INDEX_ROOM_BYTES_MIN, PAUSE, QUESTIONS_MAX, RETRY};
+use crate::bound::{BREATH, FILLER_CACHE_KIB, INDEX_ROOM_BYTES_MIN, PAUSE, QUESTIONS_MAX, RETRY};
 use crate::file::resolve;
 use crate::key::PublicKey;
 use crate::sqlite::room::bytes_left;
@@ -191,6 +191,8 @@ impl Shared {
     /// Fills until it is told to stop, or, with `true`, the index has to be opened again.
     fn keep_filling(&self, stop: &Receiver<()>) -> Result<bool, AuditError> {
         let journal = audit::open(&self.journal)?;
+        // It reads every page once or twice, one after the other.
+        journal.pragma_update(None, "cache_size", FILLER_CACHE_KIB.saturating_neg())?;
         self.has_room()?;
         let (mut filler, anew) = Filler::open(&self.index, &journal)?;
         if anew || self.turn.load(Ordering::Acquire) == 0 {

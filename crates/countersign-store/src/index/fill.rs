@@ -94,7 +94,7 @@ impl Filler {
         let (last, hash) = loop {
             taken += 1;
             let (place, at, hash) = (row.get(0)?, row.get(1)?, row.get::<_, [u8; 32]>(3)?);
-            let header = Header::read(row.get_ref(2)?.as_bytes().unwrap_or_default());
+            let header = Header::read(row.get_ref(2)?.as_str().unwrap_or_default());
             memory.take((&transaction, journal), Found { place, at, header }, &mut changes)?;
             match rows.next()? {
                 Some(next) => row = next,

@@ -50,8 +50,8 @@ pub(super) struct Fields {
 }
 
 impl<'a> Header<'a> {
-    pub(super) fn read(bytes: &'a [u8]) -> Self {
-        serde_json::from_slice(bytes).unwrap_or_default()
+    pub(super) fn read(text: &'a str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
     }
 }
 
