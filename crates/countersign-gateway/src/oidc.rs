@@ -284,6 +284,19 @@ pub fn payload(token: &str) -> Result<Value, String> {
     serde_json::from_slice(&bytes).map_err(|_secret| "what was sent is no token".to_owned())
 }
 
+/// A client that sends a token where it is meant to go and nowhere else, and nothing twice.
+pub fn client(encrypted: bool) -> reqwest::ClientBuilder {
+    let client = reqwest::Client::builder()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .no_proxy()
+        .https_only(encrypted);
+    // Without encryption it trusts no certificate, so it needs none on this machine.
+    if encrypted { client } else { client.tls_certs_only([]) }
+}
+
 /// The client for an identity provider.
 #[derive(Debug)]
 struct Http(reqwest::Client);
@@ -299,17 +312,7 @@ impl Http {
         if !encrypted && !here {
             return Err(format!("`{issuer}` would be asked unencrypted"));
         }
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
-            .https_only(encrypted)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT);
-        // Without encryption it trusts no certificate, so it needs none on this machine.
-        let client = if encrypted { client } else { client.tls_certs_only([]) };
+        let client = client(encrypted).connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT);
         client.build().map(Self).map_err(|error| format!("no HTTP client: {error}"))
     }
 

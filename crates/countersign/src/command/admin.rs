@@ -7,8 +7,9 @@ use crate::render::{self, Doing, Failure};
 use crate::report::{unseen, visible};
 use countersign_connectors::{Origin, OriginError};
 use countersign_core::port::Clock as _;
+use countersign_gateway::oidc::client;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, StatusCode, redirect, retry};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
@@ -129,7 +130,10 @@ impl Api {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        let client = client(origin.is_encrypted()).default_headers(headers);
+        let client = client(origin.is_encrypted())
+            .default_headers(headers)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT);
         let client = client.build().doing("no HTTP client")?;
         Ok(Self { client, url })
     }
@@ -177,21 +181,6 @@ impl Api {
             _ => Err(Failure::new(detail)),
         }
     }
-}
-
-/// A client that sends a token where it is meant to go and nowhere else, and nothing twice.
-pub(super) fn client(encrypted: bool) -> reqwest::ClientBuilder {
-    let client = Client::builder()
-        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .no_proxy()
-        .https_only(encrypted)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(ANSWER_TIMEOUT);
-    // Without encryption it trusts no certificate, so it needs none on this machine.
-    if encrypted { client } else { client.tls_certs_only([]) }
 }
 
 fn away(url: &str, error: reqwest::Error) -> Failure {

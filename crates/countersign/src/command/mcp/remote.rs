@@ -5,8 +5,9 @@ use super::message::Message;
 use super::{TOKEN, URL};
 use arc_swap::ArcSwapOption;
 use countersign_core::bound::BODY_BYTES_MAX;
+use countersign_gateway::oidc::client;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, redirect, retry};
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt;
@@ -72,17 +73,11 @@ impl Remote {
             headers.insert("countersign-tenant", tenant);
         }
         // The token goes where it is meant to and nowhere else; and no call is made twice.
-        let client = Client::builder()
+        let client = client(encrypted)
             .user_agent(concat!("countersign-mcp/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
-            .https_only(encrypted)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT);
-        // Without encryption it trusts no certificate, so it needs none on this machine.
-        let client = if encrypted { client } else { client.tls_certs_only([]) }.build()?;
+            .timeout(ANSWER_TIMEOUT)
+            .build()?;
         Ok(Self { client, at: at.to_owned(), headers, version: ArcSwapOption::empty() })
     }
 
