@@ -7,6 +7,7 @@ use crate::development::Development;
 use crate::identity::PeopleConfig;
 use crate::identity::development::PersonRequest;
 use crate::oidc::{Attempt, Provider};
+use arc_swap::ArcSwapOption;
 use askama::Template;
 use axum::{
     Extension,
@@ -24,13 +25,15 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Where made-up people are chosen.
 pub(super) const MADE_UP_PATH: &str = "/console/made-up";
 /// How long what a provider says of itself is believed.
 const DISCOVERED: Duration = Duration::from_secs(5 * 60);
+/// Requests at once that ask the provider what it is.
+const ASKING_MAX: usize = 8;
 /// How long a made-up person is signed in, in seconds.
 const MADE_UP_TTL_S: u64 = 8 * 60 * 60;
 /// How long ago a made-up sign-in was that is not fresh, in seconds.
@@ -42,7 +45,9 @@ pub(super) struct Entry {
     url: String,
     people: Option<Arc<PeopleConfig>>,
     development: Option<Arc<Development>>,
-    provider: Mutex<Option<(Instant, Arc<Provider>)>>,
+    provider: ArcSwapOption<(Instant, Arc<Provider>)>,
+    /// Room to ask the provider what it is.
+    asking: Semaphore,
 }
 
 impl Entry {
@@ -52,24 +57,26 @@ impl Entry {
         development: Option<Arc<Development>>,
     ) -> Self {
         let development = development.filter(|issuer| issuer.people.is_some());
-        Self { url, people, development, provider: Mutex::default() }
+        let (provider, asking) = (ArcSwapOption::empty(), Semaphore::new(ASKING_MAX));
+        Self { url, people, development, provider, asking }
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
         self.url.starts_with("https://")
     }
 
-    /// The provider, asked where it is asked if that is not known. One asks, the others wait for that.
+    /// The provider, asked where it is asked if that is not known or not lately.
     async fn provider(&self, people: &PeopleConfig) -> Result<Arc<Provider>, String> {
-        let mut known = self.provider.lock().await;
-        match &*known {
-            Some((at, provider)) if at.elapsed() < DISCOVERED => Ok(Arc::clone(provider)),
-            _ => {
-                let provider = Arc::new(Provider::discover(people.how(false)).await?);
-                *known = Some((Instant::now(), Arc::clone(&provider)));
-                Ok(provider)
-            }
+        if let Some(known) = &*self.provider.load()
+            && known.0.elapsed() < DISCOVERED
+        {
+            return Ok(Arc::clone(&known.1));
         }
+        let full = |_full| "too many ask the identity provider at once".to_owned();
+        let _room = self.asking.try_acquire().map_err(full)?;
+        let provider = Arc::new(Provider::discover(people.how(false)).await?);
+        self.provider.store(Some(Arc::new((Instant::now(), Arc::clone(&provider)))));
+        Ok(provider)
     }
 
     /// Where to go back to: a page of the console, whatever was asked for.
