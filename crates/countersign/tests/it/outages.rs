@@ -205,6 +205,8 @@ async fn lost(company: &Company, disk: &Disk, order: &str) -> Vec<Value> {
     let failed = |line: &String| line.ends_with("EIO") || line.ends_with("EROFS");
     let at = log.iter().position(failed).unwrap();
     let (_, after) = log.split_at(at + 1);
+    // The folder is synced for the index too, which makes its own file there.
+    let after: Vec<_> = after.iter().filter(|line| *line != "sync . ok").collect();
     assert!(!after.iter().any(|line| line.starts_with("sync")), "{order}: {after:?}");
     assert!(!after.iter().any(|line| line.ends_with(" ok")), "{order}: {after:?}");
     answers
