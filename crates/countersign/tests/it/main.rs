@@ -31,6 +31,8 @@ mod doors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 #[path = "../../../../fuzz/src/lib.rs"]

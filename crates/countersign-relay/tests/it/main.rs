@@ -1,0 +1,1 @@
+//! The relay over a real store.
