@@ -202,14 +202,15 @@ impl Relay {
             tasks.spawn(driven.by(progress, &token).drive(export));
         }
         tasks.spawn(driven.by(progress, &token).drive(watch));
-        let looking = tokio::spawn(look(driven.ledger, board));
+        // Dropped with this, as the others are.
+        let mut looking = JoinSet::new();
+        looking.spawn(look(driven.ledger, board));
         stop.await;
         token.cancel();
         let over = async { while tasks.join_next().await.is_some() {} };
         if timeout(STOP_MAX, over).await.is_err() {
             tracing::warn!("not all that is recorded was handed on: the rest is at the next start");
         }
-        looking.abort();
     }
 }
 

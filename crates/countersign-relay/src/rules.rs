@@ -193,7 +193,7 @@ fn counted(kind: Kind, record: &Record) -> Option<(Rule, u64)> {
             Some("outside_approval") => Some((Rule::OutsideApprovalFlow, count())),
             _ => Some((record.text("alert").and_then(Rule::parse)?, count())),
         },
-        Kind::Outcome if says("status", "unknown") && !says("effect", "read") => {
+        Kind::Outcome if says("applied", "unknown") && !says("effect", "read") => {
             Some((Rule::OutcomeUnknown, 1))
         }
         Kind::Outcome => Some((record.text("alert").and_then(Rule::parse)?, 1)),
@@ -233,3 +233,6 @@ fn make_room<T: Seen>(known: &mut BTreeMap<String, T>, max: usize) {
     let middle = *middle;
     known.retain(|_, one| one.seen() > middle);
 }
+
+#[cfg(test)]
+mod tests;

@@ -676,21 +676,26 @@ fn exporters() -> Shape {
 }
 
 fn alerts() -> Vec<Key> {
-    let span =
-        |key, about, example| optional(key, about, quantity(&SPANS, ALERT_SECONDS_MAX, example));
-    let limits = || {
+    let limits = |rule| {
+        // Once will do: they are the same for each.
+        let about = |text| if Rule::ALL.first() == Some(&rule) { text } else { "" };
+        let span = |key, text, example| {
+            optional(key, about(text), quantity(&SPANS, ALERT_SECONDS_MAX, example))
+        };
         vec![
-            optional("enabled", "Whether the rule holds; it does if left out.", boolean()),
+            optional("enabled", about("Whether the rule holds; it does if left out."), boolean()),
             span("window", "Over which time it counts.", "10m"),
             optional(
                 "threshold",
-                "How many in that time are an alert; of `call_spike`, how many times what the agent usually does.",
+                about(
+                    "How many in that time are an alert; of `call_spike`, how many times what the agent usually does.",
+                ),
                 count(ALERT_THRESHOLD_MAX, 10),
             ),
             span("cool_down", "How long it then says nothing more about the same.", "1h"),
         ]
     };
-    Rule::ALL.map(|rule| optional(rule.as_str(), rule.what(), Shape::Map(limits()))).into()
+    Rule::ALL.map(|rule| optional(rule.as_str(), rule.what(), Shape::Map(limits(rule)))).into()
 }
 
 fn references() -> Shape {

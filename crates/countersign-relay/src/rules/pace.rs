@@ -6,6 +6,9 @@ use countersign_core::alert::Limits;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
+/// So many windows late a call may be.
+const LATE_WINDOWS_MAX: i64 = 12;
+
 /// The calls of an agent, by windows of the clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,8 +47,9 @@ impl Pace {
         let Limits { window_s, threshold, cool_down_s } = limits;
         let micros = i64::from(window_s).saturating_mul(1_000_000).max(1);
         let window = at.div_euclid(micros);
-        // A clock that was set back goes on with the window that is begun.
-        if window > self.window {
+        // What comes late, or after the clock was set back, counts in the window that is begun; unless
+        // the clock had been far ahead, whose windows would not come for long.
+        if window > self.window || self.window.saturating_sub(window) > LATE_WINDOWS_MAX {
             self.turn(window);
         }
         self.seen = self.seen.max(at);

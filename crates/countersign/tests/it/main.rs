@@ -1,6 +1,8 @@
 //! One integration binary: the real program, real clients, real databases.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/bench.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod bench;
