@@ -93,6 +93,7 @@ impl World {
             in_force: Arc::new(ArcSwap::from_pointee(in_force)),
             readiness: world.clone(),
             ledger: Arc::new(Scan::default()),
+            relay: Arc::new(Nobody),
             allowed_hosts: Vec::new(),
             allowed_origins: vec!["https://app.acme.example".into()],
             resource: Resource { url: AUDIENCE.into(), authorization_servers: Vec::new() },

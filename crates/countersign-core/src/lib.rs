@@ -10,6 +10,7 @@
 )]
 
 pub mod act;
+pub mod alert;
 pub mod args;
 pub mod bound;
 pub mod call;
@@ -26,6 +27,7 @@ pub mod reading;
 pub mod recipient;
 pub mod record;
 pub mod refusal;
+pub mod relaying;
 pub mod scope;
 pub mod screen;
 pub mod sight;

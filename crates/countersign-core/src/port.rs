@@ -10,11 +10,12 @@ use crate::person::{Person, Tenants};
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
 use crate::reading::{
-    Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search, SessionCall, Span,
-    Tally,
+    Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search,
+    SessionCall, Span, Tally,
 };
 use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
+use crate::relaying::Relaying;
 use crate::scope::ScopeEvidence;
 use crate::tool::Rung;
 use serde_json::{Map, Value};
@@ -229,6 +230,9 @@ pub trait Ledger: Send + Sync + Debug {
         max: u32,
     ) -> Eventually<'_, Result<(Vec<Record>, Cursor), Unrecorded>>;
 
+    /// How far whoever follows the journal is behind it. As [`Ledger::follow`].
+    fn behind(&self, cursor: Cursor) -> Eventually<'_, Result<Behind, Unrecorded>>;
+
     /// Records, each with its place.
     fn records<'a>(
         &'a self,
@@ -296,6 +300,12 @@ pub trait Ledger: Send + Sync + Debug {
     /// Begins to verify the whole journal, on a thread of its own; [`Ledger::chain`] says what came
     /// of it. Does nothing while it is being verified already.
     fn verify(&self);
+}
+
+/// What tails the journal: exporters, alert rules, notifications. It can delay or fail no call.
+pub trait Relay: Send + Sync + Debug {
+    /// How it stands. In memory, never waits.
+    fn status(&self) -> Relaying;
 }
 
 /// The drafts, suspensions and unknown outcomes, as the journal's entries have changed them. Reads

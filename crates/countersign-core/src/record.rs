@@ -50,11 +50,13 @@ pub enum Kind {
     UnknownResolved,
     /// A person, or several alike, was refused what they asked for.
     ActRefused,
+    /// A rule found in the records before what people should be told of.
+    Alerted,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::StreamOpened,
         Self::StreamClosed,
         Self::PostureLoaded,
@@ -73,6 +75,7 @@ impl Kind {
         Self::Resumed,
         Self::UnknownResolved,
         Self::ActRefused,
+        Self::Alerted,
     ];
 
     /// As headers write it.
@@ -97,6 +100,7 @@ impl Kind {
             Self::Resumed => "resumed",
             Self::UnknownResolved => "unknown_resolved",
             Self::ActRefused => "act_refused",
+            Self::Alerted => "alert",
         }
     }
     /// As headers write it, read back.

@@ -9,7 +9,7 @@ use crate::resource::Resource;
 use arc_swap::ArcSwap;
 use countersign_core::call::{Answer, Answers, Caller, Listed, Monitor, Proposed};
 use countersign_core::id::{AgentId, Timestamp};
-use countersign_core::port::Ledger;
+use countersign_core::port::{Ledger, Relay};
 use countersign_core::refusal::Public;
 use countersign_core::tool::{Effect, Issue};
 use serde_json::{Map, Value, json};
@@ -59,6 +59,8 @@ pub struct Doors {
     pub resource: Arc<Resource>,
     /// The journal, for people who read it.
     pub ledger: Arc<dyn Ledger>,
+    /// What tails it, for people to look at.
+    pub relay: Arc<dyn Relay>,
 }
 
 /// Whose request it is, and by what it is judged.

@@ -22,7 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use countersign_core::port::Ledger;
+use countersign_core::port::{Ledger, Relay};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -56,6 +56,8 @@ pub struct Gateway {
     pub readiness: Arc<dyn Readiness>,
     /// The journal, for people who read it.
     pub ledger: Arc<dyn Ledger>,
+    /// What tails it, for people to look at.
+    pub relay: Arc<dyn Relay>,
     /// Further `Host` values, beside the listener's own and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that may reach us.
@@ -115,6 +117,7 @@ impl Gateway {
             in_force,
             readiness,
             ledger,
+            relay,
             allowed_hosts,
             allowed_origins,
             resource,
@@ -122,17 +125,13 @@ impl Gateway {
             people,
             development,
         } = self;
-        let mut hosts = allowed_hosts;
-        hosts.extend([listen.to_string(), "localhost".to_owned()]);
+        let hosts = hosts(allowed_hosts, listen);
         // The console's own pages send its forms.
         let mut origins = allowed_origins;
         origins.push(resource.url.clone());
-        if listen.ip().is_loopback() {
-            hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
-        }
         let resource = Arc::new(resource);
         let under_way = driver.under_way();
-        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource), ledger };
+        let doors = Doors { in_force, under_way, resource: Arc::clone(&resource), ledger, relay };
         let mcp = mcp::service(doors.clone(), &hosts, &origins);
         let guard = Arc::new(Guard {
             hosts,
@@ -183,6 +182,16 @@ impl Gateway {
             .layer(middleware::from_fn_with_state(guard, guard::admit))
             .merge(health) // probes come by address, and touch nothing
     }
+}
+
+/// Every `Host` that is answered.
+fn hosts(allowed: Vec<String>, listen: SocketAddr) -> Vec<String> {
+    let mut hosts = allowed;
+    hosts.extend([listen.to_string(), "localhost".to_owned()]);
+    if listen.ip().is_loopback() {
+        hosts.extend(["127.0.0.1".to_owned(), "[::1]".to_owned()]);
+    }
+    hosts
 }
 
 async fn not_allowed() -> Response {

@@ -58,3 +58,9 @@ pub const PREVIEW_ROWS_MAX: u32 = 20;
 pub const DECISION_TIMEOUT_MS_MAX: u32 = 10_000;
 /// How long before an exception ends `check` begins to say so, in seconds.
 pub const EXCEPTION_ENDS_SECONDS: u32 = 30 * 86_400;
+/// Most exporters.
+pub const EXPORTERS_MAX: usize = 8;
+/// Longest window and longest cool-down of an alert rule, in seconds.
+pub const ALERT_SECONDS_MAX: u32 = 7 * 86_400;
+/// Highest threshold of an alert rule: so many times are remembered.
+pub const ALERT_THRESHOLD_MAX: u32 = 1_000;

@@ -7,6 +7,7 @@ use crate::issuer::{self, Ground, Issuer};
 use crate::load::{ReadError, read_text};
 use crate::node::{Entry, Kind, Span};
 use crate::people::{self, Among, People, PeopleWritten};
+use crate::relay::{self, RelaySpec};
 use crate::secret;
 use countersign_core::id::SystemName;
 use secrecy::SecretString;
@@ -44,6 +45,8 @@ pub struct Deployment {
     pub people: Option<People>,
     /// The journal.
     pub store: Store,
+    /// What tails it.
+    pub relay: RelaySpec,
     /// What the posture's references stand for.
     pub references: BTreeMap<String, Reference>,
     /// The folder for each system's own statement log.
@@ -214,6 +217,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let ground = Ground { public_url: public_url.as_deref(), environment };
     let trust = decode_trust(decoder, &mut fields, ground);
     let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
+    let relay = relay::decode(decoder, &mut fields);
     let references = fields.optional("references");
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
     let logs = fields.optional("statement_logs");
@@ -255,6 +259,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         development_issuer,
         people,
         store,
+        relay,
         references,
         statement_logs,
         written,

@@ -8,10 +8,10 @@ mod verify;
 use crate::place;
 use crate::sqlite::{StoreError, schema};
 use countersign_core::id::Timestamp;
-use countersign_core::reading::{Cursor, Record};
+use countersign_core::reading::{Behind, Cursor, Record};
 use countersign_core::record::Kind;
 use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params_from_iter};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -181,6 +181,28 @@ impl Reader {
         }
         *cursor = moved;
         Ok(records)
+    }
+
+    /// How far a follower with this cursor is behind the journal, at `now`.
+    ///
+    /// # Errors
+    /// [`AuditError::Database`].
+    pub fn behind(&self, cursor: &Cursor, now: Timestamp) -> Result<Behind, AuditError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut at = transaction.prepare_cached("SELECT at FROM entries WHERE place = ?1")?;
+        let (mut records, mut oldest) = (0_u64, None);
+        for (stream, epoch, head) in heads(&transaction)? {
+            let next = cursor.0.get(&stream).copied().unwrap_or(0);
+            let left = u64::try_from(head.saturating_sub(next).saturating_add(1));
+            let left = left.unwrap_or_default();
+            records = records.saturating_add(left);
+            if left > 0 && oldest.is_none() {
+                let place = place::rows(epoch).start.saturating_add(next);
+                oldest = at.query_row([place], |row| row.get(0)).optional()?;
+            }
+        }
+        let micros = oldest.map_or(0, |at| now.micros_since(Timestamp::from_micros(at)));
+        Ok(Behind { records, micros })
     }
 }
 

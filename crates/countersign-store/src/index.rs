@@ -32,8 +32,8 @@ use countersign_core::id::{AgentId, CallId, Digest, Timestamp};
 use countersign_core::person::Tenants;
 use countersign_core::port::{Clock, Eventually, Ledger, Unrecorded};
 use countersign_core::reading::{
-    Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search, SessionCall, Span,
-    Tally, Verified,
+    Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search,
+    SessionCall, Span, Tally, Verified,
 };
 use fill::Filler;
 use std::path::PathBuf;
@@ -62,11 +62,11 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Those that are not in use. No lock is held while one asks.
     desks: Mutex<Vec<Desk>>,
-    /// Of whoever follows the journal.
-    follower: Mutex<Option<Reader>>,
     /// Counts the indexes that this process has found to be this journal's, or made; 0 before there is
     /// one. Nobody is answered from another.
     turn: AtomicU64,
+    /// Readers of those who follow the journal that are not in use: as many as have read at once.
+    followers: Mutex<Vec<Reader>>,
     /// Somebody who asked found the index damaged.
     doubted: AtomicBool,
     checks: Mutex<Checks>,
@@ -93,8 +93,8 @@ impl Index {
             key: config.key.clone(),
             clock,
             desks: Mutex::default(),
-            follower: Mutex::default(),
             turn: AtomicU64::new(0),
+            followers: Mutex::default(),
             doubted: AtomicBool::new(false),
             checks: Mutex::default(),
         });
@@ -218,15 +218,21 @@ impl Shared {
     // ── what needs no index ─────────────────────────────────────────────────────────────────────
 
     fn follow(&self, mut cursor: Cursor, max: u32) -> Result<(Vec<Record>, Cursor), AuditError> {
-        let mut follower = locked(&self.follower);
-        let reader = match follower.take() {
-            Some(reader) => reader,
-            None => Reader::open(&self.journal)?,
-        };
         let filter = Filter { limit: Some(max), ..Filter::default() };
-        let records = reader.follow(&mut cursor, &filter)?;
-        *follower = Some(reader);
+        let records = self.by_reader(|reader| reader.follow(&mut cursor, &filter))?;
         Ok((records, cursor))
+    }
+
+    /// Has a reader of the journal read. One that met an error is not used again.
+    fn by_reader<T>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, AuditError>,
+    ) -> Result<T, AuditError> {
+        let kept = locked(&self.followers).pop();
+        let reader = kept.map_or_else(|| Reader::open(&self.journal), Ok)?;
+        let found = read(&reader)?;
+        locked(&self.followers).push(reader);
+        Ok(found)
     }
 
     fn chain(&self, desk: &Desk, tenants: &Tenants) -> Result<Chain, AuditError> {
@@ -280,6 +286,17 @@ impl Ledger for Index {
         Box::pin(async move {
             let followed = spawn_blocking(move || shared.follow(cursor, max)).await;
             followed.map_err(unavailable)?.map_err(unavailable)
+        })
+    }
+
+    fn behind(&self, cursor: Cursor) -> Eventually<'_, Result<Behind, Unrecorded>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let asked = move || {
+                let now = shared.clock.now();
+                shared.by_reader(|reader| reader.behind(&cursor, now))
+            };
+            spawn_blocking(asked).await.map_err(unavailable)?.map_err(unavailable)
         })
     }
 

@@ -182,6 +182,18 @@ impl Ledger for Scan {
         answer((found, cursor))
     }
 
+    fn behind(&self, cursor: Cursor) -> Eventually<'_, Result<Behind, Unrecorded>> {
+        let left = self.records.iter().filter(|(_, record)| {
+            let next = cursor.0.get(record.stream()).copied().unwrap_or(0);
+            i64::try_from(record.sequence()).is_ok_and(|sequence| sequence >= next)
+        });
+        let ats: Vec<_> = left.map(|(_, record)| record.at()).collect();
+        // It has no clock but the last record's.
+        let ends = ats.first().zip(ats.last());
+        let micros = ends.map_or(0, |(first, last)| last.micros_since(*first));
+        answer(Behind { records: u64::try_from(ats.len()).unwrap_or(u64::MAX), micros })
+    }
+
     fn records<'a>(
         &'a self,
         which: Search,

@@ -155,6 +155,7 @@ pub struct SqliteStore {
     reader: Arc<Mutex<Connection>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     stream: Arc<str>,
+    public: PublicKey,
     recovered: u64,
     accepted: Option<String>,
 }
@@ -298,6 +299,7 @@ impl SqliteStore {
         schema::recognise(&connection, path)?;
         schema::migrate(&mut connection)?;
         let (key, accepted) = look(&config.key, &connection, accept)?;
+        let public = key.public().map_err(StoreError::key(&config.key))?;
         let mut keeper = Keeper::open(&config.key, accepted.is_some())?;
         let shared = Arc::new(Shared::default());
         counters::restore(&connection, &mut shared.meter(), clock.now())?;
@@ -322,13 +324,19 @@ impl SqliteStore {
         let writer = spawn(writer, entries).map_err(StoreError::file(path))?;
         let writer = Mutex::new(Some(writer));
         let reader = Arc::new(Mutex::new(reader));
-        Ok(Self { queue, shared, reader, writer, stream: name, recovered, accepted })
+        Ok(Self { queue, shared, reader, writer, stream: name, public, recovered, accepted })
     }
 
     /// The stream that this process writes.
     #[must_use]
     pub fn stream(&self) -> &str {
         &self.stream
+    }
+
+    /// The public half of the key that signs it: no other journal has the same.
+    #[must_use]
+    pub const fn key(&self) -> &PublicKey {
+        &self.public
     }
 
     /// How many calls of earlier processes were found without an outcome, and closed as unknown.

@@ -3,6 +3,7 @@
 use crate::here::{self, Systems};
 use crate::machine::{self, SystemClock, SystemEntropy};
 use crate::policies;
+use crate::relay;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
 use countersign_connectors::Connectors;
@@ -22,6 +23,7 @@ use countersign_posture::{
     ClaimMap, Code, Deployment, Finding, Loaded, Registered, link, load_deployment, load_or_sketch,
     posture_folder, sort,
 };
+use countersign_relay::Relay;
 use countersign_store::{Config, Index, SqliteStore, StoreError};
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
@@ -124,6 +126,7 @@ pub(crate) struct Assembled {
     pub(crate) gateway: Gateway,
     pub(crate) reloader: Reloader,
     pub(crate) store: Arc<SqliteStore>,
+    pub(crate) relay: Relay,
     pub(crate) listen: SocketAddr,
 }
 
@@ -152,8 +155,9 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
     ground.record(&at_work, None).await.doing("the posture could not be recorded")?;
     let reloader = Reloader::new(ground, at_work, (config, written));
     let Ground { deployment, store, issuers, people } = reloader.ground();
-    let index = Index::open(&self::store(deployment), Arc::new(SystemClock))
-        .doing("the journal cannot be read")?;
+    let index = Index::open(&self::store(deployment), Arc::new(SystemClock));
+    let index = Arc::new(index.doing("the journal cannot be read")?);
+    let relay = relay::open(deployment, store, &index)?;
     let mut allowed_hosts = deployment.allowed_hosts.clone();
     allowed_hosts.extend(deployment.public_url.split_once("://").map(|(_, host)| host.to_owned()));
     let resource = Resource {
@@ -164,7 +168,8 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
         resource,
         in_force: reloader.in_force(),
         readiness: Arc::new(Ready(store.clone())),
-        ledger: Arc::new(index),
+        ledger: index,
+        relay: relay.status(),
         allowed_hosts,
         allowed_origins: deployment.allowed_origins.clone(),
         // The others are for systems and the journal, whatever strangers do.
@@ -178,7 +183,7 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
         }),
     };
     let (store, listen) = (store.clone(), deployment.listen);
-    Ok(Some(Assembled { gateway, reloader, store, listen }))
+    Ok(Some(Assembled { gateway, reloader, store, relay, listen }))
 }
 
 /// What the deployment decides at the start. No posture changes it.

@@ -6,6 +6,7 @@ mod command;
 mod here;
 mod machine;
 mod policies;
+mod relay;
 mod reload;
 mod render;
 mod report;

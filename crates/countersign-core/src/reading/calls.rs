@@ -82,7 +82,8 @@ impl Class {
             | Kind::Suspended
             | Kind::Resumed
             | Kind::UnknownResolved
-            | Kind::ActRefused => None,
+            | Kind::ActRefused
+            | Kind::Alerted => None,
         }
     }
 }

@@ -3,8 +3,9 @@
 use countersign_core::draft::{Draft, Reach, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId, Timestamp};
 use countersign_core::person::Person;
-use countersign_core::port::{Credential, Eventually, People, Register, Unrecorded, Which};
+use countersign_core::port::{Credential, Eventually, People, Register, Relay, Unrecorded, Which};
 use countersign_core::refusal::AuthenticationFailure;
+use countersign_core::relaying::Relaying;
 use std::future::ready;
 use std::sync::Arc;
 
@@ -48,5 +49,11 @@ impl People for Nobody {
         _: Timestamp,
     ) -> Eventually<'a, Result<Arc<Person>, AuthenticationFailure>> {
         Box::pin(ready(Err(AuthenticationFailure::Missing)))
+    }
+}
+
+impl Relay for Nobody {
+    fn status(&self) -> Relaying {
+        Relaying::default()
     }
 }

@@ -4,12 +4,13 @@ mod ladder;
 
 use super::{Defined, FileKind, Form, Key, Shape};
 use crate::bound::{
-    CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX, LIMIT_MAX, LINE_BYTES_MAX,
-    PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
-    TIMEOUT_MS_MAX,
+    ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX,
+    EXPORTERS_MAX, LIMIT_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX,
+    ROWS_MAX, STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
 use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
+use crate::gate::DURATIONS as SPANS;
 use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
 use crate::people::ROLES;
@@ -17,6 +18,7 @@ use crate::posture::{LIMITS, RESERVED};
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
+use countersign_core::alert::Rule;
 use countersign_core::bound::{
     BODY_BYTES_MAX, ID_BYTES_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX,
 };
@@ -644,6 +646,67 @@ fn people() -> Vec<Key> {
     ]
 }
 
+fn tails() -> [Key; 2] {
+    [
+        optional("exporters", "What hands the journal on, line by line as JSON.", exporters()),
+        optional(
+            "alerts",
+            "What people are told of at once. Every rule is on, and goes by what `docs/alerts.md` says, unless it is written here.",
+            Shape::Map(alerts()),
+        ),
+    ]
+}
+
+fn exporters() -> Shape {
+    let named = required("name", "Under it is kept how far it has come.", name("siem"));
+    let to = vec![
+        optional(
+            "file",
+            "To the end of this file, which may be renamed at any time.",
+            path("state/journal.jsonl"),
+        ),
+        optional(
+            "stdout",
+            "To standard output.",
+            leaf("`true`", json!({ "type": "boolean", "const": true }), true),
+        ),
+    ];
+    let exporter = Shape::Kinds(vec![named], to);
+    Shape::List { of: Box::new(exporter), items_min: 0, items_max: Some(EXPORTERS_MAX) }
+}
+
+fn alerts() -> Vec<Key> {
+    let limits = |rule| {
+        // Once will do: they are the same for each.
+        let about = |text| if Rule::ALL.first() == Some(&rule) { text } else { "" };
+        let span = |key, text, example| {
+            optional(key, about(text), quantity(&SPANS, ALERT_SECONDS_MAX, example))
+        };
+        vec![
+            optional("enabled", about("Whether the rule holds; it does if left out."), boolean()),
+            span("window", "Over which time it counts.", "10m"),
+            optional(
+                "threshold",
+                about(
+                    "How many in that time are an alert; of `call_spike`, how many times what the agent usually does.",
+                ),
+                count(ALERT_THRESHOLD_MAX, 10),
+            ),
+            span("cool_down", "How long it then says nothing more about the same.", "1h"),
+        ]
+    };
+    Rule::ALL.map(|rule| optional(rule.as_str(), rule.what(), Shape::Map(limits(rule)))).into()
+}
+
+fn references() -> Shape {
+    let reference = vec![
+        optional("value", "As it is.", line("data/shop.db")),
+        optional("env", "The environment variable that holds it.", line("SHOP_DB")),
+        optional("file", "The file that holds it.", path("/run/secrets/shop-db")),
+    ];
+    Shape::Entries(vec![(format!("^{NAME}$"), Shape::One(reference))])
+}
+
 fn deployment() -> Vec<Key> {
     let address = r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.%]+\]):[0-9]+$";
     let url = r"^https?://[^\s/?#@\\]+$";
@@ -656,13 +719,7 @@ fn deployment() -> Vec<Key> {
             path("state/journal.key"),
         ),
     ];
-    let reference = vec![
-        optional("value", "As it is.", line("data/shop.db")),
-        optional("env", "The environment variable that holds it.", line("SHOP_DB")),
-        optional("file", "The file that holds it.", path("/run/secrets/shop-db")),
-    ];
-    let references = Shape::Entries(vec![(format!("^{NAME}$"), Shape::One(reference))]);
-    vec![
+    let mut keys = vec![
         required("posture", "The posture's folder.", path("posture")),
         required(
             "environment",
@@ -706,13 +763,17 @@ fn deployment() -> Vec<Key> {
             Shape::Map(people()),
         ),
         required("store", "The journal.", Shape::Map(store)),
-        optional("references", "What the names that systems refer to stand for.", references),
+    ];
+    keys.extend(tails());
+    keys.extend([
+        optional("references", "What the names that systems refer to stand for.", references()),
         optional(
             "statement_logs",
             "The folder where each SQLite system's statements are written down.",
             path("logs"),
         ),
-    ]
+    ]);
+    keys
 }
 
 // ── arguments ───────────────────────────────────────────────────────────────────────────────────

@@ -354,6 +354,17 @@ people:
   roles: { operator: [operators], auditor: [auditors], viewer: [support] }
   all_tenants: [operators]
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
+exporters:
+  - { name: siem, file: state/journal.jsonl }
+  - { name: pipe, stdout: true }
+alerts:
+  out_of_scope: { enabled: true, window: 10m, threshold: 10, cool_down: 1h }
+  call_spike: { enabled: true, window: 5m, threshold: 4, cool_down: 1d }
+  outside_approval_flow: { enabled: true, window: 1s, threshold: 1, cool_down: 1s }
+  unknown_tool: { enabled: false, window: 7d, threshold: 1000, cool_down: 7d }
+  outcome_unknown: { enabled: true, window: 1m, threshold: 1, cool_down: 1m }
+  draft_expired: { enabled: true, window: 1m, threshold: 1, cool_down: 1m }
+  foreign_rows: { enabled: true, window: 1m, threshold: 1, cool_down: 1m }
 references:
   freight-db: { value: data/freight.db }
   a: { env: A }

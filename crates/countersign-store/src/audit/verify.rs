@@ -132,6 +132,8 @@ struct Verifier<'a> {
     waiting: BTreeMap<(String, u64), String>,
     /// Intents that recovery closed as unknown: a late outcome may still follow.
     unknown: BTreeMap<(String, u64), String>,
+    /// The alerts: rule, and the place of the cause.
+    alerts: BTreeSet<(String, String, u64)>,
     /// Streams whose head a later one names.
     named: BTreeSet<String>,
     /// What the records say of drafts.
@@ -151,6 +153,7 @@ impl<'a> Verifier<'a> {
             entries: 0,
             waiting: BTreeMap::new(),
             unknown: BTreeMap::new(),
+            alerts: BTreeSet::new(),
             named: BTreeSet::new(),
             told: Told::default(),
         }

@@ -170,6 +170,17 @@ pub(crate) fn call(journal: &dyn Journal, call: &str) {
     append(journal, outcome(call, &receipt)).unwrap();
 }
 
+/// An alert, as the relay puts it on record.
+pub(crate) fn alert(rule: &str, cause: &Receipt) -> Entry {
+    Entry::new(Kind::Alerted, at(13))
+        .with("alert", rule)
+        .with("agent", "copilot")
+        .with("cause", json!({ "stream": &*cause.stream, "seq": cause.sequence }))
+        .with("count", 1)
+        .with("first", at(10).micros())
+        .with("last", at(10).micros())
+}
+
 // ── drafts ──────────────────────────────────────────────────────────────────────────────────────
 
 /// A draft as the monitor proposes it; `same` tells whether two are of one call.

@@ -1,8 +1,8 @@
 //! Whatever is done to the file without the key, `verify` says so.
 
 use crate::support::{
-    Place, append, at, brought, call, commit_of, delivering, draft, intent, previewing, refused,
-    resolving, resuming, suspending, way_to,
+    Place, alert, append, at, brought, call, commit_of, delivering, draft, intent, previewing,
+    refused, resolving, resuming, suspending, way_to,
 };
 use countersign_core::chain::{self, GENESIS};
 use countersign_core::draft::{State, Switch};
@@ -25,7 +25,8 @@ pub(crate) static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
         let store = place.open();
         let posture =
             Entry::new(Kind::PostureLoaded, at(9)).with("posture", "9f").with("status", "loaded");
-        append(&store, posture).unwrap();
+        let posture = append(&store, posture).unwrap();
+        append(&store, alert("out_of_scope", &posture)).unwrap();
         call(&store, &format!("call_{process}_a"));
         store.note(refused(&format!("call_{process}_r"), "forbidden", at(12)));
         call(&store, &format!("call_{process}_b"));

@@ -8,7 +8,7 @@ import sys
 
 KINDS = {"stream_opened", "stream_closed", "posture_loaded", "intent", "outcome", "refusal"}
 KINDS |= {"draft_" + word for word in "proposed approved rejected withdrawn expired void delivered previewed".split()}
-KINDS |= {"suspended", "resumed", "unknown_resolved", "act_refused"}
+KINDS |= {"suspended", "resumed", "unknown_resolved", "act_refused", "alert"}
 EFFECTS = {"read": 1, "reversible": 2, "persistent": 3, "irreversible": 4}
 LIVE = {"waiting", "approved", "committing", "unknown"}
 STEPS = {  # what a record, or what an outcome says, makes of a draft, and from where
@@ -75,6 +75,17 @@ def check_outcome(header, stream, seq, waiting, unknown):
         find(stream, seq, "no such intent waits for an outcome")
     elif recovered:
         unknown[place] = call
+
+
+def check_alert(header, stream, seq, ends, alerts):
+    cause = header.get("cause", {})
+    alert = (header.get("alert"), cause.get("stream"), cause.get("seq"))
+    last = seq - 1 if cause.get("stream") == stream else ends.get(cause.get("stream"), (-1,))[0]
+    if type(cause.get("seq")) is not int or cause["seq"] > last:
+        find(stream, seq, "its cause is no entry before it")
+    if alert in alerts:
+        find(stream, seq, "another alert has the same cause")
+    alerts.add(alert)
 
 
 class Told:
@@ -164,6 +175,7 @@ def verify(path):
     if db.execute("PRAGMA integrity_check").fetchone() != (b"ok",):
         problems.append("the database is damaged")
     waiting, unknown, named, ended, ends, entries, told = {}, {}, {}, set(), {}, 0, Told()
+    alerts = set()
     streams = db.execute("SELECT stream, epoch, state, head_seq, head_hash FROM streams ORDER BY epoch").fetchall()
     for stream, epoch, state, head_seq, head_hash in streams:
         name, last, previous, kind = stream.decode(errors="replace"), -1, bytes(32), None
@@ -194,6 +206,8 @@ def verify(path):
                 waiting[(name, seq)] = header.get("call")
             if kind == "outcome":
                 check_outcome(header, name, seq, waiting, unknown)
+            if kind == "alert":
+                check_alert(header, name, seq, ends, alerts)
             for head in header.get("earlier", []):
                 named[head["stream"]] = (head["seq"], head["hash"])
         ends[name] = (last, previous.hex())

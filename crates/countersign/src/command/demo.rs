@@ -8,6 +8,7 @@ mod mail;
 mod story;
 
 use super::End;
+use super::serve::Relaying;
 use crate::assemble::{self, Assembled};
 use crate::render::{self, Doing, Failure};
 use company::{Addresses, Company};
@@ -111,7 +112,7 @@ impl Demo {
     }
 
     async fn tell(&self, company: &Company, assembled: Assembled) -> Result<End, Failure> {
-        let Assembled { gateway, store, listen, reloader: _ } = assembled;
+        let Assembled { gateway, store, relay, listen, reloader: _ } = assembled;
         let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
             Failure::new(format!("cannot listen on {listen}: {error}"))
                 .help("name another address, e.g. `countersign demo --listen 127.0.0.1:8788`")
@@ -122,6 +123,7 @@ impl Demo {
             // The other end being dropped means the same: stop.
             drop(stopped.await);
         }));
+        let relaying = Relaying::begin(relay);
         let told = self.story(company, address).await;
         if told.is_ok() && !self.once {
             super::serve::stopping().await;
@@ -131,6 +133,7 @@ impl Demo {
         }
         drop(stop);
         serving.await.doing("the gateway")?.doing("serving ended")?;
+        relaying.end().await;
         drop(store);
         told
     }

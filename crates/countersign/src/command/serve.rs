@@ -4,10 +4,13 @@ use super::End;
 use crate::assemble::{self, Assembled};
 use crate::machine;
 use crate::render::{self, Doing, Failure};
+use countersign_relay::Relay;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// A runtime for everything that waits: a worker for each core but one, which is the journal's
 /// thread's. More of them hand each call back and forth and wake each other up.
@@ -35,7 +38,8 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
     let assembled = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(assemble)).join());
     let assembled =
         assembled.map_err(|_panicked| Failure::new("the start did not come to its end"))??;
-    let Some((Assembled { gateway, reloader, store, listen }, hangups, stopping)) = assembled
+    let Some((Assembled { gateway, reloader, store, relay, listen }, hangups, stopping)) =
+        assembled
     else {
         return Ok(End::Findings);
     };
@@ -48,8 +52,10 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
             "countersign serves MCP on http://{address}/mcp and HTTP on http://{address}/v1, posture {posture}"
         ));
         let reloading = tokio::spawn(reloader.run(hangups));
+        let relaying = Relaying::begin(relay);
         let served = gateway.serve(listener, stopping).await.doing("serving ended");
         reloading.abort();
+        relaying.end().await;
         served
     });
     // A thread that waits for a file that never comes must not keep the journal from its end.
@@ -57,6 +63,31 @@ pub(super) fn run(config: &Path) -> Result<End, Failure> {
     // Also after a failure: what is queued must reach the disk, and the stream end in good order.
     let closed = store.close().doing("the journal could not be closed in good order");
     served.and(closed).map(|()| End::Fine)
+}
+
+/// A relay at work beside a gateway.
+pub(super) struct Relaying {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Relaying {
+    pub(super) fn begin(relay: Relay) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(relay.run(async move {
+            // The other end being dropped means the same: stop.
+            drop(stopped.await);
+        }));
+        Self { stop, task }
+    }
+
+    /// Lets it catch up with what was recorded to the end.
+    pub(super) async fn end(self) {
+        drop(self.stop);
+        if let Err(lost) = self.task.await {
+            render::note(format_args!("warning: what tails the journal was lost: {lost}"));
+        }
+    }
 }
 
 /// Hears from here on when to stop; without signals the gateway runs until it is killed.

@@ -1,6 +1,8 @@
 //! One integration binary: the real program, real clients, real databases.
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/bench.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod bench;
@@ -32,6 +34,8 @@ mod doctor;
 mod doors;
 #[cfg(test)]
 mod explain;
+#[cfg(test)]
+mod exports;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

@@ -72,7 +72,8 @@ impl Told {
             | Kind::StreamClosed
             | Kind::PostureLoaded
             | Kind::Refusal
-            | Kind::ActRefused => return Ok(()),
+            | Kind::ActRefused
+            | Kind::Alerted => return Ok(()),
         };
         let draft = self.draft(header)?;
         draft.step(step)?;

@@ -59,6 +59,7 @@ impl Verifier<'_> {
             Some(Kind::StreamOpened) => self.opened(stream, seq, &header)?,
             Some(Kind::Intent) => self.intent(name, seq, &header),
             Some(Kind::Outcome) => self.outcome(name, seq, &header),
+            Some(Kind::Alerted) => self.alert(name, seq, &header),
             Some(_) => {}
         }
         if let Some(Err(what)) = kind.map(|kind| self.told.take(kind, &header, arguments)) {
@@ -161,6 +162,27 @@ impl Verifier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// An alert names a record before it, of which its rule raises no other.
+    fn alert(&mut self, name: &str, seq: i64, header: &Map<String, Value>) {
+        let rule = header.get("alert").and_then(Value::as_str).unwrap_or_default();
+        let Some((stream, at)) = header.get("cause").and_then(intent_of) else {
+            return self.find(Some(name), Some(seq), "it names no cause");
+        };
+        let last = match stream == name {
+            true => seq.saturating_sub(1),
+            false => {
+                let earlier = self.streams.iter().find(|head| head.stream == stream);
+                earlier.map_or(-1, |head| head.seq)
+            }
+        };
+        if i64::try_from(at).is_ok_and(|at| at > last) {
+            self.find(Some(name), Some(seq), "its cause is no entry before it");
+        }
+        if !self.alerts.insert((rule.to_owned(), stream.to_owned(), at)) {
+            self.find(Some(name), Some(seq), "another alert of its rule has the same cause");
+        }
     }
 
     fn intent(&mut self, name: &str, seq: i64, header: &Map<String, Value>) {
