@@ -42,6 +42,7 @@ const ALL = ['pat@acme.example', 'finance,operations,audit,support-leads', ''];
 async function open(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const wrong = [];
+  context.setDefaultTimeout(60000); // of a machine that does much else
   await context.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
   });
@@ -68,7 +69,7 @@ async function be(page, [person, groups, tenants], to = '/console/drafts', stale
   await form.locator('button').click();
 }
 const text = (page) => page.locator('main').innerText();
-const settled = (page) => page.waitForFunction(() => /carried out|nothing has changed/.test(document.querySelector('#state')?.innerText ?? ''), null, { timeout: 15000 });
+const settled = (page) => page.waitForFunction(() => /carried out|nothing has changed/.test(document.querySelector('#state')?.innerText ?? ''), null, { timeout: 60000 });
 
 const people = {
   async 'a draft is approved with keys, and the way back shows the decision'({ page }) {
@@ -150,7 +151,7 @@ const people = {
     await page.route('**/console/events*', (route) => route.abort());
     await be(page, ['kim@acme.example', 'support-leads', ''], `/console/drafts/${id}`);
     await page.locator('button[value=approve]').waitFor();
-    await page.waitForTimeout(6500);
+    await page.waitForTimeout(15500);
     await page.locator('button[value=approve]').click();
     await page.waitForLoadState();
     must(/its time is over|It is expired by now/.test(await text(page)), await text(page));
@@ -160,7 +161,7 @@ const people = {
     await be(page, SAM);
     await page.waitForTimeout(1500);
     const id = await draft(...mail('It appears by itself.'));
-    await page.locator(`a[href="/console/drafts/${id}"]`).waitFor({ timeout: 6000 });
+    await page.locator(`a[href="/console/drafts/${id}"]`).waitFor({ timeout: 20000 });
   },
   async 'several drafts of a session are decided together, each shown whole'({ page }) {
     const { draft } = await agent('together');

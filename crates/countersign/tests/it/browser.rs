@@ -27,7 +27,7 @@ async fn people_decide_switch_and_look_on_in_a_real_browser() {
     let company = Company::new();
     company.lift_limits();
     company.edit("posture/tools/change_billing_address.yaml", |text| {
-        text.replace("expires: 1d", "expires: 6s")
+        text.replace("expires: 1d", "expires: 15s")
     });
     let _crm = company.crm();
     let (_company, gateway) = at_home(company);
