@@ -201,6 +201,13 @@ fn spent_s(name: &str) -> f64 {
         .sum()
 }
 
+/// How much memory this process holds.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// Forgets what the system remembers of the files.
 fn cool(place: &Place) {
     let folder = place.config.path.parent().unwrap();
@@ -379,8 +386,10 @@ fn a_page_of_a_million_records_takes_no_longer_than_it_may() {
     let begun = Instant::now();
     let calls = fill(&store, 0, records);
     println!("{records} records of {calls} calls in {:.1} s", begun.elapsed().as_secs_f64());
+    let resident = resident_kib();
     let begun = Instant::now();
     let index = index(&place);
+    println!("its memory: {} KiB", resident_kib().saturating_sub(resident));
     let (took, spent) = (begun.elapsed().as_secs_f64(), spent_s("journal-index"));
     println!(
         "indexed in {took:.1} s, {:.2} µs of processor a record",
