@@ -48,6 +48,7 @@ use tokio::task::spawn_blocking;
 #[derive(Debug)]
 pub struct Index {
     shared: Arc<Shared>,
+    /// Whoever waits for one is a request, and of those the gateway has no more than it may.
     turns: Arc<Semaphore>,
     /// Dropped to stop the filler.
     stop: Option<SyncSender<()>>,

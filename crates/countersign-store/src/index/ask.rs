@@ -33,7 +33,8 @@ pub(super) struct Desk {
     index: Connection,
     /// Which index of this process's it reads: the next one is another file.
     pub(super) turn: u64,
-    /// By their numbers less 1, each with the place of its first record.
+    /// By their numbers less 1, each with the place of its first record. Numbers follow each other: none
+    /// is ever given up.
     profiles: Vec<(Profile, i64)>,
 }
 
@@ -60,12 +61,8 @@ impl Desk {
             let over = move || u128::from(gone()) >= QUESTION_MAX.as_micros();
             connection.progress_handler(STEPS_PER_LOOK, Some(over))?;
         }
-        let profiles = {
-            let known = i64::try_from(self.profiles.len()).unwrap_or(i64::MAX);
-            profiles(&self.index, known)?
-        };
-        self.profiles.extend(profiles);
         let state = self.index.unchecked_transaction()?;
+        self.profiles.extend(profiles(&state, self.profiles.len())?);
         let answer = question(self);
         drop(state);
         answer
@@ -328,8 +325,10 @@ impl Desk {
     }
 }
 
-fn profiles(index: &Connection, known: i64) -> Result<Vec<(Profile, i64)>, AuditError> {
+/// Those behind the first so many.
+fn profiles(index: &Connection, known: usize) -> Result<Vec<(Profile, i64)>, AuditError> {
     let mut profiles = index.prepare_cached(sql::PROFILES)?;
+    let known = i64::try_from(known).unwrap_or(i64::MAX);
     let mut rows = profiles.query([known])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

@@ -8,11 +8,13 @@ use crate::asked::{index, pages, scan};
 use crate::support::{Place, wait};
 use countersign_core::id::{AgentId, CallId, Digest, TenantId, Timestamp};
 use countersign_core::person::Tenants;
-use countersign_core::port::{Journal as _, Ledger, Receipt, Unrecorded};
+use countersign_core::port::{Clock, Journal as _, Ledger, Receipt, Unrecorded};
 use countersign_core::reading::{Calls, Class, Position, Search, Span};
 use countersign_core::record::{Entry, Kind};
 use countersign_store::{Index, SqliteStore};
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest that a page may take.
@@ -199,6 +201,13 @@ fn spent_s(name: &str) -> f64 {
         .sum()
 }
 
+/// How much memory this process holds.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// Forgets what the system remembers of the files.
 fn cool(place: &Place) {
     let folder = place.config.path.parent().unwrap();
@@ -377,8 +386,10 @@ fn a_page_of_a_million_records_takes_no_longer_than_it_may() {
     let begun = Instant::now();
     let calls = fill(&store, 0, records);
     println!("{records} records of {calls} calls in {:.1} s", begun.elapsed().as_secs_f64());
+    let resident = resident_kib();
     let begun = Instant::now();
     let index = index(&place);
+    println!("its memory: {} KiB", resident_kib().saturating_sub(resident));
     let (took, spent) = (begun.elapsed().as_secs_f64(), spent_s("journal-index"));
     println!(
         "indexed in {took:.1} s, {:.2} µs of processor a record",
@@ -444,6 +455,32 @@ fn beside(place: &Place, store: &SqliteStore, first: u64) {
     println!(
         "the journal's thread: {without:.2} s without, {with:.2} s with; the index's {filler:.2} s"
     );
+}
+
+/// A clock by which everything takes long.
+#[derive(Debug, Default)]
+struct Leaping(AtomicI64);
+
+impl Clock for Leaping {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.fetch_add(3, Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn a_question_that_takes_too_long_is_given_up() {
+    let place = Place::new();
+    let calls = fill(&place.open(), 0, 4_000);
+    drop(index(&place));
+    let index = Index::open(&place.config, Arc::new(Leaping::default())).unwrap();
+    let [(_, minutes), ..] = spans(calls);
+    let ask = || wait(index.tallies(minutes, Calls::default(), &Tenants::All));
+    // Until the index is open it says so.
+    let given_up = (0..1_000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        ask().is_err_and(|error| error.to_string().contains("interrupted"))
+    });
+    assert!(given_up, "{:?}", ask());
 }
 
 #[test]
