@@ -1,4 +1,5 @@
-//! What a follower keeps between two lives: how far it has come, in a small file beside the journal.
+//! What a follower keeps between two lives: how far it has come, in a small file in a folder beside the
+//! journal.
 //!
 //! ```text
 //! countersign/relay/1
@@ -15,9 +16,9 @@ use countersign_core::id::Digest;
 use countersign_core::reading::Cursor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "countersign/relay/1";
@@ -39,12 +40,36 @@ struct Content<T> {
     state: T,
 }
 
+/// The folder beside a journal.
+fn folder(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(".followers");
+    name.into()
+}
+
+/// Makes the folder beside a journal, where there is none.
+///
+/// # Errors
+/// [`RelayError::File`].
+pub(crate) fn make_folder(store: &Path) -> Result<(), RelayError> {
+    let folder = folder(store);
+    let make = || match DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        // Or it may be gone after a power failure, with what is in it.
+        Ok(()) => match folder.parent() {
+            Some(above) if !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        },
+    };
+    make().map_err(RelayError::file(&folder))
+}
+
 impl Kept {
     /// The file of one follower, `of` this kind and name, of the journal with this public key.
     pub(crate) fn new(store: &Path, of: &str, journal: &str) -> Self {
-        let mut name = store.as_os_str().to_owned();
-        name.push(format!(".{}.cursor", of.replace(' ', ".")));
-        Self { path: name.into(), of: of.to_owned(), journal: journal.to_owned() }
+        let path = folder(store).join(of.replace(' ', "."));
+        Self { path, of: of.to_owned(), journal: journal.to_owned() }
     }
 
     /// What it keeps; nothing if there is no file yet.
@@ -111,12 +136,13 @@ mod tests {
     #[test]
     fn what_was_kept_is_read_and_nothing_that_is_damaged_or_anothers() {
         let folder = tempfile::tempdir().unwrap();
+        make_folder(&folder.path().join("journal.db")).unwrap();
         let mine = kept(folder.path(), "exporter siem", "k1");
         assert!(mine.read::<u64>().unwrap().is_none());
         mine.write(&cursor(7), 1_u64).unwrap();
         mine.write(&cursor(9), 2_u64).unwrap();
         assert_eq!(mine.read::<u64>().unwrap(), Some((cursor(9), 2)));
-        let path = folder.path().join("journal.db.exporter.siem.cursor");
+        let path = folder.path().join("journal.db.followers/exporter.siem");
         let written = fs::read(&path).unwrap();
         for (of, journal) in [("exporter other", "k1"), ("exporter siem", "k2")] {
             let other = Kept { path: path.clone(), ..kept(folder.path(), of, journal) };

@@ -47,7 +47,7 @@ use watch::Watch;
 /// What a relay is to do.
 #[derive(Debug)]
 pub struct Config {
-    /// The journal's file; what followers keep lies beside it.
+    /// The journal's file; what followers keep lies in a folder beside it.
     pub store: PathBuf,
     /// The journal's public key: by it what is kept of one journal is not taken for another's.
     pub journal: String,
@@ -163,6 +163,7 @@ impl Relay {
     pub fn open(config: Config, ports: Ports) -> Result<Self, RelayError> {
         let Config { store, journal, exporters, rules } = config;
         let Ports { ledger, journal: writes, clock } = ports;
+        kept::make_folder(&store)?;
         let kept = |of: &str| Kept::new(&store, of, &journal);
         let exports = exporters.into_iter().map(|(name, sink)| export(kept, name, sink));
         let exports: Vec<_> = exports.collect::<Result<_, _>>()?;

@@ -390,12 +390,12 @@ impl World {
 
     /// What the rules keep of how far they have come.
     pub(crate) fn kept(&self) -> Option<Vec<u8>> {
-        fs::read(self.folder.path().join("state/journal.db.rules.cursor")).ok()
+        fs::read(self.folder.path().join("state/journal.db.followers/rules")).ok()
     }
 
     /// Puts that in the place of what they keep now.
     pub(crate) fn keep(&self, kept: Option<Vec<u8>>) {
-        let path = self.folder.path().join("state/journal.db.rules.cursor");
+        let path = self.folder.path().join("state/journal.db.followers/rules");
         match kept {
             Some(kept) => fs::write(path, kept).unwrap(),
             None => fs::remove_file(path).unwrap(),

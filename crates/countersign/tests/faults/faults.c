@@ -5,8 +5,8 @@
  * does to them what disks do. Nothing in the program knows of it. Configured by the environment:
  *
  *   FAULTS_STATE    the folder whose files fail, absolute. `-shm` is left alone: it is memory; and so
- *                   is the journal's index, which is made anew where it is not as it was, and how far
- *                   those have come who follow it (`.cursor`), which is replaced in one step.
+ *                   are the journal's index, which is made anew where it is not as it was, and the folder of
+ *                   those who follow the journal.
  *   FAULTS_WATCH    a folder whose writes are counted with those of FAULTS_STATE, and do not fail.
  *   FAULTS_CONTROL  what to do, at any time: a file of 64 bytes, `GENERATION MODE N [NAME]`, written by
  *                   the test in place. Counting begins anew with each generation. A name at its end counts
@@ -257,7 +257,7 @@ static const char *below(const char *folder, const char *path) {
     if (strncmp(path, folder, length)) return NULL;
     if (!path[length]) return ".";
     const char *name = path + length + 1;
-    if (strstr(name, ".index.db") || strstr(name, ".cursor")) return NULL;
+    if (strstr(name, ".index.db") || strstr(name, ".followers")) return NULL;
     size_t end = strlen(name);
     int memory = end > 4 && !strcmp(name + end - 4, "-shm");
     return path[length] == '/' && *name && !strchr(name, '/') && !memory ? name : NULL;

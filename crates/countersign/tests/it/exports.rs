@@ -181,7 +181,7 @@ fn refused(company: &Company, file: &Path) -> String {
 async fn nothing_is_guessed_about_a_cursor_that_is_damaged_or_another_journals() {
     let company = company("{ name: lines, file: out.jsonl }");
     company.serve().stop();
-    let cursor = company.path().join("state/journal.db.exporter.lines.cursor");
+    let cursor = company.path().join("state/journal.db.followers/exporter.lines");
     let whole = fs::read(&cursor).unwrap();
     fs::write(&cursor, &whole[..whole.len() / 2]).unwrap();
     assert!(refused(&company, &cursor).contains("is damaged"));
@@ -190,7 +190,7 @@ async fn nothing_is_guessed_about_a_cursor_that_is_damaged_or_another_journals()
         format!("{text}exporters: [{{ name: lines, file: out.jsonl }}]\n")
     });
     other.serve().stop();
-    fs::copy(other.path().join("state/journal.db.exporter.lines.cursor"), &cursor).unwrap();
+    fs::copy(other.path().join("state/journal.db.followers/exporter.lines"), &cursor).unwrap();
     assert!(refused(&company, &cursor).contains("another journal"));
     // Nothing of it is known: it begins anew.
     fs::remove_file(&cursor).unwrap();
