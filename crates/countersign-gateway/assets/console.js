@@ -39,6 +39,8 @@
       for (const name of ["drafts", "calls"]) {
         source.addEventListener(name, () => document.body.dispatchEvent(new Event(name)));
       }
+      // Signed out, or not signed in for too long: what the page shows is nobody's any more.
+      source.addEventListener("over", () => { close(); window.location.reload(); });
       source.onerror = () => { if (source && source.readyState === EventSource.CLOSED) source = null; };
     };
     const close = () => { if (source) { source.close(); source = null; } };

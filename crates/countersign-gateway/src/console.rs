@@ -141,8 +141,9 @@ pub(crate) fn routes(console: Console, guard: &Arc<Guard>) -> Router {
         .route("/console/audit", get(audit::page))
         .route("/console/audit/export", get(audit::export))
         .route("/console/audit/verify", post(audit::verify))
-        .route("/console/events", get(live::events))
+        .route(live::PATH, get(live::events))
         .route("/console/sign-out", post(sign_in::out))
+        .route("/console/{*elsewhere}", get(nowhere))
         .layer(middleware::from_fn_with_state(console.clone(), known));
     Router::new()
         .route("/console/sign-in", get(sign_in::begin))
@@ -208,11 +209,16 @@ async fn known(State(console): State<Console>, mut request: Request, next: Next)
 }
 
 fn signed_out(here: &str, reads: bool, partial: bool) -> Response {
+    // A browser follows a stream wherever it is sent, and no page may ask another origin. With this
+    // answer it does not ask again.
+    if here.split('?').next() == Some(live::PATH) {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let to = sign_in::address(here, false);
     match (reads, partial) {
         // Not the part of a page but the page itself has to go there.
         (true, true) => {
-            let mut answer = StatusCode::UNAUTHORIZED.into_response();
+            let mut answer = StatusCode::NO_CONTENT.into_response();
             answer.headers_mut().insert("hx-refresh", HeaderValue::from_static("true"));
             answer
         }
@@ -333,6 +339,10 @@ fn told(seen: Option<&Seen>, status: StatusCode, message: &str) -> Response {
     let frame = seen.map_or_else(|| Frame::of_nobody(title), |seen| seen.frame(title));
     let again = (status == StatusCode::UNAUTHORIZED).then(|| sign_in::address("/console", false));
     page(status, &Told { frame, message, again })
+}
+
+async fn nowhere(Extension(seen): Who) -> Response {
+    barred(&seen, &Barred::NotFound, "/console")
 }
 
 /// Why something was not done, or is not shown.

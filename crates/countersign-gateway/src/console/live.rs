@@ -19,14 +19,16 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
+/// Where events are asked for.
+pub(super) const PATH: &str = "/console/events";
 /// How often it is looked whether something has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a stream says that it is there.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// `GET /console/events`: an event named `drafts` whenever drafts, switches or unknown outcomes have
+/// `GET` of [`PATH`]: an event named `drafts` whenever drafts, switches or unknown outcomes have
 /// changed; with `calls=true` also one named `calls` whenever there are new ones. It ends with the session
-/// that it belongs to.
+/// that it belongs to, and says so: `over`.
 pub(super) async fn events(
     State(console): State<Console>,
     Extension(seen): Who,
@@ -42,9 +44,12 @@ pub(super) async fn events(
         session: seen.session,
         _room: room,
     };
-    let events = stream::unfold(pages, async |mut pages| {
-        let event = pages.next().await?;
-        Some((Ok::<_, Infallible>(event), pages))
+    let events = stream::unfold(Some(pages), async |pages| {
+        let mut pages = pages?;
+        Some(match pages.next().await {
+            Some(event) => (Ok::<_, Infallible>(event), Some(pages)),
+            None => (Ok(Event::default().event("over").data("signed out")), None),
+        })
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)).into_response()
 }
@@ -66,10 +71,13 @@ struct Pages {
 }
 
 impl Pages {
-    /// Waits for something new. `None` once the session's token does not count any more.
+    /// Waits for something new. `None` once the session is over, or its token does not count any more.
     async fn next(&mut self) -> Option<Event> {
         loop {
             sleep(LOOK_EVERY).await;
+            if !self.console.sessions.lasts(&self.session, self.console.now()) {
+                return None;
+            }
             let in_force = self.console.doors.in_force.load_full();
             let credential = Credential::bearer(&*self.session.token);
             let visitor = in_force.monitor.welcome(&credential).await.ok()?;

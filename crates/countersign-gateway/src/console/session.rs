@@ -66,6 +66,7 @@ pub(super) struct Session {
     pub(super) token: Arc<str>,
     /// What every form of this session carries.
     pub(super) form: Arc<str>,
+    name: Digest,
 }
 
 impl std::fmt::Debug for Session {
@@ -139,7 +140,12 @@ impl Sessions {
             return None;
         }
         session.used = session.used.max(now);
-        Some(Session { token: Arc::clone(&session.token), form: Arc::clone(&session.form) })
+        Some(Session { token: Arc::clone(&session.token), form: Arc::clone(&session.form), name })
+    }
+
+    /// Whether a session is not over. It does not count as used.
+    pub(super) fn lasts(&self, session: &Session, now: Timestamp) -> bool {
+        self.held().get(&session.name).is_some_and(|held| !held.is_over(now))
     }
 
     pub(super) fn end(&self, cookie: &str) {
@@ -258,6 +264,12 @@ mod tests {
             assert!(sessions.find(&cookie, at(s)).is_some());
         }
         assert!(sessions.find(&cookie, at(SESSION_S)).is_none());
+        let cookie = begin(&sessions, "sam", None, 0);
+        let session = sessions.find(&cookie, at(0)).unwrap();
+        assert!(sessions.lasts(&session, at(IDLE_S - 1)));
+        assert!(!sessions.lasts(&session, at(IDLE_S)), "looking whether it lasts is no use of it");
+        sessions.end(&cookie);
+        assert!(!sessions.lasts(&session, at(0)));
         let short = sessions.begin((who("lee"), String::new(), at(60)), None, at(0));
         assert!(sessions.find(&short, at(59)).is_some());
         assert!(sessions.find(&short, at(60)).is_none());

@@ -1,322 +1,441 @@
-// Chromium in front of the console: each scenario in a browser context of its own, one JSON line each.
-// Usage: console.mjs URL MODE [PROVIDER | FOLDER]: `people` (made-up ones), `provider` (signs in there),
-// `shots` (screenshots of every page into FOLDER).
-import { chromium } from 'playwright-core';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+// Chromium in front of the console: scenarios, each in a browser of its own, one JSON line each. What is
+// given is read from standard input (see `console-stage.mjs`); with `pictures`, pages are photographed.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { Visit, acts, address, agent, browser, given, invoice, refund, register } from './console-stage.mjs';
+import { lookOver, photograph, tryOut } from './console-pages.mjs';
+import { markup } from './console-markup.mjs';
 
-const [url, mode, more] = process.argv.slice(2);
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'],
-});
-
-function must(holds, what) { if (!holds) throw new Error(what); }
-
-// ── the agent ──
-async function post(path, body, token) {
-  const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
-  return (await fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) })).json();
-}
-async function agent(session, user = 'ann') {
-  const asked = { agent: 'support-copilot', tenant: 'acct_alpha', user, session };
-  const { access_token: token } = await post('/dev/token', asked);
-  const call = (tool, args) => post('/v1/calls', { tool, arguments: args }, token);
-  const draft = async (tool, args) => {
-    const answer = await call(tool, args);
-    must(answer.error?.reference, `no draft: ${JSON.stringify(answer)}`);
-    return answer.error.reference;
-  };
-  return { call, draft };
-}
-const PAID = ['inv_500718', 'inv_500715', 'inv_500712', 'inv_500709'];
-const refund = (n, cents, note = 'It came late.') => ['refund_invoice', { invoice_id: PAID[n], amount_cents: cents, note }];
-const mail = (text) => ['send_customer_email', { to: 'nora@alpha.example', subject: 'Your refund', message: text }];
-
-// ── people ──
-const SAM = ['sam@acme.example', 'finance', ''];
-const OPERATOR = ['op-1@acme.example', 'operations', ''];
-const ALL = ['pat@acme.example', 'finance,operations,audit,support-leads', ''];
-
-/// A page of somebody who is watched for errors, foreign requests and violated policies.
-async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const wrong = [];
-  context.setDefaultTimeout(60000); // of a machine that does much else
-  await context.addInitScript(() => {
-    document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
-  });
-  const page = await context.newPage();
-  const watch = (watched) => {
-    watched.on('console', (message) => { if (message.type() === 'error' && !/status of 4\d\d|ERR_FAILED/.test(message.text())) wrong.push(message.text()); });
-    watched.on('pageerror', (error) => wrong.push(String(error)));
-    watched.on('dialog', (dialog) => { wrong.push(`dialog ${dialog.message()}`); dialog.dismiss(); });
-    watched.on('request', (request) => {
-      const origin = new URL(request.url()).origin;
-      if (origin !== new URL(url).origin && origin !== more) wrong.push(`asked ${request.url()}`);
-    });
-  };
-  watch(page);
-  return { context, page, wrong, watch };
-}
-async function be(page, [person, groups, tenants], to = '/console/drafts', stale = false) {
-  await page.goto(`${url}/console/made-up?back=${encodeURIComponent(to)}`);
-  const form = page.locator('form.fields');
-  await form.locator('[name=person]').fill(person);
-  await form.locator('[name=groups]').fill(groups);
-  await form.locator('[name=tenants]').fill(tenants);
-  if (stale) await form.locator('[name=stale]').check();
-  await form.locator('button').click();
-}
-const text = (page) => page.locator('main').innerText();
-const settled = (page) => page.waitForFunction(() => /carried out|nothing has changed/.test(document.querySelector('#state')?.innerText ?? ''), null, { timeout: 60000 });
-
-const people = {
-  async 'a draft is approved with keys, and the way back shows the decision'({ page }) {
-    const { draft } = await agent('keys');
-    const id = await draft(...refund(0, 701));
-    await be(page, SAM);
-    await page.keyboard.press('?');
-    must(await page.locator('dialog[open]').count() === 1, 'no help');
-    await page.keyboard.press('Escape');
-    for (let n = 0; n < 40 && !(await page.evaluate(() => document.activeElement?.getAttribute('href')))?.includes(id); n += 1) await page.keyboard.press('j');
-    await page.keyboard.press('k');
-    await page.keyboard.press('j');
-    await page.locator(`a[href="/console/drafts/${id}"]`).focus();
-    await page.keyboard.press('Enter');
-    await page.waitForURL(`**/drafts/${id}`);
-    await page.locator('section[aria-label=Preview] table').waitFor();
-    await page.keyboard.press('r');
-    must(await page.evaluate(() => document.activeElement.name) === 'preset', 'R does not lead to the reasons');
-    await page.keyboard.press('Tab'); await page.keyboard.press('Tab');
-    await page.locator('h1').click();
-    await page.keyboard.press('a');
-    must(await page.evaluate(() => document.activeElement.value) === 'approve', 'A does not lead to the button');
-    await page.keyboard.press('Enter');
-    await page.waitForFunction(() => /sam@acme/.test(document.querySelector('#state')?.innerText ?? ''));
-    await settled(page);
-    await page.goBack();
-    await page.waitForTimeout(500);
-    must(await page.locator('button[value=approve]').count() === 0 || !page.url().endsWith(id), 'the decision is offered again');
-  },
-  async 'a rejection says why, in the words of the person'({ page }) {
-    const { draft, call } = await agent('reject');
-    const id = await draft(...refund(1, 702));
-    await be(page, SAM, `/console/drafts/${id}`);
-    await page.locator('summary', { hasText: 'Reject' }).click();
-    await page.getByLabel('More information is needed first.').check();
-    await page.locator('button[value=reject]').click();
-    await page.waitForFunction(() => /rejected/.test(document.querySelector('#state')?.innerText ?? ''));
-    const told = await call(...refund(1, 702));
-    must(told.error?.code === 'rejected' && JSON.stringify(told).includes('More information is needed first.'), JSON.stringify(told));
-    const own = await draft(...refund(1, 703));
-    await page.goto(`${url}/console/drafts/${own}`);
-    await page.locator('summary', { hasText: 'Reject' }).click();
-    await page.getByLabel('In your own words').fill('Ask Nora first.');
-    await page.locator('button[value=reject]').click();
-    await page.waitForFunction(() => /Ask Nora first/.test(document.querySelector('#state')?.innerText ?? ''));
-  },
-  async 'without JavaScript all of it is there'({ page }) {
-    const { draft } = await agent('plain');
-    const id = await draft(...refund(2, 704));
-    await page.goto(`${url}/console/drafts/${id}`);
-    await page.locator('form.fields [name=person]').fill(SAM[0]);
-    await page.locator('form.fields [name=groups]').fill(SAM[1]);
-    await page.locator('form.fields button').click();
-    must((await text(page)).includes('704'), 'the arguments are missing');
-    await page.getByRole('link', { name: 'Show what the system has now' }).click();
-    must((await text(page)).includes(PAID[2]), 'no preview');
-    await page.getByRole('link', { name: 'Back to the draft' }).click();
-    await page.getByRole('button', { name: 'Approve' }).click();
-    must(/by sam@acme/.test(await text(page)), await text(page));
-  },
-  async 'of two tabs one decides and the other is told'({ context, page, watch }) {
-    const { draft } = await agent('tabs');
-    const id = await draft(...mail('Two tabs.'));
-    await be(page, SAM, `/console/drafts/${id}`);
-    const other = await context.newPage();
-    watch(other);
-    // The second one does not hear of what the first does.
-    await other.route('**/console/events*', (route) => route.abort());
-    await other.goto(`${url}/console/drafts/${id}`);
-    await page.locator('button[value=approve]').click();
-    await page.waitForFunction(() => /by sam@acme/.test(document.querySelector('#state')?.innerText ?? ''));
-    await other.locator('button[value=approve]').click();
-    await other.waitForLoadState();
-    must(/It is .* by now|not, or no longer/.test(await text(other)), await text(other));
-  },
-  async 'a draft that expires while it is open is refused, and says so'({ page }) {
-    const { draft } = await agent('late');
-    const id = await draft('change_billing_address', { street: 'Hafenstrasse 12', city: 'Bremen' });
-    await page.route('**/console/events*', (route) => route.abort());
-    await be(page, ['kim@acme.example', 'support-leads', ''], `/console/drafts/${id}`);
-    await page.locator('button[value=approve]').waitFor();
-    await page.waitForTimeout(15500);
-    await page.locator('button[value=approve]').click();
-    await page.waitForLoadState();
-    must(/its time is over|It is expired by now/.test(await text(page)), await text(page));
-  },
-  async 'a queue that is open shows a new draft by itself'({ page }) {
-    const { draft } = await agent('live');
-    await be(page, SAM);
-    await page.waitForTimeout(1500);
-    const id = await draft(...mail('It appears by itself.'));
-    await page.locator(`a[href="/console/drafts/${id}"]`).waitFor({ timeout: 20000 });
-  },
-  async 'several drafts of a session are decided together, each shown whole'({ page }) {
-    const { draft } = await agent('together');
-    const ids = [await draft(...mail('One of three.')), await draft(...mail('Two of three.')), await draft(...mail('Three of three.'))];
-    await be(page, SAM, `/console/drafts/${ids[0]}`);
-    await page.getByRole('link', { name: 'Decide about 3 together' }).click();
-    for (const words of ['One of three.', 'Two of three.', 'Three of three.']) must((await text(page)).includes(words), words);
-    await page.locator(`input[value="${ids[1]}"]`).uncheck();
-    await page.getByRole('button', { name: 'Approve what is ticked' }).click();
-    must((await page.getByText('approved', { exact: true }).count()) === 2, await text(page));
-    await page.goto(`${url}/console/drafts/${ids[1]}`);
-    must(/waiting/.test(await text(page)), 'what was not ticked was decided');
-  },
-  async 'a sign-in that is too old leads to a fresh one and back'({ page }) {
-    const { draft } = await agent('stale');
-    const id = await draft(...mail('It takes a fresh sign-in.'));
-    await be(page, SAM, `/console/drafts/${id}`, true);
-    must(await page.locator('button[value=approve]').count() === 0, 'it can be approved');
-    await page.getByRole('link', { name: 'Sign in again to approve' }).click();
-    await page.locator('button.person', { hasText: SAM[0] }).click();
-    await page.waitForURL(`**/drafts/${id}`);
-    await page.locator('button[value=approve]').click();
-    await page.waitForFunction(() => /by sam@acme/.test(document.querySelector('#state')?.innerText ?? ''));
-  },
-  async 'an agent is switched off, and somebody else switches it on'({ page }) {
-    await be(page, OPERATOR, '/console/agents/dispatch-planner');
-    await page.locator('summary', { hasText: 'Suspend' }).click();
-    await page.getByLabel('Why?').fill('It acts oddly.');
-    await page.getByRole('button', { name: 'Suspend' }).click();
-    must(/is suspended by op-1@acme.example/.test(await text(page)), await text(page));
-    must(await page.getByRole('button', { name: 'Resume' }).count() === 0, 'who suspended may resume');
-    await be(page, ['op-2@acme.example', 'operations', ''], '/console/agents/dispatch-planner');
-    await page.getByLabel('Why may it go on?').fill('It was a test.');
-    await page.getByRole('button', { name: 'Resume' }).click();
-    must(!/is suspended/.test(await text(page)), await text(page));
-  },
-  async 'signed out, a page that was open does nothing'({ context, page, watch }) {
-    await be(page, SAM);
-    const other = await context.newPage();
-    watch(other);
-    await other.goto(`${url}/console/drafts`);
-    await page.getByRole('button', { name: 'Sign out' }).click();
-    await page.waitForURL('**/signed-out');
-    await other.goto(`${url}/console/drafts?view=all`);
-    must(other.url().includes('/console/made-up'), other.url());
-  },
-  async 'markup, scripts and hidden characters are shown as text'({ page }) {
-    const nasty = '<img src=x onerror=alert(1)><script>alert(2)</script>"\'&lt;b>';
-    const hidden = 'refund\u202e\u200bdnufer';
-    const { draft, call } = await agent('nasty', `ann${nasty}`);
-    const id = await draft(...refund(3, 705, nasty));
-    const other = await draft(...mail(`${nasty} ${hidden}`));
-    await call(nasty.slice(0, 60), { [nasty]: nasty });
-    await call('annotate_ticket', { ticket_id: 'tkt_300042', note: nasty });
-    const nobody = { person: `sam@acme.example`, groups: `finance,operations,audit,${nasty.replaceAll(',', '')}`, tenants: '' };
-    await be(page, [nobody.person, nobody.groups, ''], `/console/drafts/${id}`);
-    for (const path of [`/console/drafts/${id}`, `/console/drafts/${other}`]) {
-      await page.goto(url + path);
-      must((await text(page)).includes(nasty), `${path}: ${await text(page)}`);
-    }
-    must((await text(page)).includes('\\u{202e}\\u{200b}'), 'hidden characters stay hidden');
-    await page.locator('summary', { hasText: 'Reject' }).click();
-    await page.getByLabel('In your own words').fill(nasty);
-    await page.locator('button[value=reject]').click();
-    await page.waitForFunction((words) => document.querySelector('#state')?.innerText.includes(words), nasty);
-    await page.waitForTimeout(1500);
-    const pages = ['activity', 'audit', `audit?code=${encodeURIComponent(nasty)}`, `activity?agent=${encodeURIComponent(nasty)}`, 'drafts?view=done', 'alerts', 'charts'];
-    for (const path of pages) {
-      await page.goto(`${url}/console/${path}`);
-      for (const summary of await page.locator('details > summary').all()) await summary.click().catch(() => {});
-      must(await page.locator('main img, main script, main b').count() === 0, `${path} has elements of theirs`);
-    }
-    await page.goto(`${url}/console/activity?outcome=refused`);
-    must((await text(page)).includes('<img src=x'), 'the tool that nobody has is not shown');
-    await be(page, [`<b>eve</b>@acme.example`, 'operations', '']);
-    must((await page.locator('.me').innerText()).includes('<b>eve</b>@acme.example'), 'a name is not text');
-  },
-  async 'no page has an error that a reader of screens would meet, in either theme'({ context, page }) {
-    const { call, draft } = await agent('axe');
-    const id = await draft(...refund(3, 706));
-    const { call: id_of } = await call('get_account_usage', { account_id: 'acct_alpha', days: 3 });
-    await be(page, ALL);
-    await page.waitForTimeout(1500);
-    const paths = ['drafts', 'drafts?view=all', 'drafts?view=done', `drafts/${id}`, `drafts/${id}/together`, `drafts/${id}/preview`, 'unknown', 'activity', 'alerts', 'agents',
-      'agents/support-copilot', 'switches', 'charts', 'audit', `calls/${id_of}`, 'made-up', 'signed-out', 'drafts/none'];
-    for (const scheme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme: scheme });
-      for (const path of paths) {
-        await page.setViewportSize({ width: scheme === 'dark' ? 360 : 1440, height: 900 });
-        await page.goto(`${url}/console/${path}`);
-        const beyond = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-        must(beyond <= 0, `${path} is ${beyond} px too wide`);
-        // By the protocol, since no page lets a script of another's run.
-        const client = await context.newCDPSession(page);
-        await client.send('Runtime.evaluate', { expression: AXE });
-        const { result } = await client.send('Runtime.evaluate', {
-          expression: 'axe.run(document).then((r) => JSON.stringify(r.violations.map((v) => [v.impact, v.id, v.nodes[0].html.slice(0, 120)])))',
-          awaitPromise: true,
-        });
-        const serious = JSON.parse(result.value).filter(([impact]) => impact === 'serious' || impact === 'critical');
-        must(serious.length === 0, `${scheme} ${path}: ${JSON.stringify(serious)}`);
-      }
-    }
-  },
+const draftOf = async (agent_, [tool, args]) => `/console/drafts/${await agent_.draft(tool, args)}`;
+const approve = (visit) => visit.page.locator('button[value=approve]');
+const withoutNews = (context) => context.addInitScript(() => { delete window.EventSource; });
+const state = async ({ state: of }, reference) => {
+  const answer = await of(reference.split('/').pop());
+  return answer.error?.code ?? answer.status;
 };
-
-const provider = {
-  async 'somebody signs in at the company’s provider and is back where they were going'({ page }) {
-    await page.goto(`${url}/console/drafts?view=all`);
-    await page.waitForURL(`${url}/console/drafts?view=all`);
-    must((await page.locator('.me').innerText()).includes('sam@acme.example'), await text(page));
-    await page.getByRole('button', { name: 'Sign out' }).click();
-    await page.waitForURL('**/signed-out');
-    await page.getByRole('link', { name: 'Sign in' }).click();
-    await page.waitForURL('**/console/drafts');
-  },
-};
-
-// ── screenshots ──
-async function shots(folder) {
-  const { draft, call } = await agent('shots');
-  const id = await draft(...refund(0, 4200, 'Paid twice, says the bank.'));
-  await call('get_account_usage', { account_id: 'acct_bravo', days: 7 });
-  const { call: one } = await call('list_invoices', { account_id: 'acct_alpha', limit: 5 });
-  await draft(...mail('Invoice inv_500718 was paid twice; we have refunded 42.00 euros.'));
-  const { page } = await open();
-  await be(page, ALL);
-  await page.waitForTimeout(1500);
-  const pages = { queue: 'drafts', draft: `drafts/${id}`, together: `drafts/${id}/together`, activity: 'activity', call: `calls/${one}`, alerts: 'alerts',
-    unknown: 'unknown', agents: 'agents', agent: 'agents/support-copilot', switches: 'switches', charts: 'charts', audit: 'audit', people: 'made-up' };
-  for (const [name, path] of Object.entries(pages)) {
-    for (const width of [360, 768, 1440]) {
-      await page.emulateMedia({ colorScheme: width === 768 ? 'dark' : 'light' });
-      await page.setViewportSize({ width, height: 900 });
-      await page.goto(`${url}/console/${path}`);
-      await page.waitForTimeout(400);
-      await page.screenshot({ path: `${folder}/${name}-${width}.png` });
-    }
+/// Sends a form of this page's session, whatever the page offers.
+const force = (visit, path, fields) => visit.page.evaluate(([to, all]) => {
+  const form = Object.assign(document.createElement('form'), { method: 'post', action: to });
+  const own = document.querySelector('[name=form]').value;
+  for (const [name, value] of Object.entries({ form: own, ...all })) {
+    form.append(Object.assign(document.createElement('input'), { type: 'hidden', name, value }));
   }
-}
+  document.body.append(form);
+  form.submit();
+}, [path, fields]);
+const forceApproval = async (visit, draft) => {
+  await Promise.all([visit.page.waitForURL('**/drafts/decide'), force(visit, '/console/drafts/decide', { draft: draft.split('/').pop(), decision: 'approve' })]);
+};
 
-try {
-  if (mode === 'shots') await shots(more);
-  for (const [name, scenario] of Object.entries({ people, provider }[mode] ?? {})) {
-    const opened = await open({ javaScriptEnabled: !name.startsWith('without JavaScript') });
-    let why = null;
+const scenarios = {
+  // ── deciding ──
+  async 'from a link to the decision it is one glance and one click, on a telephone'(visit) {
+    const of = invoice();
+    const draft = await draftOf(await agent(), refund(of));
+    await visit.page.setViewportSize({ width: 360, height: 740 });
+    await visit.as('sam', draft);
+    const seen = await approve(visit).boundingBox();
+    assert.ok(seen && seen.y + seen.height <= 740, 'the button is out of sight');
+    await visit.says('4200');
+    await visit.page.locator('section[aria-label=Preview] td', { hasText: of }).first().waitFor();
+    await approve(visit).click();
+    await visit.says('carried out');
+    await visit.says('by sam@acme.example');
+    assert.equal(await approve(visit).count(), 0);
+    // Times are the reader's own; UTC is on them.
+    const [local, utc] = await visit.page.locator('time').first().evaluate((time) => [time.textContent, time.title]);
+    assert.match(utc, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/);
+    const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', timeZone: 'Asia/Tokyo' }).format(new Date(utc.replace(' UTC', 'Z').replace(' ', 'T')));
+    assert.match(local, new RegExp(`, ${hour}:`));
+    return { refunded: [of] };
+  },
+  async 'a rejection with a usual reason reaches the agent'(visit) {
+    const asks = await agent();
+    const draft = await draftOf(asks, refund(invoice()));
+    await visit.as('lee', draft);
+    await visit.unfold('Reject');
+    await visit.page.getByLabel('The amount or the recipient is wrong.').check();
+    await visit.press('Reject');
+    await visit.says(/rejected.*by lee@acme.example/);
+    const told = await asks.state(draft.split('/').pop());
+    assert.equal(told.error?.code, 'rejected');
+    assert.match(JSON.stringify(told), /The amount or the recipient is wrong\./);
+  },
+  async 'and so does one in the person’s own words'(visit) {
+    const asks = await agent();
+    const draft = await draftOf(asks, refund(invoice()));
+    await visit.as('sam', draft);
+    await visit.unfold('Reject');
+    await visit.page.getByLabel('In your own words').fill('Ask Nora first: “42” is not on the list.');
+    await visit.press('Reject');
+    await visit.says('Ask Nora first');
+    assert.match(JSON.stringify(await asks.state(draft.split('/').pop())), /Ask Nora first: “42” is not on the list\./);
+  },
+  async 'several drafts of a session are decided together, each shown whole'(visit) {
+    const [asks, all] = [await agent(), [invoice(), invoice(), invoice()]];
+    const drafts = [];
+    for (const of of all) drafts.push(await draftOf(asks, refund(of, `About ${of}.`)));
+    await visit.as('sam', drafts[0]);
+    await visit.follow('Decide about 3 together');
+    for (const of of all) await visit.says(`About ${of}.`);
+    await visit.page.locator(`input[value="${drafts[1].split('/').pop()}"]`).uncheck();
+    await visit.press('Approve what is ticked');
+    assert.equal(await visit.page.getByText('approved', { exact: true }).count(), 2);
+    assert.equal(await state(asks, drafts[1]), 'approval_required');
+    return { refunded: [all[0], all[2]] };
+  },
+  async 'keys lead through the queue to the decision'(visit) {
+    const of = invoice();
+    const draft = await draftOf(await agent(), refund(of));
+    await visit.as('sam');
+    const at = () => visit.page.evaluate(() => document.activeElement.getAttribute('href'));
+    await visit.page.keyboard.press('?');
+    await visit.page.getByRole('dialog', { name: 'Keys' }).waitFor();
+    await visit.page.keyboard.press('Escape');
+    for (let n = 0; n < 60 && await at() !== draft; n += 1) await visit.page.keyboard.press('j');
+    assert.equal(await at(), draft);
+    // What comes in the meantime moves the list, and not the place in it.
+    const later = await draftOf(await agent(), refund(invoice()));
+    await visit.page.locator(`a[href="${later}"]`).waitFor();
+    assert.equal(await at(), draft, 'the place is lost');
+    await visit.page.keyboard.press('k');
+    assert.notEqual(await at(), draft);
+    await visit.page.keyboard.press('j');
+    assert.equal(await at(), draft, 'back and forth');
+    await visit.page.keyboard.press('Enter');
+    await visit.page.waitForURL(`**${draft}`);
+    await visit.page.keyboard.press('r');
+    assert.equal(await visit.page.evaluate(() => document.activeElement.name), 'preset');
+    await visit.page.locator('h1').click();
+    await visit.page.keyboard.press('A');
+    assert.equal(await visit.page.evaluate(() => document.activeElement.value), 'approve');
+    await visit.page.keyboard.press('Enter');
+    await visit.says('by sam@acme.example');
+    return { refunded: [of] };
+  },
+  async 'a new draft appears in a queue that is open, within three seconds'(visit) {
+    await visit.as('sam');
+    const asks = await agent();
+    await visit.page.waitForTimeout(1_200); // It has been looked at once.
+    const draft = await draftOf(asks, refund(invoice()));
+    await visit.page.locator(`a[href="${draft}"]`).waitFor({ timeout: 3_000 });
+  },
+  async 'without JavaScript all of it is there, from the sign-in to the approval'(visit) {
+    const of = invoice();
+    const draft = await draftOf(await agent(), refund(of));
+    await visit.as('sam', draft);
+    await visit.says('4200');
+    await visit.follow('Show what the system has now');
+    await visit.says(of);
+    await visit.follow('Back to the draft');
+    await visit.press('Approve');
+    await visit.says('by sam@acme.example');
+    await visit.page.getByRole('navigation').getByRole('link', { name: 'Drafts' }).click();
+    await visit.follow('Done');
+    await visit.page.locator(`a[href="${draft}"]`).waitFor();
+    return { refunded: [of] };
+  },
+
+  // ── not deciding ──
+  async 'nobody agrees to what was asked for on their own behalf, known by their id'(visit) {
+    await refusedAsSubject(visit, 'sam');
+  },
+  async 'nor known by their address'(visit) {
+    await refusedAsSubject(visit, 'sam@acme.example');
+  },
+  async 'whoever is in no group sees nothing and decides nothing'(visit) {
+    await hidden(visit, 'ann', refund(invoice()));
+  },
+  async 'nor does a lead of another tenant, and one of the tenant does'(visit) {
+    const draft = await hidden(visit, 'bo', address('Hafenstrasse 12'));
+    await visit.context.clearCookies();
+    await visit.as('kim', draft);
+    await approve(visit).click();
+    await visit.says('carried out');
+  },
+  async 'a sign-in that is too old leads to a fresh one and back, and then approves once'(visit) {
+    const [of, asks] = [invoice(), await agent()];
+    const draft = await draftOf(asks, refund(of));
+    await visit.as('sam', draft, 3_600);
+    assert.equal(await approve(visit).count(), 0);
+    visit.expect(401);
+    await forceApproval(visit, draft);
+    await visit.says('no older than 5 minutes');
+    assert.equal(await state(asks, draft), 'approval_required');
+    await visit.open(draft);
+    const asked = visit.page.waitForRequest((one) => one.url().startsWith(given.issuer) && one.url().includes('code_challenge'));
+    await visit.follow('Sign in again to approve');
+    const query = new URL((await asked).url()).searchParams;
+    assert.deepEqual([query.get('prompt'), query.get('max_age')], ['login', '0']);
+    await visit.signIn('sam');
+    assert.equal(visit.page.url(), given.gateway + draft);
+    assert.equal(await state(asks, draft), 'approval_required', 'coming back approves nothing');
+    await approve(visit).click();
+    await visit.says('carried out');
+    return { refunded: [of] };
+  },
+  async 'of two tabs one decides, and the other is told'(visit) {
+    const of = invoice();
+    const draft = await draftOf(await agent(), refund(of));
+    await withoutNews(visit.context);
+    await visit.as('sam', draft);
+    const first = visit.page;
+    visit.page = await visit.context.newPage();
+    await visit.open(draft);
+    await first.locator('button[value=approve]').click();
+    await first.waitForURL(`**${draft}`);
+    visit.expect(409);
+    await approve(visit).click();
+    await visit.says(/by now|no longer/);
+    return { refunded: [of] };
+  },
+  async 'a page that is open shows by itself what another decided'(visit) {
+    const asks = await agent();
+    const draft = await draftOf(asks, refund(invoice()));
+    await visit.as('sam', draft);
+    await acts('lee', `drafts/${draft.split('/').pop()}/reject`, { reason: 'Twice the same.' });
+    await visit.says('by lee@acme.example', 4_000);
+    await approve(visit).waitFor({ state: 'detached' });
+  },
+  async 'the way back shows what was decided'(visit) {
+    const of = invoice();
+    const draft = await draftOf(await agent(), refund(of));
+    await visit.as('sam');
+    await visit.page.locator(`a[href="${draft}"]`).click();
+    await approve(visit).click();
+    await visit.says('carried out');
+    await visit.open('/console/drafts?view=done');
+    await visit.page.goBack();
+    await visit.says('by sam@acme.example');
+    await visit.page.goBack();
+    await visit.page.waitForLoadState();
+    if (visit.page.url().endsWith(draft)) assert.equal(await approve(visit).count(), 0, 'it is offered again');
+    return { refunded: [of] };
+  },
+  async 'a draft that expires while its page is open is refused, and the page says so'(visit) {
+    const asks = await agent({ client_id: 'claims-desk' });
+    await withoutNews(visit.context);
+    await visit.as('ada');
+    const draft = await draftOf(asks, ['file_soon', { said: 'It is late.', more: [] }]);
+    await visit.open(draft);
+    await visit.page.locator('time.urgent').first().waitFor();
+    await visit.page.waitForFunction(() => [...document.querySelectorAll('time[data-until]')].every((time) => new Date(time.dateTime) < Date.now()));
+    await visit.page.waitForTimeout(300);
+    visit.expect(409);
+    await approve(visit).click();
+    await visit.says(/time is over|expired/);
+    while (await state(asks, draft) === 'approval_required') await visit.page.waitForTimeout(200);
+    assert.equal(await state(asks, draft), 'expired');
+  },
+  async 'and says so by itself where it hears of it'(visit) {
+    const asks = await agent({ client_id: 'claims-desk' });
+    await visit.as('ada');
+    await visit.open(await draftOf(asks, ['file_soon', { said: 'It is later.', more: [] }]));
+    await approve(visit).waitFor();
+    await visit.says('expired', 12_000);
+    await approve(visit).waitFor({ state: 'detached' });
+  },
+
+  // ── sessions ──
+  async 'signed out, what was open does nothing, and its cookie is worth nothing'(visit) {
+    const asks = await agent();
+    const draft = await draftOf(asks, refund(invoice()));
+    await withoutNews(visit.context);
+    await visit.as('sam', draft);
+    const kept = await visit.context.cookies();
+    const first = visit.page;
+    const third = await visit.context.newPage();
+    await third.goto(`${given.gateway}/console/drafts?view=all`);
+    visit.page = await visit.context.newPage();
+    await visit.open('/console/drafts');
+    await visit.press('Sign out');
+    await visit.page.waitForURL('**/console/signed-out');
+    await visit.context.addCookies(kept.filter(({ name }) => name.includes('countersign')));
+    visit.page = first;
+    visit.expect(401);
+    await approve(visit).click();
+    await visit.says('Your session has ended: nothing was done.');
+    assert.equal(await state(asks, draft), 'approval_required');
+    // A page that was hidden all the while asks what is new when it is looked at again.
+    await visit.context.clearCookies({ name: /_session/ });
+    await third.evaluate(() => document.body.dispatchEvent(new Event('drafts')));
+    await third.waitForURL(`${given.issuer}/interaction/**`);
+    await visit.follow('Sign in');
+    await visit.signIn('sam');
+    await visit.page.waitForURL('**/console/drafts');
+  },
+  async 'a session ends with its token, on pages that are open too'(visit) {
+    await register();
+    await visit.as('brief', '/console/activity');
+    const other = visit.page;
+    await other.evaluate(() => { window.before = 'the same page'; });
+    visit.page = await visit.context.newPage();
+    await withoutNews(visit.page);
+    await visit.open('/console/switches');
+    await visit.page.waitForTimeout(7_500);
+    await visit.page.getByLabel('Why?').fill('Too late.');
+    visit.expect(401, 403);
+    await visit.press('Switch off');
+    await visit.says(/(Your session has ended|This form is not of your session): nothing was done/);
+    // The other page heard of it and went on to the provider, who knew them and sent them back.
+    await other.locator('main', { hasText: 'Activity' }).waitFor();
+    const mark = await other.evaluate(() => window.before ?? 'another page');
+    assert.equal(mark, 'another page');
+  },
+  async 'a cookie that somebody made up is no session'(visit) {
+    const made = { name: 'countersign-session', value: 'A'.repeat(43), url: given.gateway };
+    await visit.context.addCookies([made]);
+    await visit.open('/console/drafts');
+    await visit.signIn('sam');
+    const [own] = (await visit.context.cookies()).filter(({ name }) => name === made.name);
+    assert.notEqual(own.value, made.value);
+    assert.deepEqual([own.httpOnly, own.sameSite, own.domain], [true, 'Lax', '127.0.0.1']);
+    assert.equal(await visit.page.evaluate(() => document.cookie), '');
+  },
+  async 'another site neither frames the console nor sends a form of its own'(visit) {
+    const asks = await agent();
+    const draft = await draftOf(asks, refund(invoice()));
+    await visit.as('sam', draft);
+    const own = await visit.page.locator('[name=form]').first().inputValue();
+    const evil = `<!doctype html><iframe src="${given.gateway}${draft}"></iframe>
+      <form method=post action="${given.gateway}/console/drafts/decide"><input name=form value="${own}">
+      <input name=draft value="${draft.split('/').pop()}"><input name=decision value=approve></form>`;
+    const site = createServer((_request, response) => response.setHeader('content-type', 'text/html').end(evil));
+    await new Promise((done) => { site.listen(0, '127.0.0.1', done); });
     try {
-      await scenario(opened);
-      if (opened.wrong.length) why = opened.wrong.join('; ');
-    } catch (error) {
-      why = `${error.message} (${opened.page.url()}) ${opened.wrong.join('; ')}`;
+      // Another name of this machine: to a browser, another site.
+      await visit.page.goto(`http://localhost:${site.address().port}/`);
+      await visit.page.waitForTimeout(500);
+      const framed = visit.page.frames().map((frame) => frame.url());
+      assert.ok(!framed.some((url) => url.includes('/console/')), `framed: ${framed}`);
+      await visit.page.evaluate(() => document.forms[0].submit());
+      await visit.page.waitForURL('**/drafts/decide');
+      assert.match(await visit.page.locator('body').innerText(), /Requests from this Origin are not accepted/);
+    } finally {
+      site.close();
     }
-    console.log(JSON.stringify({ scenario: name, why }));
-    await opened.context.close();
+    visit.forgive(/localhost|frame|status of 403|favicon/);
+    assert.equal(await state(asks, draft), 'approval_required');
+  },
+
+  // ── operating ──
+  async 'who suspends does not resume; somebody else does, after a fresh sign-in'(visit) {
+    await visit.as('oli', '/console/agents/dispatch-planner');
+    await visit.unfold('Suspend');
+    await visit.page.getByLabel('Why?').fill('It acts oddly.');
+    await visit.press('Suspend');
+    await visit.says(/suspended by oli@acme.example .*“It acts oddly.”/);
+    assert.equal(await visit.page.getByRole('button', { name: 'Resume' }).count(), 0);
+    visit.expect(403, 401);
+    await Promise.all([visit.page.waitForURL('**/resume'), force(visit, '/console/switches/resume', { kind: 'agent', name: 'dispatch-planner', reason: 'It was me.' })]);
+    await visit.says('Somebody else than who suspended it has to resume it.');
+    const planner = await agent({ client_id: 'dispatch-planner' });
+    const stopped = await planner.call('get_shipment', { shipment_id: 'shp_100001' });
+    assert.equal(stopped.error?.code, 'suspended', JSON.stringify(stopped));
+    await visit.context.clearCookies();
+    await visit.as('pat', '/console/agents/dispatch-planner', 3_600);
+    await visit.follow('Sign in again to resume');
+    await visit.signIn('pat');
+    await visit.page.getByLabel('Why may it go on?').fill('It was a test.');
+    await visit.press('Resume');
+    await visit.page.locator('main', { hasNotText: 'suspended by' }).waitFor();
+    const goes = await planner.call('get_shipment', { shipment_id: 'shp_100001' });
+    assert.notEqual(goes.error?.code, 'suspended');
+  },
+  async 'an operator says what came of an effect that nobody knows of'(visit) {
+    const asks = await agent();
+    const draft = await draftOf(asks, ['pay_out', { reference: 'pay_000077', amount_cents: 5_000 }]);
+    await visit.as('sam', draft);
+    await approve(visit).click();
+    await visit.says('outcome unknown', 12_000);
+    await visit.context.clearCookies();
+    await visit.as('oli', '/console/unknown');
+    const one = visit.page.locator('article').filter({ has: visit.page.locator(`a[href="${draft}"]`) });
+    await one.getByLabel('It did not', { exact: true }).check();
+    await one.getByLabel('How do you know?').fill('The bank’s own list has none.');
+    await one.getByRole('button', { name: 'Put it on record' }).click();
+    await one.waitFor({ state: 'detached' });
+    await visit.follow('All');
+    await visit.says('It did not happen, says oli@acme.example');
+    await visit.open(draft);
+    await visit.says('tried, nothing has changed');
+  },
+  async 'activity shows new calls by itself, and one call’s whole story'(visit) {
+    await visit.as('ada', '/console/activity');
+    await visit.page.waitForTimeout(1_200);
+    const asks = await agent();
+    const { call } = await asks.call('get_account_usage', { account_id: 'acct_alpha', days: 3 });
+    const line = visit.page.locator(`a[href="/console/calls/${call}"]`);
+    await line.waitFor({ timeout: 6_000 });
+    await line.click();
+    await visit.page.locator('.stages li', { hasText: 'Completed' }).waitFor();
+  },
+  async 'where people are made up, one chooses who to be'(visit) {
+    await visit.page.goto(`${given.made_up}/console`);
+    await visit.page.locator('button.person', { hasText: 'sam@acme.example' }).click();
+    await visit.page.waitForURL('**/console/drafts');
+    assert.match(await visit.page.locator('.me').innerText(), /sam@acme\.example/);
+    await visit.press('Sign out');
+    await visit.follow('Sign in');
+    await lookOver(visit, { people: given.made_up + '/console/made-up' });
+  },
+  ...markup,
+};
+
+async function refusedAsSubject(visit, sub) {
+  const asks = await agent({ sub });
+  const draft = await draftOf(asks, refund(invoice()));
+  await visit.as('sam', draft);
+  await visit.says('on your own behalf');
+  assert.equal(await approve(visit).count(), 0);
+  visit.expect(403);
+  await forceApproval(visit, draft);
+  await visit.says('Not yours to do');
+  assert.equal(await state(asks, draft), 'approval_required');
+}
+
+/// Somebody who must not even see a draft: neither by its address, nor listed, nor by a form.
+async function hidden(visit, name, what) {
+  const asks = await agent();
+  const draft = await draftOf(asks, what);
+  visit.expect(404);
+  await visit.as(name, draft);
+  await visit.says('Not here');
+  for (const view of ['mine', 'all', 'done']) {
+    await visit.open(`/console/drafts?view=${view}`);
+    assert.equal(await visit.page.locator(`a[href="${draft}"]`).count(), 0, view);
   }
+  await forceApproval(visit, draft);
+  await visit.says('Not here');
+  assert.equal(await state(asks, draft), 'approval_required');
+  return draft;
+}
+
+async function run(name, scenario, number) {
+  const begun = Date.now();
+  const visit = await Visit.begin({ javaScriptEnabled: !name.startsWith('without JavaScript') });
+  let [error, facts] = [null, {}];
+  try {
+    facts = await scenario(visit) ?? {};
+  } catch (caught) {
+    error = caught;
+  }
+  const failed = await visit.end(error, number);
+  console.log(JSON.stringify({ scenario: name, ms: Date.now() - begun, failed, ...facts }));
+}
+
+/// Browsers at once: most of the time each of them waits.
+const AT_ONCE = 3;
+try {
+  await register();
+  const all = given.pictures
+    ? [['pictures', (visit) => photograph(visit, given.pictures)]]
+    : [...Object.entries(scenarios), ...await tryOut()];
+  const only = all.filter(([name]) => name.includes(process.env.SCENARIO ?? ''));
+  const queue = only.entries();
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    for (const [number, [name, scenario]] of queue) await run(name, scenario, number);
+  }));
 } finally {
   await browser.close();
 }

@@ -37,7 +37,8 @@ async function build() {
     }],
     claims: { openid: ['sub', 'groups', 'tenants'], email: ['email', 'email_verified'] },
     conformIdTokenClaims: false,
-    findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId, ...person }) }),
+    findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId, ...(people.get(accountId) ?? person) }) }),
+    ttl: { IdToken: (_ctx, token) => people.get(token.available.sub)?.token_s ?? 3600 },
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
     pkce: { required: () => true },
     scopes: ['usage:read', 'tickets:read'],
@@ -61,14 +62,27 @@ async function build() {
   provider = built.callback();
 }
 
-// Whoever is asked to sign in is this person, and agrees.
+// Whoever is asked to sign in is this person, and agrees; once people are registered, they are asked who
+// they are on a page, and how many seconds ago that was.
 let person = { email: 'sam@acme.example', email_verified: true, groups: ['finance'], tenants: [] };
 let account = 'p-sam';
+let people = new Map(); // The claims of each, and for how long their tokens count (`token_s`).
 let oidc;
+const PAGE = `<!doctype html><html lang="en"><title>Who are you?</title><link rel="icon" href="data:,"><form method="post">
+<label>Account <input name="account" required></label> <label>Seconds ago <input name="ago" value="0"></label>
+<button>Sign in</button></form></html>`;
 async function interact(request, response) {
   const { prompt, params, session, grantId } = await oidc.interactionDetails(request, response);
   const result = {};
-  if (prompt.name === 'login') result.login = { accountId: account };
+  if (prompt.name === 'login' && people.size && request.method === 'GET') {
+    response.setHeader('content-type', 'text/html; charset=utf-8').end(PAGE);
+    return;
+  }
+  if (prompt.name === 'login') {
+    const said = new URLSearchParams(await whole(request));
+    const ts = Math.floor(Date.now() / 1000) - Number(said.get('ago') ?? 0);
+    result.login = { accountId: said.get('account') ?? account, ts };
+  }
   if (prompt.name === 'consent') {
     const grant = grantId ? await oidc.Grant.find(grantId)
       : new oidc.Grant({ accountId: session.accountId, clientId: params.client_id });
@@ -76,6 +90,12 @@ async function interact(request, response) {
     result.consent = { grantId: await grant.save() };
   }
   await oidc.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
+}
+
+async function whole(request) {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  return text;
 }
 
 const listening = (server) => new Promise((done) => {
@@ -115,14 +135,14 @@ async function sign({ header = {}, payload = {}, by = 'newest' }) {
 }
 
 const control = createServer(async (request, response) => {
-  let text = '';
-  for await (const chunk of request) text += chunk;
+  const text = await whole(request);
   const asked = text ? JSON.parse(text) : {};
   let answer = {};
   if (request.url === '/sign') answer = { token: await sign(asked) };
   if (request.url === '/fetches') answer = { fetches };
   if (request.url === '/away') away = asked.away;
   if (request.url === '/become') ({ account, person } = asked);
+  if (request.url === '/register') people = new Map(Object.entries(asked));
   if (request.url === '/rotate') {
     // A new key signs from now on; the old one is still published.
     keys = [await key(asked.alg ?? 'ES256'), ...keys].slice(0, 2);

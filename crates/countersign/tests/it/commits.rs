@@ -69,8 +69,52 @@ impl Bank {
         format!("http://{address}")
     }
 
+    /// Becomes a system of a company, whose payments there take a named person.
+    pub(crate) async fn joins(&self, company: &Company) {
+        let origin = self.open().await;
+        company.edit("countersign.yaml", |text| {
+            text.replace(
+                "references:\n",
+                &format!("references:\n  bank: {{ value: \"{origin}\" }}\n"),
+            )
+        });
+        write(
+            company,
+            "posture/systems/bank.yaml",
+            "system: bank\nhttp:\n  origin: bank\n  networks: [127.0.0.1/32]\ntimeout: 2s\nrows: 1\n\
+             bytes: 4KiB\nconcurrency: 32\n",
+        );
+        write(
+            company,
+            "posture/tools/pay_out.yaml",
+            "tool: pay_out\n\
+             description: Pays an amount out to the caller's own account at the bank.\n\
+             effect: irreversible\n\
+             input:\n\
+             \x20 reference: { type: string, pattern: \"^pay_[0-9]{6}$\", public: \"Made up by the caller.\" }\n\
+             \x20 amount_cents: { type: integer, minimum: 1, maximum: 50000 }\n\
+             gate:\n\
+             \x20 approvers: { named: [sam@acme.example] }\n\
+             \x20 expires: 4h\n\
+             \x20 summary: \"Pay {amount_cents} cents out as {reference}\"\n\
+             scope:\n\
+             \x20 tenant: { bind: caller.tenant }\n\
+             call:\n\
+             \x20 system: bank\n\
+             \x20 post: /v1/payments\n\
+             \x20 body: { account: \"{tenant}\", reference: \"{reference}\", amount_cents: \"{amount_cents}\" }\n",
+        );
+        company.edit("posture/agents/support-copilot.yaml", |text| {
+            text.replace(
+                "grants:\n",
+                "grants:\n  - tool: pay_out\n    reason: \"Pays what is owed.\"\n    \
+                 reviewed_by: security@acme.example\n    reviewed_on: 2026-11-20\n",
+            )
+        });
+    }
+
     /// Lets every payment wait until this is dropped.
-    async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+    pub(crate) async fn hold(&self) -> RwLockWriteGuard<'_, ()> {
         self.1.write().await
     }
 
@@ -95,43 +139,7 @@ impl Bank {
 pub(crate) async fn with_bank(bank: &Bank) -> Company {
     let company = Company::new();
     company.lift_limits();
-    let origin = bank.open().await;
-    company.edit("countersign.yaml", |text| {
-        text.replace("references:\n", &format!("references:\n  bank: {{ value: \"{origin}\" }}\n"))
-    });
-    write(
-        &company,
-        "posture/systems/bank.yaml",
-        "system: bank\nhttp:\n  origin: bank\n  networks: [127.0.0.1/32]\ntimeout: 2s\nrows: 1\n\
-         bytes: 4KiB\nconcurrency: 32\n",
-    );
-    write(
-        &company,
-        "posture/tools/pay_out.yaml",
-        "tool: pay_out\n\
-         description: Pays an amount out to the caller's own account at the bank.\n\
-         effect: irreversible\n\
-         input:\n\
-         \x20 reference: { type: string, pattern: \"^pay_[0-9]{6}$\", public: \"Made up by the caller.\" }\n\
-         \x20 amount_cents: { type: integer, minimum: 1, maximum: 50000 }\n\
-         gate:\n\
-         \x20 approvers: { named: [sam@acme.example] }\n\
-         \x20 expires: 4h\n\
-         \x20 summary: \"Pay {amount_cents} cents out as {reference}\"\n\
-         scope:\n\
-         \x20 tenant: { bind: caller.tenant }\n\
-         call:\n\
-         \x20 system: bank\n\
-         \x20 post: /v1/payments\n\
-         \x20 body: { account: \"{tenant}\", reference: \"{reference}\", amount_cents: \"{amount_cents}\" }\n",
-    );
-    company.edit("posture/agents/support-copilot.yaml", |text| {
-        text.replace(
-            "grants:\n",
-            "grants:\n  - tool: pay_out\n    reason: \"Pays what is owed.\"\n    \
-             reviewed_by: security@acme.example\n    reviewed_on: 2026-11-20\n",
-        )
-    });
+    bank.joins(&company).await;
     company.says(&["check", "."]);
     company
 }

@@ -18,7 +18,7 @@ const RESOURCE: &str = "https://countersign.acme.example";
 pub(crate) struct Provider {
     _child: Child,
     pub(crate) issuer: String,
-    control: String,
+    pub(crate) control: String,
     http: reqwest::Client,
 }
 
@@ -70,6 +70,12 @@ impl Provider {
 pub(crate) fn company(providers: &[&Provider], more: &str) -> Company {
     let company = Company::new();
     company.lift_limits();
+    trust(&company, providers, more);
+    company
+}
+
+/// Has a company trust these providers and nobody else.
+pub(crate) fn trust(company: &Company, providers: &[&Provider], more: &str) {
     company.edit("countersign.yaml", |text| {
         let issuers = providers.iter().map(|Provider { issuer, .. }| {
             format!("  - {{ issuer: \"{issuer}\", audience: \"{RESOURCE}\", discovery: true, algorithms: [ES256, RS256]{more} }}\n")
@@ -80,7 +86,6 @@ pub(crate) fn company(providers: &[&Provider], more: &str) -> Company {
         let [first, ..] = providers else { return text };
         text.replace("people:\n", &format!("people:\n  issuer: \"{}\"\n", first.issuer))
     });
-    company
 }
 
 fn usage() -> Value {

@@ -114,14 +114,14 @@ async fn both(answer: Response) -> (StatusCode, Value) {
 
 impl Company {
     /// What the company's own table says of an invoice: its status, and what was refunded.
-    fn invoice(&self, id: &str) -> (String, i64) {
+    pub(crate) fn invoice(&self, id: &str) -> (String, i64) {
         let freight = rusqlite::Connection::open(self.path().join("data/freight.db")).unwrap();
         let statement = "select status, refunded_cents from invoices where id = ?1";
         freight.query_row(statement, [id], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
     }
 
     /// How often the refund of an invoice reached the database.
-    fn refunds(&self) -> usize {
+    pub(crate) fn refunds(&self) -> usize {
         let statements = self.statements();
         let ran = statements.values().flatten();
         ran.filter(|line| line.contains("update invoices")).count()
