@@ -60,6 +60,8 @@ pub const DECISION_TIMEOUT_MS_MAX: u32 = 10_000;
 pub const EXCEPTION_ENDS_SECONDS: u32 = 30 * 86_400;
 /// Most exporters.
 pub const EXPORTERS_MAX: usize = 8;
+/// Most destinations where people are told.
+pub const DESTINATIONS_MAX: usize = 16;
 /// Longest window and longest cool-down of an alert rule, in seconds.
 pub const ALERT_SECONDS_MAX: u32 = 7 * 86_400;
 /// Highest threshold of an alert rule: so many times are remembered.

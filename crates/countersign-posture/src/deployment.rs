@@ -204,9 +204,9 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let posture = fields.required(decoder, "posture");
     let posture_place = posture.map(|item| decoder.place(item.span()));
     let posture = posture.and_then(|item| path(decoder, item));
-    let environment = fields
-        .required(decoder, "environment")
-        .and_then(|item| decoder.choice(item, &ENVIRONMENTS));
+    let environment = fields.required(decoder, "environment");
+    let at_stake = environment.map(|item| item.span());
+    let environment = environment.and_then(|item| decoder.choice(item, &ENVIRONMENTS));
     let listen = fields
         .required(decoder, "listen")
         .and_then(|item| Some(Spanned { value: address(decoder, item)?, span: item.span() }));
@@ -225,6 +225,9 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let statement_logs = logs.and_then(|item| path(decoder, item));
     fields.finish(decoder);
     check_plaintext(decoder, environment, listen.as_ref(), tls.is_some());
+    if let (Some(Environment::Production), Some(span)) = (environment, at_stake) {
+        relay::check_production(decoder, &relay, span);
+    }
     let development = trust.development.filter(|flag| flag.value);
     let development_issuer = development.is_some();
     if let Some(flag) = development {

@@ -2,6 +2,7 @@
 
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::Code;
+use crate::gate::whole;
 use crate::http::{decode_basic, decode_networks};
 use crate::node::Kind;
 use crate::system::{Backend, reference};
@@ -50,7 +51,9 @@ pub(crate) const ENCRYPTIONS: [(&str, MailEncryption); 3] = [
 ];
 
 impl MailSpec {
-    pub(crate) fn references(&self) -> Vec<&str> {
+    /// The references that it takes.
+    #[must_use]
+    pub fn references(&self) -> Vec<&str> {
         let auth = self.auth.iter().flat_map(|(user, password)| [user, password]);
         [&self.server]
             .into_iter()
@@ -63,29 +66,36 @@ impl MailSpec {
 
 pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Backend>> {
     let mut fields = decoder.fields(item)?;
+    let spec = spec(decoder, &mut fields);
+    fields.finish(decoder);
+    let Spanned { value, span } = spec?;
+    Some(Spanned { value: Backend::Email(Box::new(value)), span })
+}
+
+/// The server, where its reference stands.
+pub(crate) fn spec(decoder: &mut Decoder, fields: &mut Fields<'_>) -> Option<Spanned<MailSpec>> {
     let server = fields.required(decoder, "server").and_then(|item| reference(decoder, item));
     let encryption =
         fields.required(decoder, "encryption").and_then(|item| decoder.choice(item, &ENCRYPTIONS));
     let auth = fields.optional("auth").map(|item| decode_auth(decoder, item));
-    let authorities = decode_authorities(decoder, &mut fields, encryption);
+    let authorities = decode_authorities(decoder, fields, encryption);
     let from = fields.required(decoder, "from").and_then(|item| decode_from(decoder, item));
     let reply_to = fields.optional("reply_to").map(|item| address(decoder, item));
     let domains = fields.optional("domains").map(|item| decode_domains(decoder, item));
     let networks = fields.optional("networks").map(|item| decode_networks(decoder, item));
-    fields.finish(decoder);
     let (Spanned { value: server, span }, (from, from_name)) = (server?, from?);
-    let spec = MailSpec {
+    let value = MailSpec {
         server,
         encryption: encryption?,
-        auth: auth.map_or(Some(None), |known| known.map(Some))?,
-        authorities: authorities.map_or(Some(None), |known| known.map(Some))?,
+        auth: whole(auth)?,
+        authorities: whole(authorities)?,
         networks: networks.unwrap_or(Some(Vec::new()))?,
         from,
         from_name,
-        reply_to: reply_to.map_or(Some(None), |known| known.map(Some))?,
-        domains: domains.map_or(Some(None), |known| known.map(Some))?,
+        reply_to: whole(reply_to)?,
+        domains: whole(domains)?,
     };
-    Some(Spanned { value: Backend::Email(Box::new(spec)), span })
+    Some(Spanned { value, span })
 }
 
 /// As of an API: a name and a password, by reference.
@@ -114,11 +124,11 @@ fn decode_from(decoder: &mut Decoder, item: Item<'_>) -> Option<(Recipient, Opti
     let from = fields.required(decoder, "address").and_then(|item| address(decoder, item));
     let name = fields.optional("name").map(|item| decoder.line(item));
     fields.finish(decoder);
-    Some((from?, name.map_or(Some(None), |name| name.map(Some))?))
+    Some((from?, whole(name)?))
 }
 
 /// One bare address, as arguments of `format: email` are.
-fn address(decoder: &mut Decoder, item: Item<'_>) -> Option<Recipient> {
+pub(crate) fn address(decoder: &mut Decoder, item: Item<'_>) -> Option<Recipient> {
     let text = decoder.line(item)?;
     let read = Recipient::parse(&text);
     if let Err(error) = &read {

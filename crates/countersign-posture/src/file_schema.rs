@@ -314,6 +314,9 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::PeopleClient, "", ""),
     (Code::PersonClaim, "", ""),
     (Code::NoPeople, "", ""),
+    (Code::BadValue, "is told of nothing", "A destination that is told of nothing."),
+    (Code::NoExporter, "", ""),
+    (Code::NoAlertRoute, "", ""),
 ];
 
 #[cfg(test)]

@@ -167,9 +167,9 @@ codes! {
     UnknownSystem Error "unknown-system",
     /// A caller reference to a claim that is not named.
     UnknownCaller Error "unknown-caller",
-    /// A system's reference that the deployment does not resolve.
+    /// A reference of a system, or of a destination under `notify`, that the deployment does not resolve.
     UnknownReference Error "unknown-reference",
-    /// A reference of the deployment that no system uses.
+    /// A reference of the deployment that nothing uses.
     UnusedReference Warning "unused-reference",
     // A tool's input.
     /// An argument without an upper bound on its size or value.
@@ -316,6 +316,10 @@ codes! {
     NoPeople Error "no-people",
     /// The same in development.
     NoPeopleYet Warning "no-people-yet",
+    /// In production, nothing that hands the journal on.
+    NoExporter Error "no-exporter",
+    /// In production, nobody who is told of alerts.
+    NoAlertRoute Error "no-alert-route",
     // The machine that serves.
     /// A reference whose variable or file is not on this machine.
     AbsentReference Error "absent-reference",

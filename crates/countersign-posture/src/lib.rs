@@ -49,5 +49,5 @@ pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture};
 pub use people::{People, PersonClaims};
 pub use places::Places;
 pub use posture::ClaimMap;
-pub use relay::{ExportTo, Exporter, RelaySpec};
+pub use relay::{Destination, ExportTo, Exporter, Means, RelaySpec, Template};
 pub use system::{Backend, Encryption, SystemSpec};

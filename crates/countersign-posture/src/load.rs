@@ -145,13 +145,14 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
             if deployment.references.contains_key(reference) {
                 continue;
             }
-            let help = did_you_mean(reference, known());
-            findings.push(Finding {
-                code: Code::UnknownReference,
-                place: system.place.clone(),
-                message: format!("the deployment has no reference `{reference}`"),
-                help: help.or_else(|| Some("add it under `references`".to_owned())),
-            });
+            let near = did_you_mean(reference, known());
+            findings.push(unknown_reference(reference, &system.place, near));
+        }
+    }
+    for (reference, place) in deployment.relay.references() {
+        used.insert(reference);
+        if !deployment.references.contains_key(reference) {
+            findings.push(unknown_reference(reference, place, did_you_mean(reference, known())));
         }
     }
     for (name, place) in &deployment.written.references {
@@ -159,7 +160,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
             findings.push(Finding {
                 code: Code::UnusedReference,
                 place: place.clone(),
-                message: format!("no system uses the reference `{name}`"),
+                message: format!("nothing uses the reference `{name}`"),
                 help: None,
             });
         }
@@ -181,6 +182,15 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
     }
     sort(&mut findings);
     findings
+}
+
+fn unknown_reference(reference: &str, place: &Place, near: Option<String>) -> Finding {
+    Finding {
+        code: Code::UnknownReference,
+        place: place.clone(),
+        message: format!("the deployment has no reference `{reference}`"),
+        help: near.or_else(|| Some("add it under `references`".to_owned())),
+    }
 }
 
 /// With several issuers, each could name another's clients: an agent says whose tokens are its own.

@@ -1,13 +1,20 @@
-//! What of a deployment tails the journal: `exporters:` and `alerts:`.
+//! What of a deployment tails the journal: `exporters:`, `alerts:` and `notify:`.
 
-use crate::bound::{ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, EXPORTERS_MAX};
+use crate::bound::{
+    ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, DESTINATIONS_MAX, EXPORTERS_MAX,
+    GATE_EXPIRES_SECONDS_MAX,
+};
 use crate::decode::{Decoder, Fields, Item, Spanned};
+use crate::email::{self, MailSpec};
 use crate::finding::{Code, Place};
-use crate::gate::DURATIONS;
+use crate::gate::{DURATIONS, whole};
 use crate::node::{Node, Span};
+use crate::system::reference;
 use countersign_core::alert::{Limits, Rule};
-use countersign_core::id::SystemName;
-use std::collections::BTreeMap;
+use countersign_core::bound::RECIPIENTS_MAX;
+use countersign_core::id::{SystemName, TenantId};
+use countersign_core::recipient::Recipient;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// What tails the journal.
@@ -17,6 +24,73 @@ pub struct RelaySpec {
     pub exporters: Vec<Exporter>,
     /// What each rule goes by; one that is switched off is not there.
     pub rules: BTreeMap<Rule, Limits>,
+    /// Where people are told.
+    pub destinations: Vec<Destination>,
+}
+
+/// Where people are told of drafts and alerts.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its name: how far it has come is kept under it.
+    pub name: String,
+    /// How it is reached.
+    pub by: Means,
+    /// Whether it is told of drafts that wait.
+    pub drafts: bool,
+    /// Whether it is told of alerts.
+    pub alerts: bool,
+    /// Of these tenants alone; of all, and of what is of none, without it.
+    pub tenants: Option<BTreeSet<TenantId>>,
+    /// After how many seconds it is told once more of a draft that waits; half its time without it.
+    pub remind_s: Option<u32>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// How people are told.
+#[derive(Debug, Clone)]
+pub enum Means {
+    /// By a request to an address.
+    Webhook {
+        /// The reference that resolves to the address: whoever has it can write there.
+        url: String,
+        /// What is in the request.
+        template: Template,
+    },
+    /// By mail.
+    Email {
+        /// The server, and whose messages they are.
+        server: Box<MailSpec>,
+        /// To whom.
+        to: Vec<Recipient>,
+    },
+}
+
+/// What is in a request to a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Template {
+    /// Slack's incoming webhooks.
+    Slack,
+    /// Teams' workflows: an adaptive card.
+    Teams,
+    /// The message's own members.
+    Json,
+}
+
+pub(crate) const TEMPLATES: [(&str, Template); 3] =
+    [("slack", Template::Slack), ("teams", Template::Teams), ("json", Template::Json)];
+
+impl RelaySpec {
+    /// The references that destinations take, and where each is written.
+    pub fn references(&self) -> impl Iterator<Item = (&str, &Place)> {
+        self.destinations.iter().flat_map(|destination| {
+            let references = match &destination.by {
+                Means::Webhook { url, .. } => vec![url.as_str()],
+                Means::Email { server, .. } => server.references(),
+            };
+            references.into_iter().map(|reference| (reference, &destination.place))
+        })
+    }
 }
 
 /// Something that hands the journal on, line by line.
@@ -43,7 +117,121 @@ pub enum ExportTo {
 pub(crate) fn decode(decoder: &mut Decoder, fields: &mut Fields<'_>) -> RelaySpec {
     let exporters = fields.optional("exporters").map(|item| exporters(decoder, item));
     let rules = fields.optional("alerts").map(|item| alerts(decoder, item));
-    RelaySpec { exporters: exporters.unwrap_or_default(), rules: rules.unwrap_or_else(usual) }
+    let destinations = fields.optional("notify").map(|item| destinations(decoder, item));
+    RelaySpec {
+        exporters: exporters.unwrap_or_default(),
+        rules: rules.unwrap_or_else(usual),
+        destinations: destinations.unwrap_or_default(),
+    }
+}
+
+/// Production hands its journal on, and has somebody who is told of alerts. `span` is where it says
+/// that it is one.
+pub(crate) fn check_production(decoder: &mut Decoder, relay: &RelaySpec, span: Span) {
+    if relay.exporters.is_empty() {
+        let message = "nothing hands the journal of this deployment on";
+        decoder.report(Code::NoExporter, span, message);
+        decoder.help("add `exporters: [{ name: siem, file: … }]`, or `stdout: true`");
+    }
+    if !relay.destinations.iter().any(|destination| destination.alerts) {
+        let message = "nobody is told of the alerts of this deployment";
+        decoder.report(Code::NoAlertRoute, span, message);
+        decoder.help("add somebody with `alerts: true` under `notify`");
+    }
+}
+
+fn destinations(decoder: &mut Decoder, item: Item<'_>) -> Vec<Destination> {
+    let nodes = at_most(decoder, item, DESTINATIONS_MAX);
+    let read = nodes.iter().filter_map(|node| {
+        let (destination, span) = destination(decoder, Item { name: "notify", node })?;
+        Some((destination, span))
+    });
+    let read: Vec<_> = read.collect();
+    let names = read.iter().map(|(destination, span)| (destination.name.clone(), *span));
+    decoder.distinct("the destination", names);
+    read.into_iter().map(|(destination, _)| destination).collect()
+}
+
+fn destination(decoder: &mut Decoder, item: Item<'_>) -> Option<(Destination, Span)> {
+    let mut fields = decoder.fields(item)?;
+    let name =
+        fields.required(decoder, "name").and_then(|item| decoder.name(item, SystemName::new));
+    let webhook = fields.optional("webhook").map(|item| webhook(decoder, item));
+    let email = fields.optional("email").map(|item| email(decoder, item));
+    let mut flag = |decoder: &mut Decoder, key| {
+        fields.optional(key).map_or(Some(false), |item| decoder.boolean(item))
+    };
+    let (drafts, alerts) = (flag(decoder, "drafts"), flag(decoder, "alerts"));
+    let tenants = fields.optional("tenants").map(|item| tenants(decoder, item));
+    let remind = fields.optional("remind");
+    let remind = remind.map(|item| decoder.quantity(item, &DURATIONS, GATE_EXPIRES_SECONDS_MAX));
+    fields.finish(decoder);
+    let by = match (webhook, email) {
+        (Some(by), None) | (None, Some(by)) => by,
+        _ => {
+            let message = "a destination needs one of `webhook` and `email`";
+            decoder.report(Code::BadValue, item.span(), message);
+            return None;
+        }
+    };
+    if (drafts, alerts) == (Some(false), Some(false)) {
+        let message = "this destination is told of nothing";
+        decoder.report(Code::BadValue, item.span(), message);
+        decoder.help("say `drafts: true`, `alerts: true` or both");
+    }
+    let Spanned { value: name, span } = name?;
+    let destination = Destination {
+        name: name.to_string(),
+        by: by?,
+        drafts: drafts?,
+        alerts: alerts?,
+        tenants: whole(tenants)?,
+        remind_s: whole(remind)?,
+        place: decoder.place(span),
+    };
+    Some((destination, span))
+}
+
+fn webhook(decoder: &mut Decoder, item: Item<'_>) -> Option<Means> {
+    let mut fields = decoder.fields(item)?;
+    let url = fields.required(decoder, "url").and_then(|item| reference(decoder, item));
+    let template = fields.required(decoder, "template");
+    let template = template.and_then(|item| decoder.choice(item, &TEMPLATES));
+    fields.finish(decoder);
+    Some(Means::Webhook { url: url?.value, template: template? })
+}
+
+fn email(decoder: &mut Decoder, item: Item<'_>) -> Option<Means> {
+    let mut fields = decoder.fields(item)?;
+    let server = email::spec(decoder, &mut fields);
+    let to = fields.required(decoder, "to").and_then(|item| addresses(decoder, item));
+    fields.finish(decoder);
+    Some(Means::Email { server: Box::new(server?.value), to: to? })
+}
+
+fn addresses(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<Recipient>> {
+    let nodes = decoder.list(item)?;
+    if nodes.is_empty() || nodes.len() > RECIPIENTS_MAX {
+        let message = format!("`{}` must name from 1 to {RECIPIENTS_MAX} addresses", item.name);
+        decoder.report(Code::BadValue, item.span(), message);
+        return None;
+    }
+    let read = nodes.iter().map(|node| email::address(decoder, Item { name: item.name, node }));
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect()
+}
+
+fn tenants(decoder: &mut Decoder, item: Item<'_>) -> Option<BTreeSet<TenantId>> {
+    let nodes = decoder.list(item)?;
+    if nodes.is_empty() {
+        let message = format!("`{}` must name a tenant: leave it out for all", item.name);
+        decoder.report(Code::BadValue, item.span(), message);
+        return None;
+    }
+    let named = |node| Item { name: item.name, node };
+    let read = nodes.iter().map(|node| decoder.name(named(node), TenantId::new));
+    let read: Vec<_> = read.collect();
+    read.into_iter().map(|tenant| tenant.map(|tenant| tenant.value)).collect()
 }
 
 fn exporters(decoder: &mut Decoder, item: Item<'_>) -> Vec<Exporter> {

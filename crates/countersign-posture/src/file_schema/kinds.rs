@@ -5,8 +5,9 @@ mod ladder;
 use super::{Defined, FileKind, Form, Key, Shape};
 use crate::bound::{
     ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX,
-    EXPORTERS_MAX, LIMIT_MAX, LINE_BYTES_MAX, PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX,
-    ROWS_MAX, STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
+    DESTINATIONS_MAX, EXPORTERS_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX, LINE_BYTES_MAX,
+    PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
+    TIMEOUT_MS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
 use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
@@ -15,12 +16,14 @@ use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
 use crate::people::ROLES;
 use crate::posture::{LIMITS, RESERVED};
+use crate::relay::TEMPLATES;
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
 use countersign_core::alert::Rule;
 use countersign_core::bound::{
-    BODY_BYTES_MAX, ID_BYTES_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX, TOOL_NAME_BYTES_MAX,
+    BODY_BYTES_MAX, ID_BYTES_MAX, JSON_VALUES_MAX, RECIPIENTS_MAX, SAFE_INTEGER_MAX,
+    TOOL_NAME_BYTES_MAX,
 };
 use countersign_core::call::CHECK_DRAFT;
 use serde_json::{Value, json};
@@ -497,6 +500,10 @@ fn http() -> Shape {
 }
 
 fn email() -> Shape {
+    Shape::Map(mail_server())
+}
+
+fn mail_server() -> Vec<Key> {
     let basic = required(
         "basic",
         "The name and the password by which it is used.",
@@ -506,7 +513,7 @@ fn email() -> Shape {
         required("address", "The address.", mail_address()),
         optional("name", "What stands beside it.", line("Example Ltd")),
     ];
-    Shape::Map(vec![
+    vec![
         required(
             "server",
             "A reference of the deployment that stands for host and port: `smtp.example.com:587`.",
@@ -535,7 +542,7 @@ fn email() -> Shape {
             "The networks that its addresses may lie in, as of `http`.",
             networks(),
         ),
-    ])
+    ]
 }
 
 /// References that stand for a name and a password.
@@ -646,7 +653,7 @@ fn people() -> Vec<Key> {
     ]
 }
 
-fn tails() -> [Key; 2] {
+fn tails() -> [Key; 3] {
     [
         optional("exporters", "What hands the journal on, line by line as JSON.", exporters()),
         optional(
@@ -654,6 +661,7 @@ fn tails() -> [Key; 2] {
             "What people are told of at once. Every rule is on, and goes by what `docs/alerts.md` says, unless it is written here.",
             Shape::Map(alerts()),
         ),
+        optional("notify", "Where people are told of drafts that wait and of alerts.", notify()),
     ]
 }
 
@@ -673,6 +681,46 @@ fn exporters() -> Shape {
     ];
     let exporter = Shape::Kinds(vec![named], to);
     Shape::List { of: Box::new(exporter), items_min: 0, items_max: Some(EXPORTERS_MAX) }
+}
+
+fn notify() -> Shape {
+    let keys = vec![
+        required("name", "Under it is kept how far it has come.", name("support-room")),
+        optional("drafts", "Whether it is told of drafts that wait.", boolean()),
+        optional("alerts", "Whether it is told of alerts.", boolean()),
+        optional(
+            "tenants",
+            "Of these alone; if left out, of all, and of what is of no tenant.",
+            list(printable("acct_acme"), 1),
+        ),
+        optional(
+            "remind",
+            "How long a draft waits before it is told of once more; half its time if left out.",
+            quantity(&SPANS, GATE_EXPIRES_SECONDS_MAX, "1h"),
+        ),
+    ];
+    let webhook = vec![
+        required(
+            "url",
+            "A reference of the deployment that stands for the address. Whoever knows it can write there.",
+            name("support-hook"),
+        ),
+        required(
+            "template",
+            "What is sent: as Slack or Teams take it, or the message's members.",
+            choice(TEMPLATES.iter().map(|(word, _)| *word)),
+        ),
+    ];
+    let mut email = mail_server();
+    let to =
+        Shape::List { of: Box::new(mail_address()), items_min: 1, items_max: Some(RECIPIENTS_MAX) };
+    email.push(required("to", "To whom.", to));
+    let by = vec![
+        optional("webhook", "By a request to an address.", Shape::Map(webhook)),
+        optional("email", "By mail; the other keys are those of a system.", Shape::Map(email)),
+    ];
+    let of = Box::new(Shape::Kinds(keys, by));
+    Shape::List { of, items_min: 0, items_max: Some(DESTINATIONS_MAX) }
 }
 
 fn alerts() -> Vec<Key> {

@@ -873,9 +873,9 @@ pub(crate) const EDITS: &[Edit] = &[
     (
         Code::UnknownReference,
         DEPLOYMENT,
-        "references:\n  freight-db: { value: data/freight.db }",
-        "references: {}",
-        "references: { freight-db: { env: X } }",
+        "\n  freight-db: { value: data/freight.db }",
+        "",
+        "\n  freight-db: { env: X }",
     ),
     (
         Code::DevelopmentIssuer,
@@ -1381,6 +1381,57 @@ pub(crate) const CHANGES: &[Change] = &[
             gated(company);
             in_production(company);
         },
+    ),
+    (
+        Code::NoExporter,
+        |company| {
+            company.edit(DEPLOYMENT, "exporters: [{ name: siem, file: siem.jsonl }]\n", "");
+            in_production(company);
+        },
+        |company| {
+            company.edit(DEPLOYMENT, "file: siem.jsonl", "stdout: true");
+            in_production(company);
+        },
+    ),
+    (
+        Code::NoAlertRoute,
+        |company| {
+            company.edit(DEPLOYMENT, "alerts: true", "drafts: true");
+            in_production(company);
+        },
+        in_production,
+    ),
+    (
+        Code::UnknownReference,
+        |company| company.edit(DEPLOYMENT, "  hook: { env: HOOK }\n", ""),
+        |_| {},
+    ),
+    (
+        Code::Duplicate,
+        |company| {
+            let again = "exporters: [{ name: siem, file: a }, ";
+            company.edit(DEPLOYMENT, "exporters: [", again);
+        },
+        |company| {
+            let again = "exporters: [{ name: other, file: a }, ";
+            company.edit(DEPLOYMENT, "exporters: [", again);
+        },
+    ),
+    (
+        Code::Duplicate,
+        |company| {
+            let again = "exporters: [{ name: other, file: siem.jsonl }, ";
+            company.edit(DEPLOYMENT, "exporters: [", again);
+        },
+        |company| {
+            let again = "exporters: [{ name: other, stdout: true }, ";
+            company.edit(DEPLOYMENT, "exporters: [", again);
+        },
+    ),
+    (
+        Code::BadValue,
+        |company| company.edit(DEPLOYMENT, ", alerts: true", ""),
+        |company| company.edit(DEPLOYMENT, ", alerts: true", ", drafts: true"),
     ),
     (
         Code::AgentIssuer,

@@ -97,8 +97,11 @@ people:
   roles: { operator: [operators] }
   all_tenants: [operators]
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
+exporters: [{ name: siem, file: siem.jsonl }]
+notify: [{ name: room, webhook: { url: hook, template: slack }, alerts: true }]
 references:
   freight-db: { value: data/freight.db }
+  hook: { env: HOOK }
 statement_logs: logs
 "#;
 

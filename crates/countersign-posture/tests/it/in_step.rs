@@ -365,6 +365,20 @@ alerts:
   outcome_unknown: { enabled: true, window: 1m, threshold: 1, cool_down: 1m }
   draft_expired: { enabled: true, window: 1m, threshold: 1, cool_down: 1m }
   foreign_rows: { enabled: true, window: 1m, threshold: 1, cool_down: 1m }
+notify:
+  - { name: room, webhook: { url: a, template: slack }, drafts: true, alerts: true, tenants: [a, b], remind: 1h }
+  - name: desk
+    email:
+      server: a
+      encryption: tls
+      auth: { basic: { user: a, password: b } }
+      ca: b
+      from: { address: help@acme.example, name: Acme }
+      reply_to: desk@acme.example
+      domains: [acme.example]
+      networks: [10.1.0.0/16]
+      to: [desk@acme.example]
+    alerts: true
 references:
   freight-db: { value: data/freight.db }
   a: { env: A }
