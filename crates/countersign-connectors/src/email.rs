@@ -5,9 +5,11 @@
 //! control character ends the call before anybody is connected to.
 
 mod compose;
+mod postman;
 mod reach;
 mod slow;
 
+pub use postman::Postman;
 pub use reach::{MailEncryption, MailServer, MailServerError};
 
 use crate::doctor::Symptom;

@@ -15,7 +15,7 @@ mod postgres;
 mod sqlite;
 mod turns;
 
-pub use email::{EmailSystem, MailEncryption, MailServer, MailServerError};
+pub use email::{EmailSystem, MailEncryption, MailServer, MailServerError, Postman};
 pub use http::{
     Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
     SystemNames,

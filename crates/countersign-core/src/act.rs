@@ -250,7 +250,7 @@ impl Monitor {
         if rung > draft.rung || now >= draft.expires {
             return Err(Barred::Overtaken);
         }
-        may_decide(person, &draft, gate)?;
+        may_decide(person, &draft, gate, now)?;
         not_their_own(person, &draft, gate)?;
         if rung >= Rung::NAMED {
             fresh(person, now)?;
@@ -273,7 +273,7 @@ impl Monitor {
         let draft = self.seen(person, id).await?;
         let grant = self.grant_of(&draft).ok_or(Barred::Overtaken)?;
         let gate = grant.tool.ladder.gate.as_ref().ok_or(Barred::Overtaken)?;
-        may_decide(person, &draft, gate)?;
+        may_decide(person, &draft, gate, now)?;
         let decided = decided(person, Some(reason), now);
         Ok(Entitled {
             entry: moved(&draft, (Kind::DraftRejected, Step::Reject), decided),
@@ -418,7 +418,7 @@ impl Monitor {
         let person = visitor.person();
         let gate = self.grant_of(draft).and_then(|grant| grant.tool.ladder.gate.as_ref());
         let gate = gate.ok_or(Barred::Overtaken)?;
-        may_decide(person, draft, gate)?;
+        may_decide(person, draft, gate, self.clock.now())?;
         not_their_own(person, draft, gate)
     }
 
@@ -469,10 +469,10 @@ impl Monitor {
         if person.kinship(&draft.principal) == Kinship::Same {
             return true;
         }
-        let gate = || self.grant_of(draft)?.tool.ladder.gate.as_ref();
+        let (now, gate) = (self.clock.now(), || self.grant_of(draft)?.tool.ladder.gate.as_ref());
         person.tenants.include(&draft.principal.tenant)
             && (!person.roles.is_empty()
-                || gate().is_some_and(|gate| may_decide(person, draft, gate).is_ok()))
+                || gate().is_some_and(|gate| may_decide(person, draft, gate, now).is_ok()))
     }
 
     /// Notes what somebody was not given. It never waits.
@@ -488,10 +488,23 @@ impl Monitor {
     }
 }
 
-/// A person who is one of those that the tool names. Whose it is, is another question.
-fn may_decide(person: &Person, draft: &Draft, gate: &Gate) -> Result<(), Barred> {
+/// A person who is one of those that the tool names, now. Whose it is, is another question.
+fn may_decide(person: &Person, draft: &Draft, gate: &Gate, now: Timestamp) -> Result<(), Barred> {
+    let escalated = gate.escalates(draft.proposed).filter(|(at, _)| *at <= now);
+    // INVARIANT: on the fourth step nobody comes in by being of a group, however late it is.
+    let escalated = escalated
+        .map(|(_, to)| to)
+        .filter(|to| draft.rung < Rung::NAMED || matches!(to, Approvers::Named(_)));
+    let asked = std::iter::once(&gate.approvers).chain(escalated);
+    match asked.into_iter().any(|approvers| is_one_of(person, draft, approvers)) {
+        true => Ok(()),
+        false => Err(Barred::NotEntitled("You are not one of its approvers.")),
+    }
+}
+
+fn is_one_of(person: &Person, draft: &Draft, approvers: &Approvers) -> bool {
     let tenant = person.tenants.include(&draft.principal.tenant);
-    let entitled = match &gate.approvers {
+    match approvers {
         Approvers::Named(addresses) => {
             let address = person.who.address.as_deref().map(str::to_lowercase);
             tenant && address.is_some_and(|address| addresses.contains(&address))
@@ -500,8 +513,7 @@ fn may_decide(person: &Person, draft: &Draft, gate: &Gate) -> Result<(), Barred>
             (tenant && person.groups.contains(group))
                 || (*subject && person.kinship(&draft.principal) == Kinship::Same)
         }
-    };
-    if entitled { Ok(()) } else { Err(Barred::NotEntitled("You are not one of its approvers.")) }
+    }
 }
 
 /// On the fourth step nobody approves what was asked for on their own behalf, nor what may have

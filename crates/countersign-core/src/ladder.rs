@@ -88,6 +88,26 @@ pub struct Gate {
     pub preview: Option<Arc<Query>>,
     /// A decision point that may stand in for a person on the third step.
     pub decision: Option<DecisionPoint>,
+    /// Who may agree as well, once a draft has waited for long.
+    pub escalation: Option<Escalation>,
+}
+
+/// Further people who may agree to a draft that has waited for long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escalation {
+    /// How long after its proposal, in seconds; less than the draft waits.
+    pub after_s: u32,
+    /// Who. On the fourth step those who are named, and no group.
+    pub to: Approvers,
+}
+
+impl Gate {
+    /// When further people may agree to what was proposed then.
+    #[must_use]
+    pub fn escalates(&self, proposed: Timestamp) -> Option<(Timestamp, &Approvers)> {
+        let Escalation { after_s, to } = self.escalation.as_ref()?;
+        Some((proposed.plus_secs(*after_s), to))
+    }
 }
 
 /// On what a call is cleared.

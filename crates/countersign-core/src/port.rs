@@ -6,6 +6,7 @@
 use crate::call::{Consultation, Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
 use crate::id::{AgentId, CallId, Digest, DraftId, TenantId, Timestamp, ToolName};
+use crate::ladder::Gate;
 use crate::person::{Person, Tenants};
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
@@ -13,6 +14,7 @@ use crate::reading::{
     Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search,
     SessionCall, Span, Tally,
 };
+use crate::recipient::Recipient;
 use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::relaying::Relaying;
@@ -306,6 +308,35 @@ pub trait Ledger: Send + Sync + Debug {
 pub trait Relay: Send + Sync + Debug {
     /// How it stands. In memory, never waits.
     fn status(&self) -> Relaying;
+}
+
+/// Who may decide about what waits, by the posture in force. In memory, never waits.
+pub trait Gates: Send + Sync + Debug {
+    /// The gate that a draft waits at; `None` if it is no longer governed as it was proposed.
+    fn gate(&self, draft: &Draft) -> Option<Gate>;
+}
+
+/// A message of the gateway's own to people of the company: no tool's, and no agent's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// To whom; at least one.
+    pub to: Vec<Recipient>,
+    /// One line.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+    /// By it a letter that comes again is known: letters, digits, `-`, `_` and `.`.
+    pub id: String,
+}
+
+/// What hands letters over. It is no connector: no agent's call comes to it.
+pub trait Post: Send + Sync + Debug {
+    /// Hands a letter over, within a bounded time. After an error it may have been taken all the same:
+    /// whoever tries again does so by the same id.
+    ///
+    /// # Errors
+    /// One sentence, for operators.
+    fn send(&self, letter: Letter) -> Eventually<'_, Result<(), String>>;
 }
 
 /// The drafts, suspensions and unknown outcomes, as the journal's entries have changed them. Reads

@@ -331,18 +331,21 @@ codes! {
     AbsentJournal Error "absent-journal",
     /// A folder for statement logs that cannot be made.
     AbsentLogs Error "absent-logs",
+    /// An exporter's file that cannot be written on this machine.
+    AbsentExport Error "absent-export",
     /// An address at which this machine cannot listen.
     ListenAddress Error "listen-address",
 }
 
 impl Code {
     /// Those that are not about what is written, but about the machine that it is to be served on.
-    pub const HERE: [Self; 6] = [
+    pub const HERE: [Self; 7] = [
         Self::AbsentReference,
         Self::UnfitReference,
         Self::AbsentKeys,
         Self::AbsentJournal,
         Self::AbsentLogs,
+        Self::AbsentExport,
         Self::ListenAddress,
     ];
 }

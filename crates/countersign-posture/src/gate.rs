@@ -12,7 +12,7 @@ use crate::request::{Known, literal_path};
 use crate::statement::Beside;
 use crate::system::SystemSpec;
 use countersign_core::id::SystemName;
-use countersign_core::ladder::{Approvers, DecisionPoint, Gate, Phrase};
+use countersign_core::ladder::{Approvers, DecisionPoint, Escalation, Gate, Phrase};
 use countersign_core::scope::Query;
 use countersign_core::tool::{Parameter, ResultBounds, SqlPlan};
 use serde_json::Value;
@@ -28,6 +28,15 @@ pub(crate) struct GateEntry {
     pub(crate) summary: Option<Phrase>,
     pub(crate) preview: Option<Beside>,
     pub(crate) decision: Option<Decision>,
+    pub(crate) escalation: Option<EscalationEntry>,
+}
+
+/// An escalation as it is written.
+#[derive(Debug)]
+pub(crate) struct EscalationEntry {
+    pub(crate) span: Span,
+    after_s: Option<u32>,
+    pub(crate) to: Option<Spanned<Approvers>>,
 }
 
 /// A decision point as it is written.
@@ -58,8 +67,49 @@ pub(crate) fn decode(
     });
     let preview = fields.optional("preview").and_then(|item| decode_preview(decoder, item));
     let decision = fields.optional("decision").and_then(|item| decode_decision(decoder, item));
+    let escalation = fields.optional("escalate").and_then(|item| escalation(decoder, item));
     fields.finish(decoder);
-    Some(GateEntry { span: item.span(), approvers, expires_s, summary, preview, decision })
+    if let Some((escalation, expires_s)) = escalation.as_ref().zip(expires_s) {
+        check_escalation(decoder, escalation, expires_s);
+    }
+    let span = item.span();
+    Some(GateEntry { span, approvers, expires_s, summary, preview, decision, escalation })
+}
+
+fn escalation(decoder: &mut Decoder, item: Item<'_>) -> Option<EscalationEntry> {
+    let mut fields = decoder.fields(item)?;
+    let after_s = fields
+        .required(decoder, "after")
+        .and_then(|item| decoder.quantity(item, &DURATIONS, GATE_EXPIRES_SECONDS_MAX));
+    let to = fields.required(decoder, "to").and_then(|item| escalated(decoder, item));
+    fields.finish(decoder);
+    Some(EscalationEntry { span: item.span(), after_s, to })
+}
+
+/// Further people: as `approvers`, but for the one on whose behalf it is asked.
+fn escalated(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Approvers>> {
+    let mut fields = decoder.fields(item)?;
+    let named = fields.optional("named");
+    let group = fields.optional("group");
+    fields.finish(decoder);
+    let value = match (named, group) {
+        (Some(named), None) => Approvers::Named(people(decoder, named)?),
+        (None, Some(group)) => Approvers::Group { group: decoder.line(group)?, subject: false },
+        _ => {
+            let message = "`to` needs one of `named` and `group`";
+            decoder.report(Code::GateApprovers, item.span(), message);
+            return None;
+        }
+    };
+    Some(Spanned { value, span: item.span() })
+}
+
+fn check_escalation(decoder: &mut Decoder, escalation: &EscalationEntry, expires_s: u32) {
+    if escalation.after_s.is_some_and(|after_s| after_s >= expires_s) {
+        let message = "further people are asked once the draft's time is over";
+        decoder.report(Code::IdleGate, escalation.span, message);
+        decoder.help("let `after` be shorter than `expires`");
+    }
 }
 
 pub(crate) const DURATIONS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
@@ -208,12 +258,19 @@ impl GateEntry {
                 timeout_ms: decision.timeout_ms?,
             })
         });
+        let escalation = self.escalation.as_ref().map(|escalation| {
+            Some(Escalation {
+                after_s: escalation.after_s?,
+                to: escalation.to.as_ref()?.value.clone(),
+            })
+        });
         Some(Gate {
             approvers: self.approvers.as_ref()?.value.clone(),
             expires_s: self.expires_s?,
             summary: self.summary.clone()?,
             preview: whole(preview)?,
             decision: whole(decision)?,
+            escalation: whole(escalation)?,
         })
     }
 }

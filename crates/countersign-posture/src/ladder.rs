@@ -210,12 +210,13 @@ fn check_reached(decoder: &mut Decoder, entry: &LadderEntry, (effect, place): (E
         return;
     };
     let named = reached.iter().any(|(rung, _)| *rung >= Rung::NAMED);
-    if let Some(Spanned { value: Approvers::Group { .. }, span }) = &gate.approvers
-        && named
-    {
-        let message = "the fourth step needs approvers by name, not by group";
-        decoder.report(Code::GateApprovers, *span, message);
-        decoder.help("write `approvers: { named: [ann@example.com] }`");
+    let escalated = gate.escalation.as_ref().and_then(|escalation| escalation.to.as_ref());
+    for approvers in gate.approvers.iter().chain(escalated).filter(|_| named) {
+        if let Spanned { value: Approvers::Group { .. }, span } = approvers {
+            let message = "the fourth step needs approvers by name, not by group";
+            decoder.report(Code::GateApprovers, *span, message);
+            decoder.help("write `{ named: [ann@example.com] }`");
+        }
     }
     let (span, message) = if asked.is_none() {
         (gate.span, "nobody is asked about a tool that never reaches the third step")

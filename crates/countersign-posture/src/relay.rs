@@ -84,12 +84,20 @@ impl RelaySpec {
     /// The references that destinations take, and where each is written.
     pub fn references(&self) -> impl Iterator<Item = (&str, &Place)> {
         self.destinations.iter().flat_map(|destination| {
-            let references = match &destination.by {
-                Means::Webhook { url, .. } => vec![url.as_str()],
-                Means::Email { server, .. } => server.references(),
-            };
-            references.into_iter().map(|reference| (reference, &destination.place))
+            let references = destination.references().into_iter();
+            references.map(|reference| (reference, &destination.place))
         })
+    }
+}
+
+impl Destination {
+    /// The references that it takes.
+    #[must_use]
+    pub fn references(&self) -> Vec<&str> {
+        match &self.by {
+            Means::Webhook { url, .. } => vec![url],
+            Means::Email { server, .. } => server.references(),
+        }
     }
 }
 

@@ -38,3 +38,13 @@ pub const SPIKE_CALLS_MIN: u64 = 100;
 pub const ALERTS_WAITING_MAX: usize = 10_000;
 /// Largest file in which a follower keeps how far it has come, in bytes.
 pub const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long a connection to a destination may take to come about.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long one message to a webhook may take.
+pub const DELIVERY_MAX: Duration = Duration::from_secs(10);
+/// So often one message is tried, two hours long, before it is given up.
+pub const ATTEMPTS_MAX: u32 = 240;
+/// How often a destination that was sent nothing keeps how far it has come.
+pub const NOTIFY_KEPT_EVERY: Duration = Duration::from_secs(60);
+/// Most reminders and escalations that are to come, for each destination.
+pub const TIMERS_MAX: usize = 40_000;

@@ -32,6 +32,8 @@ pub(crate) enum Stall {
     Written(#[source] io::Error),
     #[error("how far it has come cannot be kept: {0}")]
     Kept(#[source] io::Error),
+    #[error("it cannot be sent: {0}")]
+    Sent(String),
     #[error("a thread was lost: {0}")]
     Lost(#[from] JoinError),
 }

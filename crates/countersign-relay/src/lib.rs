@@ -4,7 +4,7 @@
 //! journal ──► feed ──┬─► export ──► a file, standard output
 //!    ▲               ├─► rules: watch ──┐
 //!    └───── alerts ──┼──────────────────┘
-//!                    └─► (who is told reads the alerts there)
+//!                    └─► notify ──► webhooks, mail
 //! ```
 //!
 //! Each of them follows the journal with a cursor of its own that outlives the process, and reads a
@@ -18,21 +18,27 @@ mod feed;
 mod follow;
 mod kept;
 mod lines;
+mod message;
+mod notify;
 mod rules;
 mod watch;
+mod webhook;
 
 use board::Progress;
 use bound::{LOOK_EVERY, STOP_MAX};
 use countersign_core::alert::{Limits, Rule};
-use countersign_core::port::{self, Clock, Journal, Ledger};
+use countersign_core::port::{self, Clock, Gates, Journal, Ledger, Register};
 use countersign_core::reading::Cursor;
-use countersign_core::relaying::{Exporter, Relaying};
+use countersign_core::relaying::{self, Exporter, Relaying};
 use export::Export;
 use feed::Feed;
 use follow::Driven;
 use kept::Kept;
 use lines::Lines;
 pub use lines::Sink;
+pub use message::Template;
+use notify::{Deliveries, Notify, Sources, Told};
+pub use notify::{Destination, Means};
 use rules::{Memory, Rules};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -43,6 +49,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use watch::Watch;
+pub use webhook::{Webhook, WebhookError};
 
 /// What a relay is to do.
 #[derive(Debug)]
@@ -55,6 +62,10 @@ pub struct Config {
     pub exporters: Vec<(String, Sink)>,
     /// What each rule goes by; one that is not there is switched off.
     pub rules: BTreeMap<Rule, Limits>,
+    /// Who is told.
+    pub destinations: Vec<Destination>,
+    /// Where the console is, without a path.
+    pub public_url: String,
 }
 
 /// What a relay needs from the rest of the program.
@@ -64,6 +75,10 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// Where alerts are put on record.
     pub journal: Arc<dyn Journal>,
+    /// What became of drafts.
+    pub register: Arc<dyn Register>,
+    /// Who may decide about them.
+    pub gates: Arc<dyn Gates>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -109,6 +124,7 @@ pub struct Relay {
     driven: Base,
     exports: Vec<(Arc<Progress>, Export)>,
     watch: (Arc<Progress>, Watch),
+    told: Vec<(Arc<Progress>, Notify)>,
     board: Arc<Board>,
 }
 
@@ -131,11 +147,14 @@ struct Board {
     exporters: Vec<(String, String, Arc<Progress>)>,
     rules: Vec<(Rule, Option<Limits>)>,
     watch: Arc<Progress>,
+    destinations: Vec<(relaying::Destination, Arc<Progress>, Arc<Deliveries>)>,
 }
 
 impl Board {
     fn all(&self) -> impl Iterator<Item = &Arc<Progress>> {
-        self.exporters.iter().map(|(_, _, progress)| progress).chain([&self.watch])
+        let exporters = self.exporters.iter().map(|(_, _, progress)| progress);
+        let destinations = self.destinations.iter().map(|(_, progress, _)| progress);
+        exporters.chain([&self.watch]).chain(destinations)
     }
 }
 
@@ -146,11 +165,18 @@ impl port::Relay for Board {
             to: to.clone(),
             follower: progress.follower(),
         });
+        let destinations =
+            self.destinations.iter().map(|(shown, progress, deliveries)| relaying::Destination {
+                follower: progress.follower(),
+                delivered: deliveries.delivered(),
+                given_up: deliveries.given_up(),
+                ..shown.clone()
+            });
         Relaying {
             exporters: exporters.collect(),
             rules: self.rules.clone(),
             watch: self.watch.follower(),
-            destinations: Vec::new(),
+            destinations: destinations.collect(),
         }
     }
 }
@@ -161,32 +187,29 @@ impl Relay {
     /// # Errors
     /// [`RelayError`], which names the file.
     pub fn open(config: Config, ports: Ports) -> Result<Self, RelayError> {
-        let Config { store, journal, exporters, rules } = config;
-        let Ports { ledger, journal: writes, clock } = ports;
+        let Config { store, journal, exporters, rules, destinations, public_url } = config;
+        let Ports { ledger, journal: writes, register, gates, clock } = ports;
         kept::make_folder(&store)?;
         let kept = |of: &str| Kept::new(&store, of, &journal);
         let exports = exporters.into_iter().map(|(name, sink)| export(kept, name, sink));
         let exports: Vec<_> = exports.collect::<Result<_, _>>()?;
+        let from =
+            Sources { register, gates, clock: Arc::clone(&clock), public_url: public_url.into() };
+        let told = destinations.into_iter().map(|to| destination(kept, to, from.clone()));
+        let told: Vec<_> = told.collect::<Result<_, _>>()?;
         let limits = Rule::ALL.map(|rule| (rule, rules.get(&rule).copied())).to_vec();
         let kept = kept("rules");
         let (cursor, memory) = kept.read::<Memory>()?.unwrap_or_default();
         let progress = Progress::new("the alert rules", cursor.clone());
         let rules = Rules::new(rules, memory);
         let watch = Watch::new(rules, (writes, Arc::clone(&clock)), kept, cursor);
-        let shown = exports
-            .iter()
-            .map(|(name, to, progress, _)| (name.clone(), to.clone(), Arc::clone(progress)));
-        let board = Board { exporters: shown.collect(), rules: limits, watch: progress.clone() };
+        let (exporters, exports) = exports.into_iter().unzip();
+        let (destinations, told) = told.into_iter().unzip();
+        let watching = Arc::clone(&progress);
+        let board = Board { exporters, rules: limits, watch: watching, destinations };
         let feed = Arc::new(Feed::new(Arc::clone(&ledger)));
-        Ok(Self {
-            driven: Base { feed, ledger, clock },
-            exports: exports
-                .into_iter()
-                .map(|(_, _, progress, export)| (progress, export))
-                .collect(),
-            watch: (progress, watch),
-            board: Arc::new(board),
-        })
+        let (driven, watch) = (Base { feed, ledger, clock }, (progress, watch));
+        Ok(Self { driven, exports, watch, told, board: Arc::new(board) })
     }
 
     /// How it stands, for people to look at.
@@ -197,10 +220,13 @@ impl Relay {
 
     /// Until it is told to stop; then as far as the journal goes, but no longer than [`STOP_MAX`].
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { driven, exports, watch: (progress, watch), board } = self;
+        let Self { driven, exports, watch: (progress, watch), told, board } = self;
         let (token, mut tasks) = (CancellationToken::new(), JoinSet::new());
         for (progress, export) in exports {
             tasks.spawn(driven.by(progress, &token).drive(export));
+        }
+        for (progress, told) in told {
+            tasks.spawn(driven.by(progress, &token).drive(told));
         }
         tasks.spawn(driven.by(progress, &token).drive(watch));
         // Dropped with this, as the others are.
@@ -215,9 +241,9 @@ impl Relay {
     }
 }
 
-type Opened = (String, String, Arc<Progress>, Export);
+type Exporting = ((String, String, Arc<Progress>), (Arc<Progress>, Export));
 
-fn export(kept: impl Fn(&str) -> Kept, name: String, sink: Sink) -> Result<Opened, RelayError> {
+fn export(kept: impl Fn(&str) -> Kept, name: String, sink: Sink) -> Result<Exporting, RelayError> {
     let of = format!("exporter {name}");
     let kept = kept(&of);
     let cursor = kept.read::<()>()?.map_or_else(Cursor::default, |(cursor, ())| cursor);
@@ -227,7 +253,33 @@ fn export(kept: impl Fn(&str) -> Kept, name: String, sink: Sink) -> Result<Opene
         Sink::Stdout => ("standard output".to_owned(), Path::new("/dev/stdout")),
     };
     let lines = Lines::open(sink.clone()).map_err(RelayError::file(path))?;
-    Ok((name, to, progress, Export::new((sink, lines), kept, cursor)))
+    let export = Export::new((sink, lines), kept, cursor);
+    Ok(((name, to, Arc::clone(&progress)), (progress, export)))
+}
+
+type Telling = ((relaying::Destination, Arc<Progress>, Arc<Deliveries>), (Arc<Progress>, Notify));
+
+fn destination(
+    kept: impl Fn(&str) -> Kept,
+    to: Destination,
+    from: Sources,
+) -> Result<Telling, RelayError> {
+    let of = format!("notify {}", to.name);
+    let kept = kept(&of);
+    let before = kept.read::<Told>()?;
+    let cursor = before.as_ref().map_or_else(Cursor::default, |(cursor, _)| cursor.clone());
+    let (progress, deliveries) = (Progress::new(of, cursor), Arc::new(Deliveries::default()));
+    let shown = relaying::Destination {
+        name: to.name.clone(),
+        how: to.by.how(),
+        drafts: to.drafts,
+        alerts: to.alerts,
+        follower: progress.follower(),
+        delivered: None,
+        given_up: 0,
+    };
+    let notify = Notify::new(to, from, (kept, before), Arc::clone(&deliveries));
+    Ok(((shown, Arc::clone(&progress), deliveries), (progress, notify)))
 }
 
 impl Base {

@@ -82,6 +82,7 @@ pub(crate) fn read_posture(deployment: &Deployment) -> Found<Posture> {
     let mut linked = link(deployment, &loaded, SystemClock.now());
     let mut systems = here::systems(deployment, &loaded);
     linked.append(&mut systems.wrong);
+    linked.append(&mut here::destinations(deployment).wrong);
     sort(&mut linked);
     let broken = linked.iter().any(|f| f.severity() == countersign_posture::Severity::Error);
     findings.extend(linked);
@@ -157,7 +158,7 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
     let Ground { deployment, store, issuers, people } = reloader.ground();
     let index = Index::open(&self::store(deployment), Arc::new(SystemClock));
     let index = Arc::new(index.doing("the journal cannot be read")?);
-    let relay = relay::open(deployment, store, &index)?;
+    let relay = relay::open(deployment, (store, &index), reloader.in_force())?;
     let mut allowed_hosts = deployment.allowed_hosts.clone();
     allowed_hosts.extend(deployment.public_url.split_once("://").map(|(_, host)| host.to_owned()));
     let resource = Resource {

@@ -2,11 +2,11 @@
 //! missing, and `check --here` tells the same before.
 
 use crate::assemble::{Posture, store};
-use crate::machine;
+use crate::machine::{self, SystemClock};
 use crate::render::{Doing, Failure};
 use countersign_connectors::{
     Credential, CredentialError, EmailSystem, Encryption, HttpSystem, MailEncryption, MailServer,
-    MailServerError, Networks, Origin, PostgresSystem, SqliteSystem, System, SystemNames,
+    MailServerError, Networks, Origin, PostgresSystem, Postman, SqliteSystem, System, SystemNames,
     Unreachable,
 };
 use countersign_core::id::SystemName;
@@ -14,8 +14,10 @@ use countersign_gateway::identity::{
     Algorithm, Fetched, IssuerConfig, KeySet, KeySource, Place as KeyPlace, Tenancy,
 };
 use countersign_posture::{
-    Auth, Backend, Code, Deployment, Finding, Issuer, Loaded, MailSpec, Reference, SystemSpec, sort,
+    Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec,
+    Reference, SystemSpec, sort,
 };
+use countersign_relay::{Destination, Means, Sink, Template, Webhook};
 use countersign_store::{SqliteStore, StoreError};
 use secrecy::{ExposeSecret, SecretString};
 use std::io::{ErrorKind, Read as _};
@@ -44,6 +46,8 @@ pub(crate) fn look(
     let systems =
         posture.into_iter().flat_map(|posture| posture.systems.missing.values().flatten());
     missing.extend(systems.cloned());
+    missing.extend(destinations(deployment).missing);
+    missing.extend(exporters(deployment));
     missing.extend(journal(deployment));
     missing.extend(logs(deployment));
     missing.extend(listener(deployment));
@@ -141,7 +145,7 @@ pub(crate) fn systems(deployment: &Deployment, loaded: &Loaded) -> Systems {
         if used.any(|reference| !deployment.references.contains_key(reference)) {
             continue;
         }
-        let from = Resolver { deployment, system: name };
+        let from = Resolver { deployment, user: format!("the system `{name}`") };
         let used = spec.backend.references();
         let mut problems: Vec<_> = used.filter_map(|name| from.value(name).err()).collect();
         if problems.is_empty() {
@@ -168,18 +172,20 @@ struct Problem {
     here: bool,
 }
 
-/// A deployment's references, as one system asks for them.
+/// A deployment's references, as one system or destination asks for them.
 struct Resolver<'a> {
     deployment: &'a Deployment,
-    system: &'a SystemName,
+    /// `the system x`.
+    user: String,
 }
 
 impl Resolver<'_> {
     fn value(&self, reference: &str) -> Result<SecretString, Problem> {
-        let Self { deployment, system } = self;
-        let found = deployment.references.get(reference).ok_or_else(|| {
-            self.unfit(reference, &format!("the reference of `{system}` stands for nothing"))
-        })?;
+        let Self { deployment, .. } = self;
+        let found = deployment
+            .references
+            .get(reference)
+            .ok_or_else(|| self.unfit(reference, &"it stands for nothing"))?;
         found.resolve(&deployment.base, &machine::env).map_err(|error| {
             let help = match found {
                 Reference::Env(name) => format!("set `{name}` for whoever runs `serve`"),
@@ -194,7 +200,7 @@ impl Resolver<'_> {
 
     /// What its value is not good for.
     fn unfit(&self, reference: &str, why: &dyn std::fmt::Display) -> Problem {
-        let message = format!("the system `{}` cannot use `{reference}`: {why}", self.system);
+        let message = format!("{} cannot use `{reference}`: {why}", self.user);
         let help = "mend the value that the reference stands for";
         let written = self.deployment.references.get(reference);
         let finding = self.finding(Code::UnfitReference, reference, message, help);
@@ -211,14 +217,14 @@ impl Resolver<'_> {
 
 /// One system.
 fn system(from: &Resolver<'_>, spec: &SystemSpec) -> Result<System, Problem> {
-    let Resolver { deployment, system: name } = from;
+    let Resolver { deployment, .. } = from;
     match &spec.backend {
         Backend::Sqlite { database } => {
             let logs = deployment.statement_logs.as_ref().map(|logs| deployment.base.join(logs));
             Ok(System::Sqlite(SqliteSystem {
                 path: deployment.base.join(from.value(database)?.expose_secret()),
                 concurrency: spec.concurrency,
-                statement_log: logs.map(|logs| logs.join(format!("{name}.log"))),
+                statement_log: logs.map(|logs| logs.join(format!("{}.log", spec.name))),
             }))
         }
         Backend::Postgres { connection, tenant_setting, encryption, authorities, .. } => {
@@ -254,16 +260,12 @@ fn system(from: &Resolver<'_>, spec: &SystemSpec) -> Result<System, Problem> {
             system.check().map_err(|why| from.unfit(origin, &why))?;
             Ok(System::Http(system))
         }
-        Backend::Email(written) => mail(from, spec, written).map(System::Email),
+        Backend::Email(written) => mail(from, written, spec.concurrency).map(System::Email),
     }
 }
 
 /// A mail server.
-fn mail(
-    from: &Resolver<'_>,
-    spec: &SystemSpec,
-    written: &MailSpec,
-) -> Result<EmailSystem, Problem> {
+fn mail(from: &Resolver<'_>, written: &MailSpec, concurrency: u32) -> Result<EmailSystem, Problem> {
     let MailSpec { server, encryption, auth, authorities, networks, .. } = written;
     let credential =
         auth.as_ref().map(|(user, password)| Ok((from.value(user)?, from.value(password)?)));
@@ -283,7 +285,7 @@ fn mail(
         from_name: written.from_name.clone(),
         reply_to: written.reply_to.clone(),
         domains: written.domains.clone(),
-        concurrency: spec.concurrency,
+        concurrency,
         names: Arc::new(SystemNames),
     };
     system.check().map_err(|why| match (&why, authorities) {
@@ -295,6 +297,97 @@ fn mail(
         _ => from.unfit(server, &why),
     })?;
     Ok(system)
+}
+
+// ── who is told, and what hands the journal on ──────────────────────────────────────────────────
+
+/// Who is told, as the deployment resolves it on this machine.
+#[derive(Default)]
+pub(crate) struct Destinations {
+    /// Those that have all they need.
+    pub(crate) at: Vec<Destination>,
+    /// What keeps others from being used here.
+    missing: Vec<Finding>,
+    /// What is wrong with values that the deployment itself holds: on every machine.
+    pub(crate) wrong: Vec<Finding>,
+}
+
+/// The deployment's destinations, with their references resolved.
+pub(crate) fn destinations(deployment: &Deployment) -> Destinations {
+    let mut found = Destinations::default();
+    let known = |written: &countersign_posture::Destination| {
+        // That a reference is not in the deployment at all is another finding.
+        written.references().iter().all(|name| deployment.references.contains_key(*name))
+    };
+    for written in deployment.relay.destinations.iter().filter(|written| known(written)) {
+        match destination(deployment, written) {
+            Ok(destination) => found.at.push(destination),
+            Err(Problem { finding, here: true }) => found.missing.push(finding),
+            Err(Problem { finding, here: false }) => found.wrong.push(finding),
+        }
+    }
+    found
+}
+
+fn destination(
+    deployment: &Deployment,
+    written: &countersign_posture::Destination,
+) -> Result<Destination, Problem> {
+    let countersign_posture::Destination { name, by, drafts, alerts, tenants, remind_s, place: _ } =
+        written;
+    let from = Resolver { deployment, user: format!("the destination `{name}`") };
+    let by = match by {
+        countersign_posture::Means::Webhook { url, template } => {
+            let address = from.value(url)?;
+            let development = deployment.environment == Environment::Development;
+            let template = match template {
+                countersign_posture::Template::Slack => Template::Slack,
+                countersign_posture::Template::Teams => Template::Teams,
+                countersign_posture::Template::Json => Template::Json,
+            };
+            let webhook = Webhook::new(address.expose_secret(), template, development);
+            Means::Webhook(webhook.map_err(|why| from.unfit(url, &why))?)
+        }
+        countersign_posture::Means::Email { server, to } => {
+            let system = mail(&from, server, 1)?;
+            let postman = Postman::new(system, Arc::new(SystemClock));
+            let postman = postman.map_err(|why| from.unfit(&server.server, &why))?;
+            Means::Letters(Arc::new(postman), to.clone())
+        }
+    };
+    let (name, tenants) = (name.clone(), tenants.clone());
+    let (drafts, alerts, remind_s) = (*drafts, *alerts, *remind_s);
+    Ok(Destination { name, by, drafts, alerts, tenants, remind_s })
+}
+
+/// Where an exporter writes.
+pub(crate) fn sink(deployment: &Deployment, to: &ExportTo) -> Sink {
+    match to {
+        ExportTo::File(path) => Sink::File(deployment.base.join(path)),
+        ExportTo::Stdout => Sink::Stdout,
+    }
+}
+
+/// Whether each file could be written to is known once it is opened; one that was not there before is
+/// taken away again.
+fn exporters(deployment: &Deployment) -> Vec<Finding> {
+    let exporters = deployment.relay.exporters.iter();
+    let found = exporters.filter_map(|exporter| {
+        let Sink::File(path) = sink(deployment, &exporter.to) else { return None };
+        let absent = !path.exists();
+        let opened = fs::OpenOptions::new().append(true).create(true).open(&path);
+        if absent && opened.is_ok() {
+            // An empty one that stays does no harm.
+            drop(fs::remove_file(&path));
+        }
+        Some(Finding {
+            code: Code::AbsentExport,
+            place: exporter.place.clone(),
+            message: format!("the file cannot be written: {}", opened.err()?),
+            help: Some("name one in a folder that whoever runs `serve` may write in".to_owned()),
+        })
+    });
+    found.collect()
 }
 
 /// What an API's requests are authorised by.

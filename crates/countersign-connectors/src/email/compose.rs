@@ -37,13 +37,32 @@ pub(super) fn message(
     (arguments, key): (&Map<String, Value>, &str),
     now: Timestamp,
 ) -> Result<Composed, String> {
-    let recipients = recipients(system, arguments.get(&plan.to))?;
-    let subject = plan.subject.with(arguments);
+    let recipients = recipients(arguments.get(&plan.to))?;
+    let (subject, text) = (plan.subject.with(arguments), plan.text.with(arguments));
+    composed(system, &recipients, (subject, &text), (key, now))
+}
+
+/// Makes a message of its parts, which `key` stands for.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn composed(
+    system: &EmailSystem,
+    recipients: &[Recipient],
+    (subject, text): (String, &str),
+    (key, now): (&str, Timestamp),
+) -> Result<Composed, String> {
+    let walled =
+        |to: &Recipient| system.domains.as_ref().is_some_and(|known| !known.contains(to.domain()));
+    if recipients.iter().any(walled) {
+        return Err("a recipient's domain is none of the system's own `domains`".to_owned());
+    }
+    let recipients: Vec<_> = recipients.iter().map(address).collect::<Result<_, _>>()?;
     // INVARIANT: no header is built from a text that could end it, whatever the schema let through.
     if subject.chars().any(ends_a_line) || subject.len() > SUBJECT_BYTES_MAX {
         return Err("the subject holds a control character or a line break, or is too long".into());
     }
-    let text = plan.text.with(arguments).replace("\r\n", "\n");
+    let text = text.replace("\r\n", "\n");
     if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         return Err("the text holds a control character".to_owned());
     }
@@ -73,7 +92,7 @@ pub(super) fn message(
 }
 
 /// The addresses of an argument, read once more: what is sent to is what was read.
-fn recipients(system: &EmailSystem, argument: Option<&Value>) -> Result<Vec<Address>, String> {
+fn recipients(argument: Option<&Value>) -> Result<Vec<Recipient>, String> {
     let texts = match argument {
         Some(Value::String(one)) => vec![Some(one.as_str())],
         Some(Value::Array(many)) => many.iter().map(Value::as_str).collect(),
@@ -86,15 +105,11 @@ fn recipients(system: &EmailSystem, argument: Option<&Value>) -> Result<Vec<Addr
     for text in texts {
         let text = text.ok_or("a recipient is no text")?;
         let read = Recipient::parse(text).map_err(|why| format!("a recipient is none: {why}"))?;
-        let walled = system.domains.as_ref().is_some_and(|known| !known.contains(read.domain()));
-        if walled {
-            return Err("a recipient's domain is none of the system's own `domains`".to_owned());
-        }
         if !recipients.contains(&read) {
             recipients.push(read);
         }
     }
-    recipients.iter().map(address).collect()
+    Ok(recipients)
 }
 
 fn address(recipient: &Recipient) -> Result<Address, String> {

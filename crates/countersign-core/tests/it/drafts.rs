@@ -6,7 +6,8 @@ use countersign_core::call::{Answer, Answers, Door, Monitor, Proposed};
 use countersign_core::draft::{Draft, State, Switch};
 use countersign_core::id::AgentId;
 use countersign_core::ladder::{
-    Affects, Approvers, Budget, Check, Exception, Fragment, Gate, Ladder, Per, Phrase, Summed,
+    Affects, Approvers, Budget, Check, Escalation, Exception, Fragment, Gate, Ladder, Per, Phrase,
+    Summed,
 };
 use countersign_core::port::Credential;
 use countersign_core::quota::Window;
@@ -23,7 +24,14 @@ const ANN: &str = "ann-7 ann@acme.example support t1 10";
 fn gate(approvers: Approvers) -> Gate {
     let days = Parameter { name: "days".into(), optional: true };
     let summary = vec![Fragment::Text("Pays ".into()), Fragment::Argument(days)];
-    Gate { approvers, expires_s: 600, summary: Phrase(summary), preview: None, decision: None }
+    Gate {
+        approvers,
+        expires_s: 600,
+        summary: Phrase(summary),
+        preview: None,
+        decision: None,
+        escalation: None,
+    }
 }
 
 fn named() -> Ladder {
@@ -440,4 +448,70 @@ fn whoever_may_not_see_a_draft_is_told_what_nobody_is_told() {
     assert_eq!(listed, ["check_draft", "get_usage"]);
     let _http = Door::Http;
     drop(Arc::new(caller));
+}
+
+// ── further people, after a time ────────────────────────────────────────────────────────────────
+
+const PAT: &str = "pat-5 pat@acme.example directors t1 10";
+const OTHER: &str = "pat-5 pat@acme.example directors t2 10";
+const QUINN: &str = "quinn-6 quinn@acme.example nobody t1 10";
+
+fn escalating(ladder: Ladder, to: Approvers) -> World {
+    let gate = ladder
+        .gate
+        .clone()
+        .map(|gate| Gate { escalation: Some(Escalation { after_s: 300, to }), ..gate });
+    world(Ladder { gate, ..ladder })
+}
+
+#[test]
+fn further_people_may_decide_from_their_time_on_and_no_earlier() {
+    let directors = || Approvers::Group { group: "directors".into(), subject: false };
+    for (act, after) in [
+        (Act::Approve as fn(_) -> Act, State::Approved),
+        (|id| Act::Reject(id, "no".into()), State::Rejected),
+    ] {
+        let world = escalating(grouped(false), directors());
+        let _drafted = ask(&world);
+        let id = only(&world).id;
+        world.change(|b| b.now_s = 1_299);
+        assert_eq!(self::act(&world, PAT, act(id.clone())), Err("not_found"), "not theirs to see");
+        world.change(|b| b.now_s = 1_300);
+        assert_eq!(self::act(&world, OTHER, act(id.clone())), Err("not_found"), "another tenant");
+        assert_eq!(self::act(&world, QUINN, act(id.clone())), Err("not_found"), "nobody's");
+        assert_eq!(self::act(&world, PAT, act(id)), Ok(()));
+        assert_eq!(only(&world).state, after);
+    }
+    // Those who were asked first may still, and time ends it as before.
+    let world = escalating(grouped(false), directors());
+    let _drafted = ask(&world);
+    world.change(|b| b.now_s = 1_400);
+    assert_eq!(approve(&world, SAM), Ok(()));
+    let world = escalating(grouped(false), directors());
+    let _drafted = ask(&world);
+    world.change(|b| b.now_s = 1_600);
+    assert_eq!(approve(&world, PAT), Err("overtaken"));
+}
+
+#[test]
+fn on_the_fourth_step_further_people_are_named_fresh_and_not_the_one_who_asked() {
+    let named = |who: &str| Approvers::Named([who.to_owned()].into());
+    let world = escalating(self::named(), named("pat@acme.example"));
+    let _drafted = ask(&world);
+    world.change(|b| b.now_s = 1_400);
+    assert_eq!(approve(&world, QUINN), Err("not_found"));
+    let stale = PAT.replace(" 10", " 301");
+    assert_eq!(approve(&world, &stale), Err("stale_sign_in"));
+    assert_eq!(approve(&world, PAT), Ok(()));
+    // Whoever it was asked for is no further person either.
+    let world = escalating(self::named(), named("ann@acme.example"));
+    let _drafted = ask(&world);
+    world.change(|b| b.now_s = 1_400);
+    assert_eq!(approve(&world, ANN), Err("not_entitled"));
+    // A group is nobody there, whatever a posture says.
+    let world =
+        escalating(self::named(), Approvers::Group { group: "directors".into(), subject: false });
+    let _drafted = ask(&world);
+    world.change(|b| b.now_s = 1_400);
+    assert_eq!(approve(&world, PAT), Err("not_found"));
 }

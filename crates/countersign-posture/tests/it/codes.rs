@@ -1434,6 +1434,16 @@ pub(crate) const CHANGES: &[Change] = &[
         |company| company.edit(DEPLOYMENT, ", alerts: true", ", drafts: true"),
     ),
     (
+        Code::GateApprovers,
+        |company| escalates(company, "after: 1h, to: { group: directors }"),
+        |company| escalates(company, "after: 1h, to: { named: [c@d] }"),
+    ),
+    (
+        Code::IdleGate,
+        |company| escalates(company, "after: 4h, to: { named: [c@d] }"),
+        |company| escalates(company, "after: 239m, to: { named: [c@d] }"),
+    ),
+    (
         Code::AgentIssuer,
         |company| company.edit(AGENT, ", issuer: \"https://login.acme.example\"", ""),
         |_| {},
@@ -1695,6 +1705,13 @@ pub(crate) const CHANGES: &[Change] = &[
 ];
 
 const GATE: &str = "gate: { approvers: { named: [a@b] }, expires: 4h, summary: s }";
+/// A tool on the fourth step whose drafts further people may decide about.
+fn escalates(company: &Company, what: &str) {
+    let gate = GATE.replace("summary: s", &format!("summary: s, escalate: {{ {what} }}"));
+    company.edit(USAGE, "effect: read", &format!("effect: irreversible\n{gate}"));
+    reviewed(company);
+}
+
 const DECIDED: &str = "gate: { approvers: { named: [a@b] }, expires: 4h, summary: s, decision: { system: crm, path: /a, timeout: 2s } }";
 const HTTP_CHECK: &str =
     "check: { get: \"/usage/{tenant}\", expect: { /days: \"{days}\", /state: done } }";

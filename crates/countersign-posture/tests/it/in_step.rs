@@ -138,6 +138,7 @@ gate:
   expires: 4h
   summary: "Take the usage of {account_id} for {tenant} out"
   preview: { sql: select a from x where a = :tenant, system: freight-db }
+  escalate: { after: 1h, to: { named: [cy@acme.example] } }
 check: { sql: "select count(*) = 0 from x where a = :tenant" }
 affects: { max: 20, min: 0 }
 budget: { days: 100 per day per tenant, "ints[]": 7 per hour per agent }
@@ -176,6 +177,7 @@ gate:
   summary: Parcels go.
   preview: select a from parcels where tenant = :tenant
   decision: { system: crm, path: /access/v1/evaluation, timeout: 2s }
+  escalate: { after: 1d, to: { group: heads } }
 check: select count(*) = 0 from parcels where tenant = :tenant
 input: {}
 scope: { tenant: { bind: caller.tenant } }

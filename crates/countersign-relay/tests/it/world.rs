@@ -8,10 +8,11 @@ use countersign_core::call::{
 };
 use countersign_core::draft::{Draft, State, Who as Human};
 use countersign_core::id::{ActorId, DraftId, IssuerId, SubjectId, TenantId, Timestamp};
+use countersign_core::ladder::Gate;
 use countersign_core::person::{Person, Role, Tenants};
 use countersign_core::port::{
-    Authenticator, Clock, Connector, Credential, Entropy, Eventually, Found, Journal as _, People,
-    Register as _, Report, Which,
+    Authenticator, Clock, Connector, Credential, Entropy, Eventually, Found, Gates, Journal as _,
+    People, Register as _, Report, Which,
 };
 use countersign_core::principal::Principal;
 use countersign_core::quota::Limits;
@@ -163,6 +164,12 @@ impl Authenticator for Trusting {
             expires: FOREVER,
         };
         Box::pin(std::future::ready(Ok(Arc::new(principal))))
+    }
+}
+
+impl Gates for Trusting {
+    fn gate(&self, _: &Draft) -> Option<Gate> {
+        None
     }
 }
 
@@ -369,8 +376,16 @@ impl World {
             store: files.path,
             exporters: Vec::new(),
             rules: Rule::ALL.map(|rule| (rule, rule.usual())).into(),
+            destinations: Vec::new(),
+            public_url: "https://countersign.acme.example".to_owned(),
         };
-        let ports = Ports { ledger: Arc::new(index), journal: store, clock: self.clock.clone() };
+        let ports = Ports {
+            ledger: Arc::new(index),
+            journal: store.clone(),
+            register: store,
+            gates: Arc::new(Trusting),
+            clock: self.clock.clone(),
+        };
         Relay::open(config, ports).unwrap()
     }
 

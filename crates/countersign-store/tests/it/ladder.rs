@@ -200,7 +200,14 @@ fn tool(name: &str, lowered: bool) -> Tool {
     };
     let effect = if name == "pay" { Effect::Irreversible } else { Effect::Persistent };
     let summary = Phrase(vec![Fragment::Text("Does it".into())]);
-    let gate = Gate { approvers, expires_s: 600, summary, preview: None, decision: None };
+    let gate = Gate {
+        approvers,
+        expires_s: 600,
+        summary,
+        preview: None,
+        decision: None,
+        escalation: None,
+    };
     let rung = if lowered { Rung::CHECKED } else { effect.rung() };
     let check = lowered.then(|| Check::Sql(statement()));
     Tool {

@@ -118,6 +118,7 @@ async fn a_token_of_a_configured_issuer_opens_production_and_the_development_iss
              keys: keys.json, algorithms: [EdDSA] }]",
         )
     });
+    company.for_production();
     let gateway = company.serve();
     let claims = |client: &str, audience: &str| {
         json!({

@@ -65,6 +65,8 @@ mod matrix;
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod oidc;
 #[cfg(test)]
 mod outages;

@@ -64,7 +64,7 @@ impl Gateway {
     }
 
     /// Proposes a refund and returns its reference.
-    async fn drafted(&self, token: &str, invoice: &str) -> String {
+    pub(crate) async fn drafted(&self, token: &str, invoice: &str) -> String {
         let answer = self.call(token, "refund_invoice", refund(invoice)).await;
         let reference = answer["error"]["reference"].as_str();
         reference.unwrap_or_else(|| panic!("{answer}")).to_owned()

@@ -418,6 +418,7 @@ async fn in_production_a_swapped_link_is_noticed_and_an_edited_file_is_not() {
             "issuers: [{ issuer: 'https://login.acme.example', keys: keys.json, algorithms: [ES256] }]",
         )
     });
+    two.company.for_production();
     // The key of RFC 7515, appendix A.3.
     let key = json!({
         "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "1",

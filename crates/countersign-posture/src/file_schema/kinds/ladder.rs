@@ -86,19 +86,39 @@ pub(super) fn tool() -> Vec<Key> {
     ]
 }
 
-fn gate() -> Shape {
-    let named = Shape::List {
+fn named() -> Shape {
+    Shape::List {
         of: Box::new(person("ann@example.com")),
         items_min: 1,
         items_max: Some(APPROVERS_MAX),
-    };
+    }
+}
+
+fn escalation() -> Key {
+    let to = vec![
+        optional("named", "Any of these people.", named()),
+        optional("group", "Any member of this group; not on the fourth step.", line("directors")),
+    ];
+    let keys = vec![
+        required(
+            "after",
+            "How long after its proposal; shorter than `expires`.",
+            quantity(&gate::DURATIONS, GATE_EXPIRES_SECONDS_MAX, "1h"),
+        ),
+        required("to", "Who may agree as well from then on.", Shape::One(to)),
+    ];
+    let about = "Further people, for a draft that has waited for long. They are told then.";
+    optional("escalate", about, Shape::Map(keys))
+}
+
+fn gate() -> Shape {
     let subject = optional(
         "subject",
         "Beside `group`: whether the person on whose behalf the agent acts may agree as well.",
         boolean(),
     );
     let approvers = vec![
-        optional("named", "Any of these people.", named),
+        optional("named", "Any of these people.", named()),
         optional(
             "group",
             "Any member of this group whose tenants include the draft's; not on the fourth step.",
@@ -142,6 +162,7 @@ fn gate() -> Shape {
             "A decision point (AuthZEN 1.0) that stands in for people on the third step. What it does not say yes to in time waits for them.",
             Shape::Map(decision),
         ),
+        escalation(),
     ])
 }
 
