@@ -12,8 +12,8 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 /// With less room than this on its file system the index is not filled, in bytes: the journal, which stops
 /// at half of it, comes first.
 pub(crate) const INDEX_ROOM_BYTES_MIN: u64 = ROOM_BYTES_MIN.saturating_mul(2);
-/// How much of the journal is kept in memory while the index is filled, in KiB.
-pub(crate) const FILLER_CACHE_KIB: i64 = 256;
+/// How much of the journal, and of the index, is kept in memory while it is filled, in KiB.
+pub(crate) const FILLER_CACHE_KIB: i64 = 512;
 /// How long it waits after something failed.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 /// Most sessions whose numbers are remembered while the index is filled.

@@ -147,6 +147,8 @@ pub struct Line {
     pub draft: Option<String>,
     /// What people should be told of at once.
     pub alert: Option<String>,
+    /// Whether it may have had an effect of which nobody knows.
+    pub unsure: bool,
 }
 
 impl Line {
@@ -174,6 +176,8 @@ impl Line {
             count: number("count").unwrap_or(1),
             draft: text("draft"),
             alert: text("alert"),
+            unsure: record.text("applied") == Some("unknown")
+                && record.text("effect") != Some("read"),
         })
     }
 }

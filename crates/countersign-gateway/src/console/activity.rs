@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use countersign_core::act::Barred;
-use countersign_core::id::CallId;
+use countersign_core::id::{CallId, Timestamp};
 use countersign_core::reading::{Calls, Class, Line, Position, Record};
 use countersign_core::record::Kind;
 use countersign_core::sight::Sight;
@@ -98,7 +98,8 @@ pub(super) fn row(line: Line) -> Row {
         agent: name(line.agent),
         tenant: name(line.tenant),
         tool: line.tool.map(|tool| show::text(&tool)).or(claimed).unwrap_or_else(|| "–".to_owned()),
-        class: show::class(line.class),
+        // Not "failed", which would say that nothing happened.
+        class: show::class(if line.unsure { Class::Unknown } else { line.class }),
         code: line.code.as_deref().map(show::text).unwrap_or_default(),
         took: line.duration_us.map(show::duration).unwrap_or_default(),
         count: line.count,
@@ -183,6 +184,8 @@ pub(super) struct Written {
     pub(super) members: Vec<Pair>,
     pub(super) bodies: Vec<Pair>,
     pub(super) call: Option<String>,
+    /// What tells it from others of its kind, in a few words.
+    pub(super) gist: Vec<String>,
 }
 
 /// `GET /console/calls/{call}`
@@ -217,13 +220,15 @@ pub(super) async fn call(
 
 /// Members that every record has, and say nothing by themselves.
 const PLAIN: [&str; 6] = ["v", "kind", "at", "stream", "seq", "fields"];
+const GIST: [&str; 6] = ["alert", "code", "status", "tool", "agent", "tenant"];
 
 pub(super) fn written(record: Record, whole: bool) -> Written {
     let place = format!("{} / {}", record.stream(), record.sequence());
     let kind = show::text(record.text("kind").unwrap_or("?")).replace('_', " ");
     let members = record.header.iter().filter(|(name, _)| !PLAIN.contains(&name.as_str()));
     let pair =
-        |(name, of): (&String, &Value)| Pair { name: show::text(name), value: show::value(of) };
+        |(name, of): (&String, &Value)| Pair { name: show::text(name), value: measured(name, of) };
+    let gist = GIST.iter().filter_map(|name| record.text(name)).map(show::text);
     Written {
         at: show::moment(record.at()),
         kind,
@@ -231,6 +236,16 @@ pub(super) fn written(record: Record, whole: bool) -> Written {
         members: members.map(pair).collect(),
         bodies: if whole { record.bodies.iter().map(pair).collect() } else { Vec::new() },
         call: record.text("call").map(str::to_owned),
+        gist: gist.collect(),
+    }
+}
+
+/// A member that is a moment or a time, both counted in microseconds, as such.
+fn measured(name: &str, of: &Value) -> String {
+    match (name, of.as_u64(), of.as_i64()) {
+        ("duration_us", Some(took), _) => show::duration(took),
+        ("expires" | "first" | "last", _, Some(at)) => show::utc(Timestamp::from_micros(at)),
+        _ => show::value(of),
     }
 }
 
@@ -298,7 +313,9 @@ fn below(outcome: Option<&Record>) -> Vec<Stage> {
     let mut stages = Vec::new();
     let said = |name: &str| outcome.and_then(|o| o.header.get(name)).map(show::value);
     let status = outcome.and_then(|outcome| outcome.text("status"));
-    let applied = said("applied").map(|applied| format!("{}; ", applied.replace('_', " ")));
+    let acts = outcome.is_some_and(|outcome| outcome.text("effect") != Some("read"));
+    let applied = said("applied").filter(|_| acts);
+    let applied = applied.map(|applied| format!("{}; ", applied.replace('_', " ")));
     let code = said("code").map(|code| format!(", {code}"));
     stages.push(match status {
         Some("ok") => Stage {
@@ -323,7 +340,8 @@ fn below(outcome: Option<&Record>) -> Vec<Stage> {
         None => Stage { name: "Executed", how: "wait", what: "under way".to_owned() },
     });
     if status == Some("ok") {
-        let hidden = said("hidden_characters").map(|n| format!("{n} hidden characters taken out"));
+        let hidden = said("hidden_characters").filter(|n| n != "0");
+        let hidden = hidden.map(|n| format!("{n} hidden characters taken out"));
         stages.push(Stage { name: "Screened", how: "good", what: hidden.unwrap_or_default() });
         stages.push(Stage { name: "Completed", how: "good", what: String::new() });
     }

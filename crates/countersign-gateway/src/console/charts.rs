@@ -1,6 +1,6 @@
 //! Where people would rather look than read: bars from the server, and the same as a table.
 
-use super::show;
+use super::show::{self, Moment};
 use super::{Ask, Console, Frame, Seen, Who, barred, shown, unread};
 use askama::Template;
 use axum::{Extension, extract::State, response::Response};
@@ -16,6 +16,17 @@ const WIDTH: u64 = 720;
 const HEIGHT: u64 = 180;
 /// Refusal codes that have a colour of their own; the others are taken together.
 const CODES_SHOWN: usize = 6;
+
+/// The colours of the style sheet, by number; the first [`CODES_SHOWN`] are told apart easily.
+mod colour {
+    pub(super) const GREEN: usize = 0;
+    pub(super) const AMBER: usize = 1;
+    pub(super) const RED: usize = 2;
+    pub(super) const PURPLE: usize = 3;
+    pub(super) const BLUE: usize = 4;
+    pub(super) const TEAL: usize = 5;
+    pub(super) const GREY: usize = 6;
+}
 
 /// How far back.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -58,6 +69,8 @@ pub(super) struct Asked {
 struct Page {
     frame: Frame,
     spans: Vec<(&'static str, &'static str, bool)>,
+    since: Moment,
+    until: Moment,
     charts: Vec<Chart>,
     waited: Option<(String, String)>,
     approvers: Vec<Approver>,
@@ -76,7 +89,8 @@ struct Approver {
 /// Stacked bars over time.
 struct Chart {
     title: &'static str,
-    series: Vec<String>,
+    /// Each with its colour.
+    series: Vec<(String, usize)>,
     bars: Vec<Bar>,
     top: u64,
     rows: Vec<(String, Vec<u64>)>,
@@ -88,7 +102,7 @@ struct Bar {
     y: u64,
     width: u64,
     height: u64,
-    series: usize,
+    colour: usize,
     says: String,
 }
 
@@ -117,8 +131,13 @@ async fn drawn(console: &Console, seen: &Seen, back: Back) -> Result<Page, Barre
         .steps
         .iter()
         .map(|step| (step.at, vec![step.waiting, step.approved, step.rejected, step.ended]));
-    let names =
-        ["waiting at its end", "approved", "rejected", "ended undecided"].map(str::to_owned);
+    let names = [
+        ("waiting at its end", colour::BLUE),
+        ("approved", colour::GREEN),
+        ("rejected", colour::RED),
+        ("ended undecided", colour::GREY),
+    ];
+    let names = names.map(|(name, colour)| (name.to_owned(), colour));
     let waited = |waited: Waited| (show::duration(waited.median_us), show::duration(waited.p90_us));
     let approvers = decisions.approvers.iter().map(|one| Approver {
         who: one.who.as_ref().map_or_else(|| "(erased)".to_owned(), show::person),
@@ -131,6 +150,8 @@ async fn drawn(console: &Console, seen: &Seen, back: Back) -> Result<Page, Barre
     Ok(Page {
         frame: seen.frame("Charts"),
         spans: Back::ALL.map(|(one, name, words)| (name, words, one == back)).into(),
+        since: show::moment(since),
+        until: show::moment(now),
         charts: vec![
             by_outcome(&tallies),
             by_reason(&tallies),
@@ -156,7 +177,18 @@ fn by_outcome(tallies: &[Tally]) -> Chart {
         let counts = classes.iter().map(|class| tally.classes.get(class).copied().unwrap_or(0));
         (tally.at, counts.collect())
     });
-    let names = classes.iter().map(|class| show::class(*class).0.to_owned());
+    let names = classes.iter().map(|class| {
+        let colour = match class {
+            Class::Ok => colour::GREEN,
+            Class::Refused => colour::AMBER,
+            Class::Fault => colour::RED,
+            Class::Unknown => colour::PURPLE,
+            Class::Drafted => colour::BLUE,
+            Class::Delivered => colour::TEAL,
+            Class::UnderWay => colour::GREY,
+        };
+        (show::class(*class).0.to_owned(), colour)
+    });
     chart("Calls by outcome", names.collect(), steps.collect())
 }
 
@@ -177,14 +209,18 @@ fn by_reason(tallies: &[Tally]) -> Chart {
         (tally.at, counts)
     });
     let steps = steps.collect();
-    let mut names: Vec<String> =
-        own.iter().map(|code| show::text(code).replace('_', " ")).collect();
-    names.push("others".to_owned());
+    let mut names: Vec<(String, usize)> =
+        own.iter().zip(0..).map(|(code, at)| (show::text(code).replace('_', " "), at)).collect();
+    names.push(("others".to_owned(), colour::GREY));
     chart("Refusals by reason", names, steps)
 }
 
 /// Scales the steps to the picture. Series of which there is nothing are left out.
-fn chart(title: &'static str, series: Vec<String>, steps: Vec<(Timestamp, Vec<u64>)>) -> Chart {
+fn chart(
+    title: &'static str,
+    series: Vec<(String, usize)>,
+    steps: Vec<(Timestamp, Vec<u64>)>,
+) -> Chart {
     let sum = |counts: &[u64]| counts.iter().copied().fold(0, u64::saturating_add);
     let kept: Vec<usize> = (0..series.len())
         .filter(|at| {
@@ -195,7 +231,8 @@ fn chart(title: &'static str, series: Vec<String>, steps: Vec<(Timestamp, Vec<u6
         .into_iter()
         .map(|(at, counts)| (at, kept.iter().filter_map(|k| counts.get(*k).copied()).collect()))
         .collect();
-    let series: Vec<String> = kept.iter().filter_map(|k| series.get(*k).cloned()).collect();
+    let series: Vec<(String, usize)> =
+        kept.iter().filter_map(|k| series.get(*k).cloned()).collect();
     let top = steps.iter().map(|(_, counts)| sum(counts)).max().unwrap_or(0);
     let total = steps.iter().map(|(_, counts)| sum(counts)).fold(0, u64::saturating_add);
     let count = u64::try_from(steps.len()).unwrap_or(1).max(1);
@@ -212,11 +249,11 @@ fn chart(title: &'static str, series: Vec<String>, steps: Vec<(Timestamp, Vec<u6
                 y: HEIGHT.saturating_sub(upto(reached)),
                 width: slot.saturating_sub(1).max(1),
                 height,
-                series: of,
+                colour: series.get(of).map_or(colour::GREY, |(_, colour)| *colour),
                 says: format!(
                     "{}: {count} {}",
                     at_words(*at),
-                    series.get(of).map_or("", String::as_str)
+                    series.get(of).map_or("", |(name, _)| name)
                 ),
             });
             below = reached;
@@ -247,10 +284,11 @@ mod tests {
     #[test]
     fn bars_stand_on_each_other_and_fill_the_picture_at_most() {
         let at = Timestamp::from_secs;
-        let names = ["a", "b", "c"].map(str::to_owned);
+        let names = [("a", 0), ("b", 1), ("c", 2)].map(|(name, at)| (name.to_owned(), at));
         let steps = vec![(at(0), vec![3, 0, 1]), (at(60), vec![0, 0, 2]), (at(120), vec![0, 0, 0])];
         let chart = chart("t", names.into(), steps);
-        assert_eq!(chart.series, ["a", "c"]);
+        assert_eq!(chart.series, [("a".to_owned(), 0), ("c".to_owned(), 2)]);
+        assert_eq!(chart.bars.iter().map(|bar| bar.colour).collect::<Vec<_>>(), [0, 2, 2]);
         assert_eq!((chart.top, chart.total, chart.bars.len(), chart.rows.len()), (4, 6, 3, 2));
         let [first, second, third] = chart.bars.as_slice() else { panic!("three") };
         assert_eq!((first.y, first.height), (45, 135));
@@ -258,7 +296,7 @@ mod tests {
         assert_eq!((third.x, third.y, third.height), (240, 90, 90));
         let nothing = super::chart("t", Vec::new(), Vec::new());
         assert_eq!((nothing.bars.len(), nothing.top), (0, 0));
-        let huge = super::chart("t", vec!["a".into()], vec![(at(0), vec![u64::MAX])]);
+        let huge = super::chart("t", vec![("a".into(), 0)], vec![(at(0), vec![u64::MAX])]);
         assert_eq!(huge.bars[0].height, HEIGHT);
     }
 }

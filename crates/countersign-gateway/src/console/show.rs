@@ -78,6 +78,14 @@ pub(super) struct Table {
     pub(super) truncated: bool,
 }
 
+impl Table {
+    /// Each cell of its only row, with its column's name.
+    pub(super) fn only(&self) -> Option<Vec<(&str, &str)>> {
+        let [row] = self.rows.as_slice() else { return None };
+        Some(self.columns.iter().map(String::as_str).zip(row.iter().map(String::as_str)).collect())
+    }
+}
+
 pub(super) fn table(rows: &[Value], truncated: bool) -> Table {
     let mut columns: Vec<&str> = Vec::new();
     for name in rows.iter().filter_map(Value::as_object).flat_map(Map::keys) {
@@ -107,6 +115,11 @@ pub(super) struct Moment {
     counting: bool,
 }
 
+pub(super) fn utc(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 pub(super) const fn moment(at: Timestamp) -> Moment {
     Moment { at, counting: false }
 }
@@ -119,7 +132,7 @@ pub(super) const fn until(at: Timestamp) -> Moment {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = jiff::Timestamp::from_microsecond(self.at.micros()).unwrap_or_default();
-        let utc = at.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let utc = utc(self.at);
         let counting = if self.counting { " data-until" } else { "" };
         write!(f, "<time datetime=\"{at:.3}\" title=\"{utc}\"{counting}>{utc}</time>")
     }
@@ -241,6 +254,9 @@ mod tests {
             [vec!["1".to_owned(), String::new()], vec!["–".into(), "x".into()], vec!["7".into()]]
         );
         assert!(table.truncated);
+        assert_eq!(table.only(), None);
+        let one = super::table(&[json!({"a": 1, "b": "x"})], false);
+        assert_eq!(one.only(), Some(vec![("a", "1"), ("b", "x")]));
     }
 
     #[test]

@@ -7,11 +7,11 @@ mod walk;
 
 use super::block::{Row, end};
 use super::fill::{DAY, GRAINS, MINUTE_US};
-use super::profile::Profile;
+use super::profile::{Profile, Words};
 use super::{file, statements as sql};
 use crate::answer::{fits, intent_of, is_one_of, last_at, limit, session_call};
 use crate::audit::{self, AuditError};
-use crate::bound::{BLOCKS_COUNTED_MAX, QUESTION_MAX, RECORDS_READ_MAX, STEPS_PER_LOOK};
+use crate::bound::{QUESTION_MAX, RECORDS_READ_MAX, STEPS_PER_LOOK};
 use crate::place;
 use countersign_core::bound::{NEWS_COUNTED_MAX, RECORDS_OF_CALL_MAX};
 use countersign_core::id::{Digest, Timestamp};
@@ -36,6 +36,7 @@ pub(super) struct Desk {
     /// By their numbers less 1, each with the place of its first record. Numbers follow each other: none
     /// is ever given up.
     profiles: Vec<(Profile, i64)>,
+    words: Words,
 }
 
 impl Desk {
@@ -45,7 +46,7 @@ impl Desk {
         let index = file::read_only(index).map_err(|error| {
             if index.exists() { AuditError::Database(error) } else { AuditError::NotIndexed }
         })?;
-        Ok(Self { journal, index, turn, profiles: Vec::new() })
+        Ok(Self { journal, index, turn, profiles: Vec::new(), words: Words::default() })
     }
 
     /// Answers within its time, from one state of the index. The journal goes on meanwhile.
@@ -62,7 +63,7 @@ impl Desk {
             connection.progress_handler(STEPS_PER_LOOK, Some(over))?;
         }
         let state = self.index.unchecked_transaction()?;
-        self.profiles.extend(profiles(&state, self.profiles.len())?);
+        profiles(&state, &mut self.profiles, &mut self.words)?;
         let answer = question(self);
         drop(state);
         answer
@@ -281,7 +282,7 @@ impl Desk {
         let whole_steps_of = |grain: i64| span.step_minutes().checked_rem(grain) == Some(0);
         let whole = which.agent.is_some() || which.tool.is_some();
         if whole && !whole_steps_of(DAY) {
-            let wanted = self.ended(&wanted).within(BLOCKS_COUNTED_MAX);
+            let wanted = self.ended(&wanted).counted();
             let stopped = self.walk(&wanted, |row| {
                 count(row.at, row.profile, row.calls.into());
                 Ok(ControlFlow::Continue(()))
@@ -325,17 +326,19 @@ impl Desk {
     }
 }
 
-/// Those behind the first so many.
-fn profiles(index: &Connection, known: usize) -> Result<Vec<(Profile, i64)>, AuditError> {
+/// Adds those that have come since.
+fn profiles(
+    index: &Connection,
+    known: &mut Vec<(Profile, i64)>,
+    words: &mut Words,
+) -> Result<(), AuditError> {
     let mut profiles = index.prepare_cached(sql::PROFILES)?;
-    let known = i64::try_from(known).unwrap_or(i64::MAX);
-    let mut rows = profiles.query([known])?;
-    let mut found = Vec::new();
+    let mut rows = profiles.query([i64::try_from(known.len()).unwrap_or(i64::MAX)])?;
     while let Some(row) = rows.next()? {
-        let profile = Profile::read(row.get_ref(1)?.as_str().unwrap_or_default());
-        found.push((profile.unwrap_or_default(), row.get(2)?));
+        let text = row.get_ref(1)?.as_str().unwrap_or_default();
+        known.push((Profile::read(text, words).unwrap_or_default(), row.get(2)?));
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The epoch of a stream of this name.

@@ -1,5 +1,6 @@
 //! The index's file: recognised, or made anew.
 
+use crate::bound::FILLER_CACHE_KIB;
 use crate::file::{beside, private};
 use crate::sqlite::{StoreError, schema};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
@@ -79,6 +80,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let index = Connection::open_with_flags(path, flags)?;
     index.set_prepared_statement_cache_capacity(32);
+    index.pragma_update(None, "cache_size", FILLER_CACHE_KIB.saturating_neg())?;
     index.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // Not OFF: after a power cut the file would pass for whole with pages missing. So it is synced when
     // its log is copied, now and then, and may be behind, which its own state says.

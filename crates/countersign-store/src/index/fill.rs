@@ -4,7 +4,7 @@
 use super::ask::epoch_of;
 use super::block::{Block, Row, block_of};
 use super::header::{Header, Intent, session_in};
-use super::profile::{self, Profile};
+use super::profile;
 use super::{drafts, file};
 use crate::bound::{BATCH_MAX, LAST_BEHIND_MAX, SESSIONS_REMEMBERED_MAX};
 use crate::place;
@@ -208,11 +208,11 @@ impl Memory {
                 "INSERT INTO profiles (text, first, last) VALUES (?1, ?2, ?2) RETURNING id",
             )?
             .query_row(params![text, place], |row| row.get(0))?;
-        let group = match profile::group_of(&text) {
-            Some(group) if group != text => self.profile(index, group, place)?.id,
-            _ => id,
+        let (group, class) = match profile::counted(&text) {
+            Some((group, class)) if group != text => (self.profile(index, group, place)?.id, class),
+            Some((_, class)) => (id, class),
+            None => (id, None),
         };
-        let class = Profile::read(&text).and_then(|profile| profile.class);
         let known = Known { id, group, class, last: place };
         self.profiles.insert(text, known);
         Ok(known)
@@ -265,9 +265,8 @@ fn known(index: &Connection) -> rusqlite::Result<BTreeMap<String, Known>> {
     let rows = profiles.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
     let rows: BTreeMap<String, (u32, i64)> = rows.collect::<rusqlite::Result<_>>()?;
     let known = |(text, (id, last)): (&String, &(u32, i64))| {
-        let group = profile::group_of(text).and_then(|group| rows.get(&group));
-        let class = Profile::read(text).and_then(|profile| profile.class);
-        let group = group.map_or(*id, |(group, _)| *group);
+        let (group, class) = profile::counted(text).unwrap_or_default();
+        let group = rows.get(&group).map_or(*id, |(group, _)| *group);
         (text.clone(), Known { id: *id, group, class, last: *last })
     };
     Ok(rows.iter().map(known).collect())

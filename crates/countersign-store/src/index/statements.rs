@@ -11,6 +11,9 @@ pub(super) const SESSION: &str = "SELECT id FROM sessions WHERE digest = ?1";
 /// What there is in blocks, from one down to another.
 pub(super) const ZONES: &str = "SELECT block, at_min, at_max, profiles, sessions FROM zones
      WHERE block <= ?1 AND block >= ?2 ORDER BY block DESC";
+/// The same upwards: faster where the order is no matter and the file has to be read from the disk.
+pub(super) const ZONES_UPWARDS: &str = "SELECT block, at_min, at_max, profiles, sessions FROM zones
+     WHERE block <= ?1 AND block >= ?2 ORDER BY block";
 /// A block.
 pub(super) const BLOCK: &str = "SELECT rows FROM blocks WHERE block = ?1";
 /// Calls under way.
@@ -50,8 +53,19 @@ pub(super) const EPOCHS: &str = "SELECT ifnull(max(epoch), 0) FROM streams";
 
 /// All of them that ask the index.
 #[cfg(test)]
-pub(super) const OF_INDEX: [&str; 12] = [
-    UPTO, PROFILES, LAST_OF, SESSION, ZONES, BLOCK, UNDER_WAY, OF_DRAFT, TALLIES, PROPOSED, ENDED,
+pub(super) const OF_INDEX: [&str; 13] = [
+    UPTO,
+    PROFILES,
+    LAST_OF,
+    SESSION,
+    ZONES,
+    ZONES_UPWARDS,
+    BLOCK,
+    UNDER_WAY,
+    OF_DRAFT,
+    TALLIES,
+    PROPOSED,
+    ENDED,
     WAITING,
 ];
 /// All of them that ask the journal.

@@ -43,12 +43,6 @@ async function live() {
 /// The pages: a name, who looks at them, where they are, and how long ago their sign-in was. A new page is
 /// a new line.
 export const PAGES = [
-  ['queue', 'sam', () => '/console/drafts'],
-  ['draft', 'sam', ({ draft }) => `/console/drafts/${draft}`],
-  ['together', 'sam', ({ draft }) => `/console/drafts/${draft}/together`],
-  ['preview', 'sam', ({ draft }) => `/console/drafts/${draft}/preview`],
-  ['not-yours', 'sam', () => '/console/agents'],
-  ['stale', 'lee', ({ draft }) => `/console/drafts/${draft}`, 3_600],
   ['all', 'ada', () => '/console/drafts?view=all'],
   ['done', 'ada', () => '/console/drafts?view=done'],
   ['rejected', 'ada', ({ done }) => `/console/drafts/${done}`],
@@ -62,6 +56,12 @@ export const PAGES = [
   ['switches', 'pat', () => '/console/switches'],
   ['charts', 'ada', () => '/console/charts?span=hour'],
   ['audit', 'ada', () => '/console/audit'],
+  ['queue', 'sam', () => '/console/drafts'],
+  ['draft', 'sam', ({ draft }) => `/console/drafts/${draft}`],
+  ['together', 'sam', ({ draft }) => `/console/drafts/${draft}/together`],
+  ['preview', 'sam', ({ draft }) => `/console/drafts/${draft}/preview`],
+  ['not-yours', 'sam', () => '/console/agents'],
+  ['stale', 'lee', ({ draft }) => `/console/drafts/${draft}`, 3_600],
   ['empty', 'ann', () => '/console/drafts'],
   ['nowhere', 'ann', () => '/console/drafts/none'],
 ];
@@ -113,8 +113,21 @@ export async function tryOut() {
   }]);
 }
 
+/// A few minutes of the same day, so that charts have something to show.
+async function goOn(minutes) {
+  const desk = await agent({ sub: 'u-nora' });
+  const planner = await agent({ client_id: 'dispatch-planner', sub: 'u-jan', depots: ['HAM'] });
+  for (let n = 0; n < minutes * 6; n += 1) {
+    await desk.call('get_account_usage', { account_id: n % 5 ? 'acct_alpha' : 'acct_bravo', days: 1 + n });
+    await planner.call('get_shipment', { shipment_id: `shp_10${String(1000 + n * 3).padStart(4, '0')}` });
+    if (n % 7 === 3) await desk.call('list_invoices', { account_id: 'acct_alpha', limit: 5_000 });
+    await new Promise((later) => { setTimeout(later, 10_000); });
+  }
+}
+
 /// Makes the pictures of the documentation: each page at three widths, the middle one dark.
 export async function photograph(visit, folder) {
+  await goOn(Number(process.env.MINUTES ?? 4));
   const seen = await live();
   visit.expect(403, 404);
   let who = null;
@@ -133,7 +146,7 @@ export async function photograph(visit, folder) {
       await visit.page.setViewportSize({ width, height: Math.min(Math.max(tall, 500), 1_400) });
       const path = `${folder}/${name}-${width}.png`;
       await visit.page.screenshot({ path });
-      execFileSync('pngquant', ['--force', '--skip-if-larger', '--speed', '1', '--strip', '--output', path, '32', path]);
+      execFileSync('pngquant', ['--force', '--skip-if-larger', '--speed', '1', '--strip', '--output', path, '64', path]);
     }
   }
 }

@@ -76,7 +76,7 @@ export class Visit {
   static async begin(options = {}) {
     const visit = new Visit();
     visit.context = await browser.newContext({ viewport: { width: 1280, height: 900 }, timezoneId: 'Asia/Tokyo', locale: 'en-GB', ...options });
-    visit.context.setDefaultTimeout(15_000);
+    visit.context.setDefaultTimeout(45_000);
     await visit.context.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
     });
@@ -127,7 +127,7 @@ export class Visit {
   open(path) { return this.page.goto(given.gateway + path); }
   said() { return this.page.locator('main').innerText(); }
   /// Waits until the page says so, by itself or on its next one.
-  async says(what, timeout = 15_000) {
+  async says(what, timeout = 45_000) {
     await this.page.locator('main').filter({ hasText: what }).waitFor({ timeout })
       .catch(async () => assert.fail(`not ${what} but: ${await this.said()}`));
   }

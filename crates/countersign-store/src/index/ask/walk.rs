@@ -3,7 +3,10 @@
 
 use super::{Desk, end, sql};
 use crate::audit::AuditError;
-use crate::bound::{BLOCKS_READ_MAX, EXTENTS_MAX, LAST_BEHIND_MAX, UNDER_WAY_MAX, ZONES_READ_MAX};
+use crate::bound::{
+    BLOCKS_COUNTED_MAX, BLOCKS_READ_MAX, EXTENTS_MAX, LAST_BEHIND_MAX, UNDER_WAY_MAX,
+    ZONES_READ_MAX,
+};
 use crate::index::block::{self, Row, block_of};
 use crate::index::profile::Profile;
 use countersign_core::id::Timestamp;
@@ -46,6 +49,8 @@ pub(super) struct Wanted {
     extent: (i64, i64),
     /// How many blocks are gone through at most.
     blocks_max: usize,
+    /// Whether they are gone through in any order.
+    unordered: bool,
 }
 
 impl Wanted {
@@ -53,8 +58,9 @@ impl Wanted {
         Self { session: Some(session), ..self }
     }
 
-    pub(super) fn within(self, blocks_max: usize) -> Self {
-        Self { blocks_max, ..self }
+    /// To be counted, and not shown: more of them, in any order.
+    pub(super) fn counted(self) -> Self {
+        Self { blocks_max: BLOCKS_COUNTED_MAX, unordered: true, ..self }
     }
 
     pub(super) fn has(&self, profile: u32) -> bool {
@@ -108,8 +114,9 @@ impl Desk {
             until.since.map_or(i64::MIN, Timestamp::micros),
             until.until.map_or(i64::MAX, Timestamp::micros),
         );
-        let (session, places, blocks_max) = (None, (after, before), BLOCKS_READ_MAX);
-        Ok(Wanted { profiles, session, times, places, extent, blocks_max })
+        let (session, places) = (None, (after, before));
+        let (blocks_max, unordered) = (BLOCKS_READ_MAX, false);
+        Ok(Wanted { profiles, session, times, places, extent, blocks_max, unordered })
     }
 
     /// Behind which place there are no records of these profiles.
@@ -138,7 +145,8 @@ impl Desk {
         if first > last {
             return Ok(None);
         }
-        let mut zones = self.index.prepare_cached(sql::ZONES)?;
+        let zones = if wanted.unordered { sql::ZONES_UPWARDS } else { sql::ZONES };
+        let mut zones = self.index.prepare_cached(zones)?;
         let mut blocks = self.index.prepare_cached(sql::BLOCK)?;
         let mut zones = zones.query((block_of(last), block_of(first)))?;
         let (mut passed, mut read) = (0_usize, 0_usize);
