@@ -131,6 +131,8 @@ impl Notify {
         deliveries: Arc<Deliveries>,
     ) -> Self {
         let now = from.clock.now().micros();
+        // Kept before anything is told: what it could not be told by this process, it is by the next.
+        let moved = before.is_none();
         let fresh = || (Cursor::default(), Told { since: now, until: now });
         let (cursor, told) = before.unwrap_or_else(fresh);
         Self {
@@ -144,7 +146,7 @@ impl Notify {
             tried: (String::new(), 0),
             deliveries,
             kept_at: Instant::now(),
-            moved: false,
+            moved,
         }
     }
 
@@ -310,6 +312,9 @@ impl Follow for Notify {
     }
 
     async fn take(&mut self, batch: &Arc<Batch>) -> Result<(), Stall> {
+        if self.moved {
+            self.keep().await?;
+        }
         if self.to.drafts && !self.begun {
             self.begin().await?;
         }

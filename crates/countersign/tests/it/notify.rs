@@ -176,7 +176,7 @@ async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_i
     assert_eq!(smtp.taken().len(), 1);
     let [(to, letter)] = taken.as_slice() else { panic!("{taken:?}") };
     assert_eq!(to, &["desk@acme.example", "lead@acme.example"]);
-    let link = format!("{}/console/drafts/{draft}", "http://127.0.0.1:8787");
+    let link = format!("http://127.0.0.1:0/console/drafts/{draft}");
     let letter = letter.replace("=\r\n", "").replace("=3D", "=");
     assert!(
         letter.contains(&format!("Message-ID: <{draft}.draft_waits@acme.example>")),
@@ -351,14 +351,13 @@ async fn no_redirect_is_followed_and_nothing_is_said_to_a_server_that_is_not_tru
 #[tokio::test]
 async fn in_production_nobody_is_told_in_the_clear() {
     let company = Company::new();
-    let address = |company: &Company, url: &str, environment: &str| {
+    let address = |company: &Company, url: &str| {
         company.edit("countersign.yaml", |text| {
             let without: String = text
                 .lines()
                 .filter(|line| !line.starts_with("notify") && !line.starts_with("  hook:"))
                 .map(|line| format!("{line}\n"))
                 .collect();
-            let without = without.replace("environment: development", &format!("environment: {environment}"));
             without.replace(
                 "references:\n",
                 &format!("notify: [{{ name: a, webhook: {{ url: hook, template: json }}, alerts: true }}]\nreferences:\n  hook: {{ value: \"{url}\" }}\n"),
@@ -375,10 +374,19 @@ async fn in_production_nobody_is_told_in_the_clear() {
         ("ftp://127.0.0.1/x", false),
         ("hooks.example.com/x", false),
     ] {
-        let said = address(&company, url, "development");
+        let said = address(&company, url);
         assert_eq!(!said.contains("unfit-reference"), taken, "{url}: {said}");
         assert!(taken || !said.contains("cannot use `hook`: http"), "the address is not shown");
     }
-    let said = address(&company, "http://127.0.0.1:9/x", "production");
+    company.edit("countersign.yaml", |text| {
+        text.replace("environment: development", "environment: production").replace(
+            "development_issuer: true",
+            "exporters: [{ name: siem, stdout: true }]\n\
+             issuers: [{ issuer: 'https://login.acme.example', discovery: true, algorithms: [EdDSA] }]",
+        )
+    });
+    let said = address(&company, "http://127.0.0.1:9/x");
     assert!(said.contains("unfit-reference"), "{said}");
+    let said = address(&company, "https://hooks.example.com/services/x");
+    assert!(!said.contains("unfit-reference"), "{said}");
 }
