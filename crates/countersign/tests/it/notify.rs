@@ -1,6 +1,7 @@
 //! What people are told by the real gateway: over a real HTTP server that counts, and a real SMTP
 //! server. Never what a call would do, and never in the way of one.
 
+use crate::console::{at_home, signed_in};
 use crate::gateway::{Company, Gateway, Who};
 use crate::load::{Load, What, tally};
 use crate::people::PAID;
@@ -309,6 +310,38 @@ async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_we
     let after: Vec<String> =
         room.all().split_off(before).into_iter().map(|(_, id, _)| id).collect();
     assert_eq!(after, [format!("{kept}.draft_waits")]);
+    gateway.stop();
+}
+
+#[tokio::test]
+async fn the_console_shows_how_each_stands_and_the_reason_to_those_who_mend_it() {
+    let room = Room::open().await;
+    let notify = format!(
+        "exporters: [{{ name: siem, file: state/journal.jsonl }}]\nnotify:\n{}{}",
+        webhook("slack", "alerts: true"),
+        webhook("json", "drafts: true, alerts: true"),
+    );
+    let (_company, gateway) = at_home(company(&room, &notify));
+    let mut auditor = signed_in(&gateway, "ada@acme.example", "audit").await;
+    let mut viewer = signed_in(&gateway, "vic@acme.example", "support-leads").await;
+    room.answers(Answer::Broken);
+    gateway.drafted(&gateway.token(WHO).await, PAID[0]).await;
+    let mut page = String::new();
+    for _ in 0..200 {
+        page = auditor.get("/console/alerts").await.text;
+        if page.contains("it answered 500") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for shown in ["it answered 500", "alerts by slack", "drafts and alerts by json", "call spike"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    assert!(!page.contains("hook-"), "no reference is shown: {page}");
+    let page = viewer.get("/console/alerts").await.text;
+    assert!(page.contains("does not get on") && !page.contains("it answered 500"), "{page}");
+    let page = auditor.get("/console/audit").await.text;
+    assert!(page.contains("siem") && page.contains("state/journal.jsonl"), "{page}");
     gateway.stop();
 }
 
