@@ -124,6 +124,20 @@ async fn probe(gateway: &Gateway, token: &str) {
     }
 }
 
+/// The references of a mail server at this port.
+fn mailing(company: &Company, port: u16) {
+    fs::write(company.path().join("ca.pem"), authority()).unwrap();
+    fs::write(company.path().join("mail.secret"), "made-up-password").unwrap();
+    company.edit("countersign.yaml", |text| {
+        let mail = format!(
+            "references:\n  desk-mail: {{ value: \"localhost:{}\" }}\n  mail-user: {{ value: mailer }}\n  \
+             mail-password: {{ file: mail.secret }}\n  mail-ca: {{ file: ca.pem }}\n",
+            port
+        );
+        text.replace("references:\n", &mail)
+    });
+}
+
 #[tokio::test]
 async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_its_arguments() {
     let (room, smtp) = (Room::open().await, Smtp::start(MailEncryption::StartTls).await);
@@ -144,16 +158,7 @@ async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_i
       to: [desk@acme.example, lead@acme.example]
 ";
     let company = company(&room, &notify);
-    fs::write(company.path().join("ca.pem"), authority()).unwrap();
-    fs::write(company.path().join("mail.secret"), "made-up-password").unwrap();
-    company.edit("countersign.yaml", |text| {
-        let mail = format!(
-            "references:\n  desk-mail: {{ value: \"localhost:{}\" }}\n  mail-user: {{ value: mailer }}\n  \
-             mail-password: {{ file: mail.secret }}\n  mail-ca: {{ file: ca.pem }}\n",
-            smtp.port
-        );
-        text.replace("references:\n", &mail)
-    });
+    mailing(&company, smtp.port);
     let gateway = company.serve();
     let token = gateway.token(WHO).await;
     let draft = gateway.drafted(&token, PAID[0]).await;
