@@ -176,7 +176,8 @@ impl Notify {
                 let Some(draft) = draft else { return Ok(()) };
                 if let Some((draft, gate)) = self.waiting(&draft).await? {
                     self.tell(&draft, gate.as_ref(), Stage::Waits).await?;
-                    self.expect(&draft, gate.as_ref());
+                    // What was due before has been said with it.
+                    self.expect(&draft, gate.as_ref(), self.from.clock.now().micros());
                 }
                 Ok(())
             }
@@ -210,8 +211,8 @@ impl Notify {
         self.deliver(&message).await
     }
 
-    /// Notes when it is told of again.
-    fn expect(&mut self, draft: &Draft, gate: Option<&Gate>) {
+    /// Notes when it is told of again, as far as that is later than `since`, in microseconds.
+    fn expect(&mut self, draft: &Draft, gate: Option<&Gate>, since: i64) {
         let Draft { proposed, expires, id, .. } = draft;
         let half = expires.micros_since(*proposed).div_euclid(2_000_000);
         let remind_s = self.to.remind_s.unwrap_or(u32::try_from(half).unwrap_or(u32::MAX));
@@ -219,9 +220,11 @@ impl Notify {
         let escalated = gate.and_then(|gate| gate.escalates(*proposed));
         let escalated = escalated.map(|(at, _)| (at, Stage::Escalated));
         for (at, stage) in [reminder].into_iter().chain(escalated) {
-            let due = at < *expires && at.micros() > self.told.until;
-            if due && self.timers.len() < TIMERS_MAX {
-                self.timers.insert((at, id.clone(), stage));
+            let timer = (at, id.clone(), stage);
+            if at >= *expires || at.micros() <= since {
+                self.timers.remove(&timer);
+            } else if self.timers.len() < TIMERS_MAX {
+                self.timers.insert(timer);
             }
         }
     }
@@ -237,7 +240,7 @@ impl Notify {
             for draft in &drafts {
                 if self.concerns(Some(&draft.principal.tenant)) {
                     let gate = self.from.gates.gate(draft);
-                    self.expect(draft, gate.as_ref());
+                    self.expect(draft, gate.as_ref(), self.told.until);
                 }
             }
             if drafts.is_empty() {

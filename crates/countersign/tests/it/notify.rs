@@ -283,7 +283,8 @@ async fn alerts_reach_those_who_are_told_of_them_and_of_that_tenant() {
 async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_well_also_by_the_next_process()
  {
     let room = Room::open().await;
-    let company = company(&room, &format!("notify:\n{}", webhook("json", "drafts: true")));
+    let company =
+        company(&room, &format!("notify:\n{}", webhook("json", "drafts: true, remind: 1s")));
     company.lift_limits();
     room.answers(Answer::Broken);
     let gateway = company.serve();
@@ -301,6 +302,8 @@ async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_we
     // Decided meanwhile: no news any more.
     let sam = gateway.sam().await;
     assert_eq!(gateway.decided(&sam, &lost, "reject").await.0, 200);
+    // Nor is what was due before it could be told at all.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     gateway.kill();
     let gateway = company.serve();
     room.answers(Answer::Taken);
