@@ -2,6 +2,7 @@
 //! generated ones. They only ever narrow what the posture grants.
 
 mod assume;
+mod bearing;
 mod depth;
 mod outcome;
 mod trial;
@@ -93,6 +94,8 @@ pub(crate) struct Rule {
     names: Option<BTreeSet<String>>,
     /// The actions and groups that it names anywhere.
     pub(crate) mentioned: BTreeSet<String>,
+    /// What of it the caller alone decides: [`bearing::caller_part`].
+    pub(crate) caller_part: Option<Policy>,
 }
 
 impl Rule {
@@ -236,7 +239,7 @@ fn parse_one(file: usize, text: &str) -> Result<Option<Rule>, Vec<Mistake>> {
     Ok(policy.map(|policy| {
         let text = policy.to_cedar().unwrap_or_default();
         let (id, mentioned) = (String::new(), BTreeSet::new());
-        Rule { policy, id, text, file, start: 0, names: None, mentioned }
+        Rule { policy, id, text, file, start: 0, names: None, mentioned, caller_part: None }
     }))
 }
 
@@ -332,6 +335,7 @@ fn annotations(rule: &mut Rule) -> Vec<Mistake> {
         wrong(&format!("@{other}"), message, Some("the annotations are `@id` and `@reason`"));
     }
     rule.policy = rule.policy.new_id(PolicyId::new(&id));
+    rule.caller_part = bearing::caller_part(&rule.policy);
     rule.id = id;
     mistakes
 }

@@ -82,7 +82,7 @@ pub enum CompileError {
 /// A tool that no agent was granted has no slice, and is refused like one that does not exist.
 #[derive(Debug)]
 pub struct Bundle {
-    slices: BTreeMap<ToolName, Slice>,
+    pub(crate) slices: BTreeMap<ToolName, Slice>,
     /// Where each hand-written policy stands, by its id: file and place.
     written: BTreeMap<String, (String, Range<usize>)>,
     warnings: Vec<Mistake>,
@@ -196,6 +196,13 @@ impl Bundle {
         slice.policies = parse(&tool, &slice.policies_text).unwrap();
         self
     }
+
+    /// Evaluates every policy at every call, whoever calls.
+    #[cfg(test)]
+    pub(crate) fn without_caller_parts(mut self) -> Self {
+        self.slices.values_mut().for_each(|slice| slice.caller_parts = PolicySet::new());
+        self
+    }
 }
 
 /// What is wrong with hand-written policies beside a posture that has mistakes itself: `posture` is what
@@ -266,6 +273,8 @@ pub(crate) struct Slice {
     schema_text: String,
     /// Each under the id that its text gives it.
     pub(crate) policies: PolicySet,
+    /// Of those that people wrote, what the caller alone decides, under the same ids.
+    pub(crate) caller_parts: PolicySet,
     /// What `context.input` holds.
     pub(crate) input: Record,
     /// The paths that `context.scope` may hold.
@@ -307,6 +316,7 @@ impl Slice {
         let generated = text::policies(tool, agents, &bounds);
         let mut policies = parse(&tool.name, &generated).map_err(|error| vec![error])?;
         let mut policies_text = generated;
+        let mut caller_parts = PolicySet::new();
         let mut others = BTreeSet::new();
         let mut named = BTreeSet::new();
         for rule in rules {
@@ -314,9 +324,11 @@ impl Slice {
             policies_text.push_str(&format!("\n// {file}\n{}\n", rule.text));
             named.insert(file.to_owned());
             others.extend(rule.mentioned.iter().cloned());
-            policies
-                .add(rule.policy.clone())
-                .map_err(|error| vec![unreadable(&tool.name, &error)])?;
+            let added = policies.add(rule.policy.clone()).and_then(|()| match &rule.caller_part {
+                Some(part) => caller_parts.add(part.clone()),
+                None => Ok(()),
+            });
+            added.map_err(|error| vec![unreadable(&tool.name, &error)])?;
         }
         others.remove(tool.name.as_str());
         if !rules.is_empty() {
@@ -340,6 +352,7 @@ impl Slice {
             policies_text,
             schema_text,
             policies,
+            caller_parts,
             input,
             scopes,
             sets,

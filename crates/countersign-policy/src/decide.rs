@@ -2,8 +2,8 @@
 
 use crate::bundle::{Bundle, Slice};
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, Request,
-    Response, RestrictedExpression,
+    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, PolicySet,
+    Request, RequestValidationError, Response, RestrictedExpression,
 };
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Denial, Pdp, Permission, Question};
@@ -62,8 +62,15 @@ fn verdict(response: &Response) -> Result<Verdict, Denial> {
     }
 }
 
-/// Callers as Cedar sees them, from earlier questions: making one costs more than deciding.
-pub(crate) struct Callers(Mutex<LruCache<Digest, Arc<Entities>>>);
+/// A caller as Cedar sees it.
+pub(crate) struct Caller {
+    entities: Entities,
+    /// The policies that can bear on it; `None` if that is all of them.
+    bearing: Option<PolicySet>,
+}
+
+/// Callers from earlier questions: making one costs more than deciding.
+pub(crate) struct Callers(Mutex<LruCache<Digest, Arc<Caller>>>);
 
 /// Most callers remembered; the least recently used goes first.
 const CALLERS_MAX: NonZeroUsize = match NonZeroUsize::new(1_024) {
@@ -84,7 +91,7 @@ impl fmt::Debug for Callers {
 }
 
 impl Callers {
-    fn of(&self, slice: &Slice, question: &Question<'_>) -> Result<Arc<Entities>, Denial> {
+    fn of(&self, slice: &Slice, question: &Question<'_>) -> Result<Arc<Caller>, Denial> {
         let digest = slice.asked_by(question);
         // A poisoned cache is left alone: every caller is then made anew.
         let known = self.0.lock().ok().and_then(|mut known| known.get(&digest).map(Arc::clone));
@@ -108,18 +115,52 @@ impl Slice {
     fn decide_at(
         &self,
         question: &Question<'_>,
-        caller: &Entities,
+        caller: &Caller,
         clearance: Rung,
     ) -> Result<Verdict, Denial> {
         let undecided = |error: &dyn Error| undecided(question, error);
         let context = self.context(question, clearance).map_err(|error| undecided(&*error))?;
-        // Neither is checked against the schema: both are made to its measure, and checking costs
-        // more than deciding.
+        let request = self.request(context).map_err(|error| undecided(&error))?;
+        let policies = caller.bearing.as_ref().unwrap_or(&self.policies);
+        verdict(&Authorizer::new().is_authorized(&request, policies, &caller.entities))
+    }
+
+    /// Neither request nor context is checked against the schema: both are made to its measure, and
+    /// checking costs more than deciding.
+    fn request(&self, context: Context) -> Result<Request, RequestValidationError> {
         let [principal, action, resource] =
             [&self.caller, &self.action, &self.resource].map(Clone::clone);
-        let request = Request::new(principal, action, resource, context, None)
-            .map_err(|error| undecided(&error))?;
-        verdict(&Authorizer::new().is_authorized(&request, &self.policies, caller))
+        Request::new(principal, action, resource, context, None)
+    }
+
+    /// The policies without those of which what the caller alone decides does not hold: they forbid
+    /// this caller nothing, whatever it asks for.
+    fn bearing(&self, caller: &Entities) -> Result<Option<PolicySet>, Box<dyn Error>> {
+        if self.caller_parts.is_empty() {
+            return Ok(None);
+        }
+        let request = self.request(Context::empty())?;
+        let response = Authorizer::new().is_authorized(&request, &self.caller_parts, caller);
+        // INVARIANT: what errs is not left out.
+        let erring = response.diagnostics().errors().map(|error| {
+            let AuthorizationError::PolicyEvaluationError(error) = error;
+            error.policy_id()
+        });
+        let bearing: BTreeSet<&PolicyId> = response.diagnostics().reason().chain(erring).collect();
+        let mut policies = self.policies.clone();
+        for part in self.caller_parts.policies() {
+            if !bearing.contains(part.id()) {
+                policies.remove_static(part.id().clone())?;
+            }
+        }
+        Ok(Some(policies))
+    }
+
+    /// Whether a policy is not evaluated, whatever this caller asks for.
+    #[cfg(test)]
+    pub(crate) fn leaves_out(&self, policy: &str, question: &Question<'_>) -> bool {
+        let bearing = self.caller(question).unwrap().bearing;
+        bearing.is_some_and(|policies| policies.policy(&PolicyId::new(policy)).is_none())
     }
 
     /// Everything that [`Slice::caller`] is made from.
@@ -137,7 +178,7 @@ impl Slice {
         Digest::of("countersign/caller/1", &parts)
     }
 
-    fn caller(&self, question: &Question<'_>) -> Result<Entities, Box<dyn Error>> {
+    fn caller(&self, question: &Question<'_>) -> Result<Caller, Box<dyn Error>> {
         let texts = texts(question).into_iter();
         let texts = texts.map(|(name, value)| (name.to_owned(), text(value)));
         // A claim that the token lacks is an empty set, which permits nothing.
@@ -147,7 +188,9 @@ impl Slice {
         });
         let caller = Entity::new_with_tags(self.caller.clone(), texts.chain(sets), [], [])?;
         let entities = std::iter::once(caller).chain(self.grouped.clone());
-        Ok(Entities::from_entities(entities, None)?)
+        let entities = Entities::from_entities(entities, None)?;
+        let bearing = self.bearing(&entities)?;
+        Ok(Caller { entities, bearing })
     }
 
     fn context(&self, question: &Question<'_>, clearance: Rung) -> Result<Context, Box<dyn Error>> {

@@ -863,3 +863,118 @@ proptest! {
         }
     }
 }
+
+// ── what the caller alone decides ───────────────────────────────────────────────────────────────
+
+/// What conditions are made of: of the caller, of the call, of both, and what errs with some calls.
+const ATOMS: [&str; 14] = [
+    "principal.tenant == \"t1\"",
+    "principal.tenant like \"t*\"",
+    "principal.agent == \"ops\"",
+    "principal.depots.contains(\"d1\")",
+    "principal.groups.isEmpty()",
+    "[\"d1\", \"d2\"].containsAll(principal.depots)",
+    "action in Action::\"reads\"",
+    "context.input.days > 30",
+    "context.input has to && context.input.to like \"*evil*\"",
+    "context.hour >= 12",
+    "principal.depots.contains(context.input.state)",
+    "context.input.days * 9223372036854775 > 40",
+    "(if principal.tenant == \"t1\" then context.input.days else 3) < 5",
+    "true",
+];
+
+fn said() -> impl Strategy<Value = String> {
+    proptest::sample::select(ATOMS.to_vec()).prop_map(str::to_owned).prop_recursive(3, 8, 2, |of| {
+        prop_oneof![
+            3 => (of.clone(), of.clone()).prop_map(|(one, other)| format!("({one}) && ({other})")),
+            1 => (of.clone(), of.clone()).prop_map(|(one, other)| format!("({one}) || ({other})")),
+            1 => of.prop_map(|one| format!("!({one})")),
+        ]
+    })
+}
+
+fn conditions() -> impl Strategy<Value = String> {
+    let one = (any::<bool>(), said())
+        .prop_map(|(when, body)| format!("{} {{ {body} }}", if when { "when" } else { "unless" }));
+    prop::collection::vec(one, 1..3).prop_map(|all| all.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn a_policy_that_is_left_out_for_a_caller_would_have_changed_nothing(
+        policies in prop::collection::vec(conditions(), 1..4),
+        calls in prop::collection::vec((
+            proptest::sample::select(vec!["copilot", "ops"]),
+            proptest::sample::select(vec!["t1", "t2", "u"]),
+            proptest::sample::select(vec!["d1", "d2", "open"]),
+            prop_oneof![1i64..60, Just(365)],
+            prop::option::of(proptest::sample::select(vec!["open", "shut"])),
+            prop::option::of(proptest::sample::select(vec!["a@evil.example", "a@acme.example"])),
+            0i64..86_400,
+        ), 1..12),
+    ) {
+        // Those that are not in order by themselves are left out.
+        let mut text = String::new();
+        for (number, conditions) in policies.iter().enumerate() {
+            let policy = format!("@id(\"p{number}\") forbid (principal, action, resource) {conditions};");
+            let scoped = policy.replace("principal, action,", "principal, action == Action::\"usage\",");
+            if compile(&[PolicyFile { name: "a", text: &scoped }]).is_ok() {
+                text.push_str(&scoped);
+            }
+        }
+        prop_assume!(!text.is_empty());
+        let file = || [PolicyFile { name: "a", text: &text }];
+        let (narrowed, whole) = (sound(&text), compile(&file()).unwrap().without_caller_parts());
+        for (agent, tenant, depot, days, state, to, second) in calls {
+            let mut arguments = json!({"days": days});
+            arguments.as_object_mut().unwrap().extend(
+                [("state", state), ("to", to)]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))),
+            );
+            let (now, principal) = (Timestamp::from_secs(second), caller(tenant, &[depot]));
+            let call = Call { agent, tool: "usage", arguments, now: &now, principal: &principal };
+            prop_assert_eq!(decide(&narrowed, &call), decide(&whole, &call), "{}", text);
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_left_out_only_for_callers_whom_it_cannot_concern_and_never_if_it_can_err() {
+    let left_out = |condition: &str, tenant: &str| {
+        let bundle = sound(&format!(
+            "@id(\"p\") forbid (principal, action == Action::\"usage\", resource) {condition};"
+        ));
+        let usage = ToolName::new("usage").unwrap();
+        let question = Question {
+            agent: &AgentId::new("ops").unwrap(),
+            principal: &caller(tenant, &["d1"]),
+            tool: &usage,
+            arguments: &serde_json::Map::new(),
+            scope: &ScopeEvidence::new(),
+            now: Timestamp::from_secs(0),
+        };
+        bundle.slices[&usage].leaves_out("p", &question)
+    };
+    for (condition, of_t1, of_t2) in [
+        ("when { context.input.days > 30 && principal.tenant == \"t1\" }", false, true),
+        ("when { context.input.days > 30 } unless { principal.tenant == \"t1\" }", true, false),
+        ("when { principal.tenant == \"t2\" } when { context.hour > 3 }", true, false),
+        // Either side may be enough.
+        ("when { context.input.days > 30 || principal.tenant == \"t1\" }", false, false),
+        // Of nobody in particular.
+        ("when { context.input.days > 30 }", false, false),
+        // What may err has to, whoever calls.
+        ("when { context.input.days * 2 > 30 && principal.tenant == \"t1\" }", false, false),
+        ("when { principal.tenant == \"t1\" } unless { context.input.days + 1 > 9 }", false, false),
+    ] {
+        assert_eq!(
+            (left_out(condition, "t1"), left_out(condition, "t2")),
+            (of_t1, of_t2),
+            "{condition}"
+        );
+    }
+}

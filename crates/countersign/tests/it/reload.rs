@@ -35,7 +35,7 @@ impl Two {
         }
         company.edit("countersign.yaml", |text| {
             let references =
-                "references: { db-a: { value: data/a.db }, db-b: { value: data/b.db } }\n";
+                "references:\n  db-a: { value: data/a.db }\n  db-b: { value: data/b.db }\n";
             let (before, _) = text.split_once("references:").unwrap();
             format!("{before}{references}")
         });
