@@ -7,7 +7,8 @@ use crate::authored::{self, Mistake, MistakeKind, PolicyFile, Rule, Trial, Unkno
 use crate::input::{self, Record};
 use crate::text::{self, CALLER, CALLER_TEXTS, TOOL, quote};
 use cedar_policy::{
-    Entity, EntityUid, PolicyId, PolicySet, Schema, ValidationMode, ValidationResult, Validator,
+    Entity, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationResult,
+    Validator,
 };
 use countersign_core::id::{AgentId, Digest, ToolName};
 use countersign_core::posture::{Grant, Posture};
@@ -324,11 +325,13 @@ impl Slice {
             policies_text.push_str(&format!("\n// {file}\n{}\n", rule.text));
             named.insert(file.to_owned());
             others.extend(rule.mentioned.iter().cloned());
-            let added = policies.add(rule.policy.clone()).and_then(|()| match &rule.caller_part {
-                Some(part) => caller_parts.add(part.clone()),
-                None => Ok(()),
-            });
-            added.map_err(|error| vec![unreadable(&tool.name, &error)])?;
+            let add = |set: &mut PolicySet, policy: &Policy| {
+                set.add(policy.clone()).map_err(|error| vec![unreadable(&tool.name, &error)])
+            };
+            add(&mut policies, &rule.policy)?;
+            if let Some(part) = &rule.caller_part {
+                add(&mut caller_parts, part)?;
+            }
         }
         others.remove(tool.name.as_str());
         if !rules.is_empty() {

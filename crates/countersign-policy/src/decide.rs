@@ -3,7 +3,7 @@
 use crate::bundle::{Bundle, Slice};
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, PolicySet,
-    Request, RequestValidationError, Response, RestrictedExpression,
+    Request, Response, RestrictedExpression,
 };
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Denial, Pdp, Permission, Question};
@@ -120,17 +120,17 @@ impl Slice {
     ) -> Result<Verdict, Denial> {
         let undecided = |error: &dyn Error| undecided(question, error);
         let context = self.context(question, clearance).map_err(|error| undecided(&*error))?;
-        let request = self.request(context).map_err(|error| undecided(&error))?;
+        let request = self.request(context).map_err(|error| undecided(&*error))?;
         let policies = caller.bearing.as_ref().unwrap_or(&self.policies);
         verdict(&Authorizer::new().is_authorized(&request, policies, &caller.entities))
     }
 
     /// Neither request nor context is checked against the schema: both are made to its measure, and
     /// checking costs more than deciding.
-    fn request(&self, context: Context) -> Result<Request, RequestValidationError> {
+    fn request(&self, context: Context) -> Result<Request, Box<dyn Error>> {
         let [principal, action, resource] =
             [&self.caller, &self.action, &self.resource].map(Clone::clone);
-        Request::new(principal, action, resource, context, None)
+        Ok(Request::new(principal, action, resource, context, None)?)
     }
 
     /// The policies without those of which what the caller alone decides does not hold: they forbid
