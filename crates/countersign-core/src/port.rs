@@ -11,7 +11,7 @@ use crate::person::{Person, Tenants};
 use crate::principal::Principal;
 use crate::quota::{Charge, Counter, LimitReached, Reservation};
 use crate::reading::{
-    Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search,
+    Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Parts, Position, Record, Search,
     SessionCall, Span, Tally,
 };
 use crate::recipient::Recipient;
@@ -222,7 +222,8 @@ pub trait Journal: Send + Sync + Debug {
 /// was recorded within the last second or so may be missing: [`Chain::behind`] says how much.
 pub trait Ledger: Send + Sync + Debug {
     /// What was written behind the cursor, at most `max` records in the order in which each stream has
-    /// them, and the cursor behind those. It is for the gateway itself and knows no tenants.
+    /// them, and the cursor behind those. It is for the gateway itself and knows no tenants. Of each
+    /// record there is at least what `parts` says.
     ///
     /// # Errors
     /// [`Unrecorded::Unavailable`] if it cannot be read now, here and below.
@@ -230,6 +231,7 @@ pub trait Ledger: Send + Sync + Debug {
         &self,
         cursor: Cursor,
         max: u32,
+        parts: Parts,
     ) -> Eventually<'_, Result<(Vec<Record>, Cursor), Unrecorded>>;
 
     /// How far whoever follows the journal is behind it. As [`Ledger::follow`].

@@ -23,6 +23,16 @@ pub struct Record {
     pub bodies: BTreeMap<String, Value>,
 }
 
+/// What of records is read. A record's header has some thirty members, and its bodies are thousands of
+/// bytes: whoever reads all that is written reads what they need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// All of it.
+    Whole,
+    /// These members of the header.
+    Members(&'static [&'static str]),
+}
+
 impl Record {
     /// A member of the header that is a text.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use crate::bound::{BATCH_MAX, BATCHES_KEPT_MAX};
 use countersign_core::port::{Ledger, Unrecorded};
-use countersign_core::reading::{Cursor, Record};
+use countersign_core::reading::{Cursor, Parts, Record};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -22,14 +22,16 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Feed {
     ledger: Arc<dyn Ledger>,
+    /// What one of them needs.
+    parts: Parts,
     /// One reads at a time: whoever waits for their turn finds what the other read.
     turn: Semaphore,
     kept: Mutex<VecDeque<Arc<Batch>>>,
 }
 
 impl Feed {
-    pub(crate) fn new(ledger: Arc<dyn Ledger>) -> Self {
-        Self { ledger, turn: Semaphore::new(1), kept: Mutex::default() }
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, parts: Parts) -> Self {
+        Self { ledger, parts, turn: Semaphore::new(1), kept: Mutex::default() }
     }
 
     /// What was written behind the cursor; nothing if there is nothing yet.
@@ -39,7 +41,7 @@ impl Feed {
         if let Some(batch) = self.kept(cursor) {
             return Ok(batch);
         }
-        let (records, to) = self.ledger.follow(cursor.clone(), BATCH_MAX).await?;
+        let (records, to) = self.ledger.follow(cursor.clone(), BATCH_MAX, self.parts).await?;
         let full = u32::try_from(records.len()).is_ok_and(|count| count >= BATCH_MAX);
         let batch = Arc::new(Batch { from: cursor.clone(), to, records, full });
         if !batch.records.is_empty() {

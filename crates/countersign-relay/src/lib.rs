@@ -28,7 +28,7 @@ use board::Progress;
 use bound::{LOOK_EVERY, STOP_MAX};
 use countersign_core::alert::{Limits, Rule};
 use countersign_core::port::{self, Clock, Gates, Journal, Ledger, Register};
-use countersign_core::reading::Cursor;
+use countersign_core::reading::{Cursor, Parts};
 use countersign_core::relaying::{self, Exporter, Relaying};
 use export::Export;
 use feed::Feed;
@@ -203,11 +203,12 @@ impl Relay {
         let progress = Progress::new("the alert rules", cursor.clone());
         let rules = Rules::new(rules, memory);
         let watch = Watch::new(rules, (writes, Arc::clone(&clock)), kept, cursor);
+        let parts = if exports.is_empty() { Parts::Members(&READ) } else { Parts::Whole };
         let (exporters, exports) = exports.into_iter().unzip();
         let (destinations, told) = told.into_iter().unzip();
         let watching = Arc::clone(&progress);
         let board = Board { exporters, rules: limits, watch: watching, destinations };
-        let feed = Arc::new(Feed::new(Arc::clone(&ledger)));
+        let feed = Arc::new(Feed::new(Arc::clone(&ledger), parts));
         let (driven, watch) = (Base { feed, ledger, clock }, (progress, watch));
         Ok(Self { driven, exports, watch, told, board: Arc::new(board) })
     }
@@ -240,6 +241,12 @@ impl Relay {
         }
     }
 }
+
+/// The members of a header that rules and those who tell people go by. Exporters hand on all of it.
+const READ: [&str; 18] = [
+    "agent", "alert", "applied", "at", "cause", "code", "count", "draft", "effect", "first",
+    "kind", "last", "merged", "seq", "stream", "tenant", "tool", "usual",
+];
 
 type Exporting = ((String, String, Arc<Progress>), (Arc<Progress>, Export));
 

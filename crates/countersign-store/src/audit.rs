@@ -8,12 +8,14 @@ mod verify;
 use crate::place;
 use crate::sqlite::{StoreError, schema};
 use countersign_core::id::Timestamp;
-use countersign_core::reading::{Behind, Cursor, Record};
+use countersign_core::reading::{Behind, Cursor, Parts, Record};
 use countersign_core::record::Kind;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params_from_iter};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 pub use verify::{Finding, Known, StreamHead, Verification, verify};
@@ -151,7 +153,12 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::query`]; the cursor then stays where it was.
-    pub fn follow(&self, cursor: &mut Cursor, filter: &Filter) -> Result<Vec<Record>, AuditError> {
+    pub fn follow(
+        &self,
+        cursor: &mut Cursor,
+        filter: &Filter,
+        parts: Parts,
+    ) -> Result<Vec<Record>, AuditError> {
         let transaction = self.connection.unchecked_transaction()?;
         let (conditions, values) = filter.conditions();
         let sql = format!(
@@ -172,7 +179,8 @@ impl Reader {
             let first = place::rows(epoch).start;
             let places = [next, head].map(|seq| Sql::Integer(first.saturating_add(seq)));
             let place = places.into_iter().chain([Sql::Integer(room)]);
-            let found = read(&transaction, &sql, values.iter().cloned().chain(place).collect())?;
+            let place = values.iter().cloned().chain(place).collect();
+            let found = read(&transaction, &sql, place, parts)?;
             let full = i64::try_from(found.len()).is_ok_and(|found| found >= room);
             let last = found.last().and_then(|record| i64::try_from(record.sequence()).ok());
             let seen = last.filter(|_| full).unwrap_or(head);
@@ -241,7 +249,7 @@ fn newest(connection: &Connection, filter: &Filter) -> Result<Vec<Record>, Audit
         "SELECT place, header FROM entries WHERE {conditions} ORDER BY at DESC, place DESC LIMIT ?"
     );
     // The bodies come from the same state of the file, because `rows` keeps it open.
-    let mut records = read(connection, &sql, values)?;
+    let mut records = read(connection, &sql, values, Parts::Whole)?;
     records.reverse();
     Ok(records)
 }
@@ -255,23 +263,99 @@ fn heads(connection: &Connection) -> rusqlite::Result<Vec<(String, i64, i64)>> {
         .collect()
 }
 
-fn read(connection: &Connection, sql: &str, values: Vec<Sql>) -> Result<Vec<Record>, AuditError> {
+fn read(
+    connection: &Connection,
+    sql: &str,
+    values: Vec<Sql>,
+    parts: Parts,
+) -> Result<Vec<Record>, AuditError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        records.push(record(connection, row)?);
+        records.push(match parts {
+            Parts::Whole => record(connection, row)?,
+            Parts::Members(names) => {
+                Record { header: members(row, names)?, bodies: BTreeMap::new() }
+            }
+        });
     }
     Ok(records)
 }
 
 fn header(row: &Row<'_>) -> Result<Map<String, Value>, AuditError> {
-    let bytes = row.get_ref(1)?.as_bytes().unwrap_or_default();
-    if let Ok(Value::Object(header)) = serde_json::from_slice(bytes) {
-        return Ok(header);
+    match serde_json::from_slice(row.get_ref(1)?.as_bytes().unwrap_or_default()) {
+        Ok(Value::Object(header)) => Ok(header),
+        Ok(_) | Err(_) => Err(unreadable(row)?),
     }
+}
+
+/// Some of a header's members. The others are read over.
+fn members(row: &Row<'_>, names: &'static [&str]) -> Result<Map<String, Value>, AuditError> {
+    let bytes = row.get_ref(1)?.as_bytes().unwrap_or_default();
+    let mut header = serde_json::Deserializer::from_slice(bytes);
+    match Members(names).deserialize(&mut header).and_then(|found| header.end().map(|()| found)) {
+        Ok(found) => Ok(found),
+        Err(_) => Err(unreadable(row)?),
+    }
+}
+
+fn unreadable(row: &Row<'_>) -> rusqlite::Result<AuditError> {
     let (epoch, seq) = place::of_row(row.get(0)?);
-    Err(AuditError::Unreadable { epoch, seq })
+    Ok(AuditError::Unreadable { epoch, seq })
+}
+
+/// Takes these members out of an object.
+struct Members(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Members {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = Map::new();
+        while let Some(name) = members.next_key_seed(Name(self.0))? {
+            match name {
+                Some(name) => drop(found.insert(name.to_owned(), members.next_value()?)),
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The one of these that a text is.
+struct Name(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<&'static str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<&'static str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|name| **name == text).copied())
+    }
 }
 
 fn record(connection: &Connection, row: &Row<'_>) -> Result<Record, AuditError> {

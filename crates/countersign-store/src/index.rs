@@ -32,7 +32,7 @@ use countersign_core::id::{AgentId, CallId, Digest, Timestamp};
 use countersign_core::person::Tenants;
 use countersign_core::port::{Clock, Eventually, Ledger, Unrecorded};
 use countersign_core::reading::{
-    Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Position, Record, Search,
+    Behind, Calls, Chain, Cursor, Decisions, Line, News, Page, Parts, Position, Record, Search,
     SessionCall, Span, Tally, Verified,
 };
 use fill::Filler;
@@ -218,9 +218,14 @@ impl Shared {
 
     // ── what needs no index ─────────────────────────────────────────────────────────────────────
 
-    fn follow(&self, mut cursor: Cursor, max: u32) -> Result<(Vec<Record>, Cursor), AuditError> {
+    fn follow(
+        &self,
+        mut cursor: Cursor,
+        max: u32,
+        parts: Parts,
+    ) -> Result<(Vec<Record>, Cursor), AuditError> {
         let filter = Filter { limit: Some(max), ..Filter::default() };
-        let records = self.by_reader(|reader| reader.follow(&mut cursor, &filter))?;
+        let records = self.by_reader(|reader| reader.follow(&mut cursor, &filter, parts))?;
         Ok((records, cursor))
     }
 
@@ -282,10 +287,11 @@ impl Ledger for Index {
         &self,
         cursor: Cursor,
         max: u32,
+        parts: Parts,
     ) -> Eventually<'_, Result<(Vec<Record>, Cursor), Unrecorded>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let followed = spawn_blocking(move || shared.follow(cursor, max)).await;
+            let followed = spawn_blocking(move || shared.follow(cursor, max, parts)).await;
             followed.map_err(unavailable)?.map_err(unavailable)
         })
     }

@@ -13,8 +13,8 @@ use countersign_core::id::{AgentId, CallId, Digest, Timestamp};
 use countersign_core::person::Tenants;
 use countersign_core::port::{Eventually, Ledger, Unrecorded};
 use countersign_core::reading::{
-    Behind, Calls, Chain, Class, Cursor, Decisions, Line, News, Page, Position, Record, Search,
-    SessionCall, Span, StreamEnd, Tally, session,
+    Behind, Calls, Chain, Class, Cursor, Decisions, Line, News, Page, Parts, Position, Record,
+    Search, SessionCall, Span, StreamEnd, Tally, session,
 };
 use countersign_core::record::Kind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,6 +168,7 @@ impl Ledger for Scan {
         &self,
         cursor: Cursor,
         max: u32,
+        _parts: Parts,
     ) -> Eventually<'_, Result<(Vec<Record>, Cursor), Unrecorded>> {
         let mut cursor = cursor;
         let mut found = Vec::new();

@@ -6,7 +6,7 @@ use crate::support::{Place, append, at, wait};
 use countersign_core::id::{AgentId, CallId, Digest, TenantId};
 use countersign_core::person::Tenants;
 use countersign_core::port::{Ledger, Receipt};
-use countersign_core::reading::{Calls, Cursor, Position, Search, Span};
+use countersign_core::reading::{Calls, Cursor, Parts, Position, Search, Span};
 use countersign_core::record::{Entry, Kind};
 use countersign_store::{Index, SqliteStore};
 use rusqlite::Connection;
@@ -290,7 +290,7 @@ fn the_journal_is_followed_from_a_cursor() {
     let index = index(&place);
     let (mut cursor, mut found) = (Cursor::default(), Vec::new());
     loop {
-        let (records, next) = wait(index.follow(cursor, 3)).unwrap();
+        let (records, next) = wait(index.follow(cursor, 3, Parts::Whole)).unwrap();
         assert!(records.len() <= 3);
         if records.is_empty() {
             break;

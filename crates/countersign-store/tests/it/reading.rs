@@ -2,7 +2,7 @@
 
 use crate::support::{Place, append, at, call, intent, refused};
 use countersign_core::port::Journal as _;
-use countersign_core::reading::{Cursor, Record};
+use countersign_core::reading::{Cursor, Parts, Record};
 use countersign_core::record::Kind;
 use countersign_store::audit::{Filter, Reader};
 
@@ -51,7 +51,7 @@ fn a_tail_misses_nothing_and_repeats_nothing() {
     let (last, mut cursor) = reader.tail(&Filter { limit: Some(1), ..Filter::default() }).unwrap();
     assert_eq!(calls(&last), ["call_a"]);
     let all = Filter::default();
-    assert_eq!(reader.follow(&mut cursor, &all).unwrap(), []);
+    assert_eq!(reader.follow(&mut cursor, &all, Parts::Whole).unwrap(), []);
     call(&store, "call_b");
     drop(store);
     let store = place.open();
@@ -59,7 +59,7 @@ fn a_tail_misses_nothing_and_repeats_nothing() {
     let one = Filter { limit: Some(1), ..Filter::default() };
     let mut seen = Vec::new();
     loop {
-        let next = reader.follow(&mut cursor, &one).unwrap();
+        let next = reader.follow(&mut cursor, &one, Parts::Whole).unwrap();
         assert!(next.len() <= 1);
         if next.is_empty() {
             break;
@@ -68,8 +68,19 @@ fn a_tail_misses_nothing_and_repeats_nothing() {
     }
     assert_eq!(seen, ["call_b", "call_b", "call_c", "call_c"]);
     let intents = Filter { kind: Some(Kind::Intent), ..Filter::default() };
-    let everything = reader.follow(&mut Cursor::default(), &intents).unwrap();
+    let everything = reader.follow(&mut Cursor::default(), &intents, Parts::Whole).unwrap();
     assert_eq!(calls(&everything), ["call_a", "call_b", "call_c"]);
+    // Of whom little is needed little is read.
+    const NEEDED: [&str; 3] = ["at", "call", "no_such_member"];
+    let parts = Parts::Members(&NEEDED);
+    let little = reader.follow(&mut Cursor::default(), &intents, parts).unwrap();
+    for (little, whole) in little.iter().zip(&everything) {
+        let names: Vec<_> = little.header.keys().cloned().collect();
+        assert_eq!((names.len(), little.at()), (2, whole.at()), "{names:?}");
+        assert_eq!(little.text("call"), whole.text("call"));
+        assert!(little.bodies.is_empty() && !whole.bodies.is_empty());
+    }
+    assert_eq!(little.len(), everything.len());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::render::{self, Doing, Failure};
 use clap::ValueEnum;
 use countersign_core::id::Timestamp;
 use countersign_core::port::Clock as _;
-use countersign_core::reading::{Cursor, Record};
+use countersign_core::reading::{Cursor, Parts, Record};
 use countersign_core::record::Kind;
 use countersign_posture::{Deployment, load_deployment};
 use countersign_store::audit::{Filter, Known, Reader, Verification, verify};
@@ -207,7 +207,9 @@ impl Tail {
     }
 
     fn next(&self, reader: &Reader, cursor: &mut Cursor) -> Result<Vec<Record>, Failure> {
-        reader.follow(cursor, &self.filters.filter(1_000)).doing("the journal cannot be read")
+        reader
+            .follow(cursor, &self.filters.filter(1_000), Parts::Whole)
+            .doing("the journal cannot be read")
     }
 }
 
