@@ -6,6 +6,10 @@ use crate::ladder::{Approvers, Gate};
 use crate::person::{Kinship, Tenants};
 use crate::tool::Rung;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Who stands in for whom, one of each absent person.
+pub type Delegations = BTreeMap<DelegationId, Delegation>;
 
 /// A named approver lets somebody stand in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Each says what holds on return, what may run concurrently and who retries (nobody does, unless
 //! it says so). The monitor re-checks what it can of what a port returns.
 
-use crate::absence::Delegation;
+use crate::absence::Delegations;
 use crate::call::{Consultation, Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
 use crate::id::{AgentId, CallId, Digest, DraftId, TenantId, Timestamp, ToolName};
@@ -357,7 +357,7 @@ pub trait Register: Send + Sync + Debug {
     /// Who lets whom stand in, one of each person, also when its time is over. In memory, never waits;
     /// one that has ended counts here no longer once its entry's append has returned. A decision in
     /// somebody's stead is refused with [`Conflict::Nothing`] if its delegation has ended by then.
-    fn delegations(&self) -> Vec<Delegation>;
+    fn delegations(&self) -> Arc<Delegations>;
 
     /// One draft.
     ///

@@ -2,7 +2,7 @@
 //! what it comes to. [`MemoryJournal`](crate::MemoryJournal) keeps them so; the tables of the journal
 //! on disk are judged by the same functions.
 
-use countersign_core::absence::Delegation;
+use countersign_core::absence::{Delegation, Delegations};
 use countersign_core::bound::{
     DELEGATIONS_MAX, DRAFTS_LISTED_MAX, DRAFTS_LIVE_MAX, DRAFTS_LIVE_PER_AGENT_MAX,
 };
@@ -26,7 +26,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Standing {
     suspensions: BTreeMap<Switch, Suspension>,
-    delegations: BTreeMap<DelegationId, Delegation>,
+    /// Shared, as it is seldom changed: whoever writes has a copy of their own, and readers many.
+    delegations: Arc<Delegations>,
 }
 
 impl Standing {
@@ -34,8 +35,8 @@ impl Standing {
         self.suspensions.values().cloned().collect()
     }
 
-    pub(crate) fn delegations(&self) -> Vec<Delegation> {
-        self.delegations.values().cloned().collect()
+    pub(crate) fn delegations(&self) -> Arc<Delegations> {
+        Arc::clone(&self.delegations)
     }
 
     pub(crate) fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
@@ -55,22 +56,25 @@ impl Standing {
             return Err(Conflict::Nothing);
         }
         let stays = |old: &Delegation| Some(&old.id) != before.as_ref() && old.holds(delegation.at);
-        self.delegations.retain(|_, old| stays(old));
-        if self.delegations.len() >= DELEGATIONS_MAX {
+        let kept = Arc::make_mut(&mut self.delegations);
+        kept.retain(|_, old| stays(old));
+        if kept.len() >= DELEGATIONS_MAX {
             return Err(Conflict::Full);
         }
-        self.delegations.insert(delegation.id.clone(), delegation.clone());
+        kept.insert(delegation.id.clone(), delegation.clone());
         Ok(())
     }
 
     pub(crate) fn give_back(&mut self, id: &DelegationId) -> Result<(), Conflict> {
-        self.delegations.remove(id).map(drop).ok_or(Conflict::Nothing)
+        let ended = Arc::make_mut(&mut self.delegations).remove(id);
+        ended.map(drop).ok_or(Conflict::Nothing)
     }
 
     /// As it was kept. `None` if the same person's is there already.
     pub(crate) fn restore(&mut self, delegation: Delegation) -> Option<()> {
         let twice = self.delegations.values().any(|old| old.is_of(&delegation.from));
-        (!twice).then(|| drop(self.delegations.insert(delegation.id.clone(), delegation)))
+        let kept = Arc::make_mut(&mut self.delegations);
+        (!twice).then(|| drop(kept.insert(delegation.id.clone(), delegation)))
     }
 
     /// The first one counts: whoever suspends once more is not who has to be somebody else later.

@@ -5,7 +5,7 @@ use crate::desk::Desk;
 use crate::place::{Head, Placed, Placer};
 use crate::refusals::{Noted, Refusals};
 use crate::scan::Scan;
-use countersign_core::absence::Delegation;
+use countersign_core::absence::Delegations;
 use countersign_core::draft::{Draft, Reach, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId, Timestamp};
 use countersign_core::port::{
@@ -142,7 +142,7 @@ impl Register for MemoryJournal {
         self.state().desk.standing.suspensions()
     }
 
-    fn delegations(&self) -> Vec<Delegation> {
+    fn delegations(&self) -> Arc<Delegations> {
         self.state().desk.standing.delegations()
     }
 

@@ -23,7 +23,7 @@ use crate::file::{
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
-use countersign_core::absence::Delegation;
+use countersign_core::absence::Delegations;
 use countersign_core::draft::{Draft, Reach, State, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId};
 use countersign_core::port::{
@@ -434,7 +434,7 @@ impl Register for SqliteStore {
         self.shared.standing().suspensions()
     }
 
-    fn delegations(&self) -> Vec<Delegation> {
+    fn delegations(&self) -> Arc<Delegations> {
         self.shared.standing().delegations()
     }
 

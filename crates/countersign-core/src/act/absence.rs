@@ -40,7 +40,7 @@ impl Monitor {
         let tenants = person.tenants.clone();
         let delegation = Delegation { id, from, tenants, to, at: now, until };
         let all = self.register.delegations();
-        let replaces = all.into_iter().find(|old| old.is_of(&person.who)).map(|old| old.id);
+        let replaces = all.values().find(|old| old.is_of(&person.who)).map(|old| old.id.clone());
         let mut entry = by(Entry::new(Kind::Delegated, now), person)
             .with("delegation", delegation.id.as_str())
             .with("until", until.micros())
@@ -59,10 +59,11 @@ impl Monitor {
         id: Option<DelegationId>,
         now: Timestamp,
     ) -> Result<Entitled, Barred> {
-        let shown = self.register.delegations().into_iter().find(|delegation| match &id {
-            Some(id) => delegation.id == *id && shows(person, delegation),
-            None => delegation.is_of(&person.who),
-        });
+        let all = self.register.delegations();
+        let shown = match &id {
+            Some(id) => all.get(id).filter(|delegation| shows(person, delegation)),
+            None => all.values().find(|delegation| delegation.is_of(&person.who)),
+        };
         let missing = match &id {
             Some(_) => Barred::NotFound,
             None => Barred::Conflict(Conflict::Nothing),
@@ -76,7 +77,7 @@ impl Monitor {
         }
         let entry = by(Entry::new(Kind::DelegationEnded, now), person)
             .with("delegation", delegation.id.as_str());
-        let entry = entry.changing(Change::Return(delegation.id));
+        let entry = entry.changing(Change::Return(delegation.id.clone()));
         Ok(Entitled { entry, approved: None })
     }
 
@@ -88,13 +89,18 @@ impl Monitor {
         now: Timestamp,
     ) -> Option<Delegation> {
         let address = person.who.address.as_deref()?.to_lowercase();
-        let mut all = self.register.delegations().into_iter();
-        all.find(|delegation| {
+        // Most people stand in for nobody, and are asked about many drafts.
+        if !gate.delegates.contains(&address) {
+            return None;
+        }
+        let all = self.register.delegations();
+        let opened = all.values().find(|delegation| {
             delegation.to == address
                 && delegation.opens(draft, gate, now)
                 && person.tenants.include(&draft.principal.tenant)
                 && !same(&delegation.from, &person.who)
-        })
+        });
+        opened.cloned()
     }
 
     /// Who may stand in for the person by the posture in force: addresses.
@@ -122,8 +128,9 @@ impl Monitor {
     #[must_use]
     pub fn delegations(&self, visitor: &Visitor) -> Vec<Delegation> {
         let (now, person) = (self.clock.now(), visitor.person());
-        let all = self.register.delegations().into_iter();
-        all.filter(|delegation| delegation.holds(now) && shows(person, delegation)).collect()
+        let all = self.register.delegations();
+        let seen = all.values().filter(|one| one.holds(now) && shows(person, one));
+        seen.cloned().collect()
     }
 
     /// The absences by which somebody may decide about a draft now.
@@ -131,8 +138,8 @@ impl Monitor {
     pub fn standing_in(&self, draft: &Draft) -> Vec<Delegation> {
         let Some(gate) = self.gate_of(draft) else { return Vec::new() };
         let now = self.clock.now();
-        let all = self.register.delegations().into_iter();
-        all.filter(|delegation| delegation.opens(draft, gate, now)).collect()
+        let all = self.register.delegations();
+        all.values().filter(|delegation| delegation.opens(draft, gate, now)).cloned().collect()
     }
 
     /// Whether the person may end that absence.

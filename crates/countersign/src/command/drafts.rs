@@ -89,16 +89,16 @@ enum Until {
 
 fn until(text: &str) -> Result<Until, &'static str> {
     const WRONG: &str = "write `2026-12-01`, `2026-12-01T08:00:00Z`, `5d` or `12h`";
-    let unit = |unit: char, hours: i64| {
+    let unit = |unit: char, s: i64| {
         let count: i64 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(Until::In(jiff::SignedDuration::from_hours(count.checked_mul(hours)?)))
+        Some(Until::In(jiff::SignedDuration::from_secs(count.checked_mul(s)?)))
     };
     let day = || {
         let day: jiff::civil::Date = text.parse().ok()?;
         Some(Until::At(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
     };
     let time = || text.parse().ok().map(Until::At);
-    unit('d', 24).or_else(|| unit('h', 1)).or_else(time).or_else(day).ok_or(WRONG)
+    unit('d', 86_400).or_else(|| unit('h', 3_600)).or_else(time).or_else(day).ok_or(WRONG)
 }
 
 impl Until {
@@ -391,7 +391,7 @@ mod tests {
         assert_eq!(until("2026-12-01"), at("2026-12-01T00:00:00Z"));
         assert_eq!(until("2026-12-01T08:30:00+02:00"), at("2026-12-01T06:30:00Z"));
         assert_eq!((until("5d"), until("12h")), (hours(120), hours(12)));
-        for wrong in ["", "5", "d", "5w", "tomorrow", "2026-13-01", "9223372036854775807d", "1.5d"]
+        for wrong in ["", "5", "d", "5w", "tomorrow", "2026-13-01", "9223372036854775807h", "1.5d"]
         {
             assert!(until(wrong).is_err(), "{wrong}");
         }
