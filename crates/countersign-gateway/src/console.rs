@@ -12,6 +12,7 @@ mod audit;
 mod charts;
 mod drafts;
 mod live;
+mod relaying;
 mod session;
 mod show;
 mod sign_in;

@@ -131,6 +131,8 @@ impl Notify {
         deliveries: Arc<Deliveries>,
     ) -> Self {
         let now = from.clock.now().micros();
+        // Kept before anything is told: what it could not be told by this process, it is by the next.
+        let moved = before.is_none();
         let fresh = || (Cursor::default(), Told { since: now, until: now });
         let (cursor, told) = before.unwrap_or_else(fresh);
         Self {
@@ -144,7 +146,7 @@ impl Notify {
             tried: (String::new(), 0),
             deliveries,
             kept_at: Instant::now(),
-            moved: false,
+            moved,
         }
     }
 
@@ -174,7 +176,8 @@ impl Notify {
                 let Some(draft) = draft else { return Ok(()) };
                 if let Some((draft, gate)) = self.waiting(&draft).await? {
                     self.tell(&draft, gate.as_ref(), Stage::Waits).await?;
-                    self.expect(&draft, gate.as_ref());
+                    // What was due before has been said with it.
+                    self.expect(&draft, gate.as_ref(), self.from.clock.now().micros());
                 }
                 Ok(())
             }
@@ -208,8 +211,8 @@ impl Notify {
         self.deliver(&message).await
     }
 
-    /// Notes when it is told of again.
-    fn expect(&mut self, draft: &Draft, gate: Option<&Gate>) {
+    /// Notes when it is told of again, as far as that is later than `since`, in microseconds.
+    fn expect(&mut self, draft: &Draft, gate: Option<&Gate>, since: i64) {
         let Draft { proposed, expires, id, .. } = draft;
         let half = expires.micros_since(*proposed).div_euclid(2_000_000);
         let remind_s = self.to.remind_s.unwrap_or(u32::try_from(half).unwrap_or(u32::MAX));
@@ -217,9 +220,11 @@ impl Notify {
         let escalated = gate.and_then(|gate| gate.escalates(*proposed));
         let escalated = escalated.map(|(at, _)| (at, Stage::Escalated));
         for (at, stage) in [reminder].into_iter().chain(escalated) {
-            let due = at < *expires && at.micros() > self.told.until;
-            if due && self.timers.len() < TIMERS_MAX {
-                self.timers.insert((at, id.clone(), stage));
+            let timer = (at, id.clone(), stage);
+            if at >= *expires || at.micros() <= since {
+                self.timers.remove(&timer);
+            } else if self.timers.len() < TIMERS_MAX {
+                self.timers.insert(timer);
             }
         }
     }
@@ -235,7 +240,7 @@ impl Notify {
             for draft in &drafts {
                 if self.concerns(Some(&draft.principal.tenant)) {
                     let gate = self.from.gates.gate(draft);
-                    self.expect(draft, gate.as_ref());
+                    self.expect(draft, gate.as_ref(), self.told.until);
                 }
             }
             if drafts.is_empty() {
@@ -310,6 +315,9 @@ impl Follow for Notify {
     }
 
     async fn take(&mut self, batch: &Arc<Batch>) -> Result<(), Stall> {
+        if self.moved {
+            self.keep().await?;
+        }
         if self.to.drafts && !self.begun {
             self.begin().await?;
         }

@@ -1,6 +1,7 @@
 //! The journal for those who read it: search, export, the chain's state, and what people were told of.
 
 use super::activity::{Written, filled, written};
+use super::relaying::{self, Row, Watched};
 use super::show::{self, Moment};
 use super::{Ask, Console, Form, Frame, Seen, Who, barred, shown, unread};
 use askama::Template;
@@ -12,6 +13,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use countersign_core::act::Barred;
+use countersign_core::alert::Rule;
 use countersign_core::id::Timestamp;
 use countersign_core::reading::{Position, Search};
 use countersign_core::record::Kind;
@@ -85,6 +87,7 @@ struct Page {
     next: Option<String>,
     export: String,
     chain: State_,
+    exporters: Vec<Row>,
 }
 
 /// How the journal stands.
@@ -113,6 +116,8 @@ async fn found(console: &Console, seen: &Seen, asked: Asked) -> Result<Page, Bar
     let tenants = seen.visitor.sees(Sight::Journal)?;
     let page = console.doors.ledger.records(asked.which(), tenants).await.map_err(unread)?;
     let chain = console.doors.ledger.chain(tenants).await.map_err(unread)?;
+    let exporters = console.doors.relay.status().exporters.into_iter();
+    let exporters = exporters.map(|exporter| relaying::exporter(seen, exporter)).collect();
     let said = |field: &Option<String>| filled(field).unwrap_or_default();
     let verified = chain.verified.map(|verified| {
         (show::moment(verified.ended), verified.records, verified.wrong, verified.findings)
@@ -137,6 +142,7 @@ async fn found(console: &Console, seen: &Seen, asked: Asked) -> Result<Page, Bar
         until: said(&asked.until),
         next: page.next.map(|next| asked.at("/console/audit", Some(next.number()))),
         export: asked.at("/console/audit/export", None),
+        exporters,
         records: page.items.into_iter().map(|(_, record)| written(record, true)).collect(),
         chain: State_ {
             behind: chain.behind.records,
@@ -215,11 +221,15 @@ struct Alerts {
     frame: Frame,
     lines: Vec<Alert>,
     next: Option<String>,
+    destinations: Vec<Row>,
+    rules: Vec<Watched>,
 }
 
 struct Alert {
     at: Moment,
     what: String,
+    /// What happened and what to do about it, if it is of a rule.
+    told: Option<(&'static str, &'static str)>,
     agent: String,
     tenant: String,
     tool: String,
@@ -249,6 +259,10 @@ pub(super) async fn alerts(
             Alert {
                 at: show::moment(record.at()),
                 what: text("alert").replace('_', " "),
+                told: record
+                    .text("alert")
+                    .and_then(Rule::parse)
+                    .map(|rule| (rule.what(), rule.advice())),
                 agent: text("agent"),
                 tenant: text("tenant"),
                 tool: text("tool"),
@@ -258,7 +272,15 @@ pub(super) async fn alerts(
             }
         });
         let next = page.next.map(|next| format!("/console/alerts?before={}", next.number()));
-        Ok(Alerts { frame: seen.frame("Alerts"), lines: lines.collect(), next })
+        let stands = console.doors.relay.status();
+        let destinations = stands.destinations.into_iter();
+        Ok(Alerts {
+            frame: seen.frame("Alerts"),
+            lines: lines.collect(),
+            next,
+            destinations: destinations.map(|to| relaying::destination(&seen, to)).collect(),
+            rules: stands.rules.into_iter().map(relaying::watched).collect(),
+        })
     };
     match listed.await {
         Ok(page) => shown(&page),

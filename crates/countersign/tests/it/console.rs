@@ -17,10 +17,10 @@ const SESSION: &str = "countersign-session";
 const SIGN_IN: &str = "countersign-sign-in";
 
 /// What an answer was.
-struct Page {
+pub(crate) struct Page {
     status: StatusCode,
     headers: HeaderMap,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Page {
@@ -43,7 +43,7 @@ impl Page {
 }
 
 /// As much of a browser as cookies are.
-struct Browser {
+pub(crate) struct Browser {
     http: Client,
     url: String,
     cookies: BTreeMap<String, String>,
@@ -68,7 +68,7 @@ impl Browser {
         Page { status, headers, text: answer.text().await.unwrap() }
     }
 
-    async fn get(&mut self, path: &str) -> Page {
+    pub(crate) async fn get(&mut self, path: &str) -> Page {
         let at =
             if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
         let request = self.http.get(at);
@@ -96,7 +96,7 @@ impl Browser {
     }
 }
 
-async fn signed_in(gateway: &Gateway, person: &str, groups: &str) -> Browser {
+pub(crate) async fn signed_in(gateway: &Gateway, person: &str, groups: &str) -> Browser {
     let mut browser = Browser::at(&gateway.url);
     let entered = browser.be(person, groups, "", &[]).await;
     assert_eq!(entered.status, StatusCode::SEE_OTHER, "{}", entered.text);

@@ -1,6 +1,7 @@
 //! What people are told by the real gateway: over a real HTTP server that counts, and a real SMTP
 //! server. Never what a call would do, and never in the way of one.
 
+use crate::console::{at_home, signed_in};
 use crate::gateway::{Company, Gateway, Who};
 use crate::load::{Load, What, tally};
 use crate::people::PAID;
@@ -123,6 +124,20 @@ async fn probe(gateway: &Gateway, token: &str) {
     }
 }
 
+/// The references of a mail server at this port.
+fn mailing(company: &Company, port: u16) {
+    fs::write(company.path().join("ca.pem"), authority()).unwrap();
+    fs::write(company.path().join("mail.secret"), "made-up-password").unwrap();
+    company.edit("countersign.yaml", |text| {
+        let mail = format!(
+            "references:\n  desk-mail: {{ value: \"localhost:{}\" }}\n  mail-user: {{ value: mailer }}\n  \
+             mail-password: {{ file: mail.secret }}\n  mail-ca: {{ file: ca.pem }}\n",
+            port
+        );
+        text.replace("references:\n", &mail)
+    });
+}
+
 #[tokio::test]
 async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_its_arguments() {
     let (room, smtp) = (Room::open().await, Smtp::start(MailEncryption::StartTls).await);
@@ -143,16 +158,7 @@ async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_i
       to: [desk@acme.example, lead@acme.example]
 ";
     let company = company(&room, &notify);
-    fs::write(company.path().join("ca.pem"), authority()).unwrap();
-    fs::write(company.path().join("mail.secret"), "made-up-password").unwrap();
-    company.edit("countersign.yaml", |text| {
-        let mail = format!(
-            "references:\n  desk-mail: {{ value: \"localhost:{}\" }}\n  mail-user: {{ value: mailer }}\n  \
-             mail-password: {{ file: mail.secret }}\n  mail-ca: {{ file: ca.pem }}\n",
-            smtp.port
-        );
-        text.replace("references:\n", &mail)
-    });
+    mailing(&company, smtp.port);
     let gateway = company.serve();
     let token = gateway.token(WHO).await;
     let draft = gateway.drafted(&token, PAID[0]).await;
@@ -176,7 +182,7 @@ async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_i
     assert_eq!(smtp.taken().len(), 1);
     let [(to, letter)] = taken.as_slice() else { panic!("{taken:?}") };
     assert_eq!(to, &["desk@acme.example", "lead@acme.example"]);
-    let link = format!("{}/console/drafts/{draft}", "http://127.0.0.1:8787");
+    let link = format!("http://127.0.0.1:0/console/drafts/{draft}");
     let letter = letter.replace("=\r\n", "").replace("=3D", "=");
     assert!(
         letter.contains(&format!("Message-ID: <{draft}.draft_waits@acme.example>")),
@@ -277,7 +283,8 @@ async fn alerts_reach_those_who_are_told_of_them_and_of_that_tenant() {
 async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_well_also_by_the_next_process()
  {
     let room = Room::open().await;
-    let company = company(&room, &format!("notify:\n{}", webhook("json", "drafts: true")));
+    let company =
+        company(&room, &format!("notify:\n{}", webhook("json", "drafts: true, remind: 1s")));
     company.lift_limits();
     room.answers(Answer::Broken);
     let gateway = company.serve();
@@ -295,6 +302,8 @@ async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_we
     // Decided meanwhile: no news any more.
     let sam = gateway.sam().await;
     assert_eq!(gateway.decided(&sam, &lost, "reject").await.0, 200);
+    // Nor is what was due before it could be told at all.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     gateway.kill();
     let gateway = company.serve();
     room.answers(Answer::Taken);
@@ -309,6 +318,38 @@ async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_we
     let after: Vec<String> =
         room.all().split_off(before).into_iter().map(|(_, id, _)| id).collect();
     assert_eq!(after, [format!("{kept}.draft_waits")]);
+    gateway.stop();
+}
+
+#[tokio::test]
+async fn the_console_shows_how_each_stands_and_the_reason_to_those_who_mend_it() {
+    let room = Room::open().await;
+    let notify = format!(
+        "exporters: [{{ name: siem, file: state/journal.jsonl }}]\nnotify:\n{}{}",
+        webhook("slack", "alerts: true"),
+        webhook("json", "drafts: true, alerts: true"),
+    );
+    let (_company, gateway) = at_home(company(&room, &notify));
+    let mut auditor = signed_in(&gateway, "ada@acme.example", "audit").await;
+    let mut viewer = signed_in(&gateway, "vic@acme.example", "support-leads").await;
+    room.answers(Answer::Broken);
+    gateway.drafted(&gateway.token(WHO).await, PAID[0]).await;
+    let mut page = String::new();
+    for _ in 0..200 {
+        page = auditor.get("/console/alerts").await.text;
+        if page.contains("it answered 500") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for shown in ["it answered 500", "alerts by slack", "drafts and alerts by json", "call spike"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    assert!(!page.contains("hook-"), "no reference is shown: {page}");
+    let page = viewer.get("/console/alerts").await.text;
+    assert!(page.contains("does not get on") && !page.contains("it answered 500"), "{page}");
+    let page = auditor.get("/console/audit").await.text;
+    assert!(page.contains("siem") && page.contains("state/journal.jsonl"), "{page}");
     gateway.stop();
 }
 
@@ -351,14 +392,13 @@ async fn no_redirect_is_followed_and_nothing_is_said_to_a_server_that_is_not_tru
 #[tokio::test]
 async fn in_production_nobody_is_told_in_the_clear() {
     let company = Company::new();
-    let address = |company: &Company, url: &str, environment: &str| {
+    let address = |company: &Company, url: &str| {
         company.edit("countersign.yaml", |text| {
             let without: String = text
                 .lines()
                 .filter(|line| !line.starts_with("notify") && !line.starts_with("  hook:"))
                 .map(|line| format!("{line}\n"))
                 .collect();
-            let without = without.replace("environment: development", &format!("environment: {environment}"));
             without.replace(
                 "references:\n",
                 &format!("notify: [{{ name: a, webhook: {{ url: hook, template: json }}, alerts: true }}]\nreferences:\n  hook: {{ value: \"{url}\" }}\n"),
@@ -375,10 +415,19 @@ async fn in_production_nobody_is_told_in_the_clear() {
         ("ftp://127.0.0.1/x", false),
         ("hooks.example.com/x", false),
     ] {
-        let said = address(&company, url, "development");
+        let said = address(&company, url);
         assert_eq!(!said.contains("unfit-reference"), taken, "{url}: {said}");
         assert!(taken || !said.contains("cannot use `hook`: http"), "the address is not shown");
     }
-    let said = address(&company, "http://127.0.0.1:9/x", "production");
+    company.edit("countersign.yaml", |text| {
+        text.replace("environment: development", "environment: production").replace(
+            "development_issuer: true",
+            "exporters: [{ name: siem, stdout: true }]\n\
+             issuers: [{ issuer: 'https://login.acme.example', discovery: true, algorithms: [EdDSA] }]",
+        )
+    });
+    let said = address(&company, "http://127.0.0.1:9/x");
     assert!(said.contains("unfit-reference"), "{said}");
+    let said = address(&company, "https://hooks.example.com/services/x");
+    assert!(!said.contains("unfit-reference"), "{said}");
 }
