@@ -1,4 +1,4 @@
-//! What people do: approve, reject, withdraw, suspend, resume, resolve.
+//! What people do: approve, reject, withdraw, suspend, resume, resolve, let somebody stand in.
 //!
 //! ```text
 //! Visitor → Entitled → recorded
@@ -13,12 +13,15 @@
 //! let visitor = Visitor { person: person() };
 //! ```
 
-use crate::bound::{DRAFTS_LISTED_MAX, FRESH_SIGN_IN_S, PERSON_REASON_BYTES_MAX};
+mod absence;
+
+use crate::absence::Delegation;
+use crate::bound::{DELEGATION_S_MAX, DRAFTS_LISTED_MAX, FRESH_SIGN_IN_S, PERSON_REASON_BYTES_MAX};
 use crate::call::Monitor;
 use crate::draft::{
     Change, Conflict, Decided, Draft, Reach, Step, Suspension, Switch, UnknownOutcome, Who,
 };
-use crate::id::{CallId, Digest, DraftId, Timestamp};
+use crate::id::{CallId, DelegationId, Digest, DraftId, Timestamp};
 use crate::ladder::{Approvers, Gate};
 use crate::person::{Kinship, Person, Role};
 use crate::port::{Credential, Found, Place, Receipt, Refused, Unrecorded, Which};
@@ -72,6 +75,15 @@ pub enum Act {
         /// How one knows.
         reason: String,
     },
+    /// Let somebody stand in.
+    Delegate {
+        /// Who, by address.
+        to: String,
+        /// Until when; at most [`DELEGATION_S_MAX`] ahead.
+        until: Timestamp,
+    },
+    /// End an absence: that one, or one's own.
+    Return(Option<DelegationId>),
 }
 
 impl Act {
@@ -85,6 +97,8 @@ impl Act {
             Self::Suspend(..) => "suspend",
             Self::Resume(..) => "resume",
             Self::Resolve { .. } => "resolve",
+            Self::Delegate { .. } => "delegate",
+            Self::Return(_) => "return",
         }
     }
 }
@@ -106,6 +120,8 @@ pub enum Barred {
     Conflict(Conflict),
     /// A reason is missing, too long or holds a control character.
     Reason,
+    /// An end that is not later than now, or later than [`DELEGATION_S_MAX`] ahead.
+    Until,
     /// A system that had to be asked did not answer.
     Unanswered,
     /// The journal takes no entry. For operators.
@@ -124,6 +140,7 @@ impl Barred {
             Self::Overtaken => "overtaken",
             Self::Conflict(_) => "conflict",
             Self::Reason => "bad_reason",
+            Self::Until => "bad_until",
             Self::Unanswered => "unanswered",
             Self::Unavailable(_) => "journal_unavailable",
         }
@@ -155,6 +172,10 @@ impl Barred {
             Self::Conflict(_) => "It is not, or no longer, as it was.".to_owned(),
             Self::Reason => format!(
                 "Give a reason of one to {PERSON_REASON_BYTES_MAX} bytes without control characters."
+            ),
+            Self::Until => format!(
+                "Give an end that is later than now, and at most {} days ahead.",
+                DELEGATION_S_MAX.div_euclid(86_400)
             ),
             Self::Unanswered => "The system behind this did not answer.".to_owned(),
             Self::Unavailable(_) => "The journal takes no entry now: nothing was done.".to_owned(),
@@ -235,6 +256,8 @@ impl Monitor {
             Act::Resolve { call, happened, reason } => {
                 self.resolve_unknown(person, call, (happened, reason), now).await
             }
+            Act::Delegate { to, until } => self.delegate(person, (&to, until), now),
+            Act::Return(id) => self.end_absence(person, id, now),
         }
     }
 
@@ -250,7 +273,7 @@ impl Monitor {
         if rung > draft.rung || now >= draft.expires {
             return Err(Barred::Overtaken);
         }
-        may_decide(person, &draft, gate, now)?;
+        let stead = self.may_decide(person, &draft, gate, now)?;
         not_their_own(person, &draft, gate)?;
         if rung >= Rung::NAMED {
             fresh(person, now)?;
@@ -258,7 +281,8 @@ impl Monitor {
         if let Some(suspension) = self.register.suspended(&reach_of(&draft, grant)) {
             return Err(Barred::Suspended(Box::new(suspension)));
         }
-        let entry = moved(&draft, (Kind::DraftApproved, Step::Approve), decided(person, None, now));
+        let (step, decided) = ((Kind::DraftApproved, Step::Approve), decided(person, None, now));
+        let entry = moved(&draft, step, decided, stead);
         Ok(Entitled { entry, approved: Some(draft.id) })
     }
 
@@ -273,12 +297,10 @@ impl Monitor {
         let draft = self.seen(person, id).await?;
         let grant = self.grant_of(&draft).ok_or(Barred::Overtaken)?;
         let gate = grant.tool.ladder.gate.as_ref().ok_or(Barred::Overtaken)?;
-        may_decide(person, &draft, gate, now)?;
+        let stead = self.may_decide(person, &draft, gate, now)?;
         let decided = decided(person, Some(reason), now);
-        Ok(Entitled {
-            entry: moved(&draft, (Kind::DraftRejected, Step::Reject), decided),
-            approved: None,
-        })
+        let entry = moved(&draft, (Kind::DraftRejected, Step::Reject), decided, stead);
+        Ok(Entitled { entry, approved: None })
     }
 
     async fn withdraw(
@@ -290,13 +312,13 @@ impl Monitor {
     ) -> Result<Entitled, Barred> {
         let reason = worded(reason)?;
         let draft = self.seen(person, id).await?;
-        let own = person.kinship(&draft.principal) == Kinship::Same;
+        let own = person.who.kinship(&draft.principal) == Kinship::Same;
         if !own && !person.roles.contains(&Role::Operator) {
             let why = "Whoever asked for it may withdraw it, and operators.";
             return Err(Barred::NotEntitled(why));
         }
         let decided = decided(person, Some(reason), now);
-        let entry = moved(&draft, (Kind::DraftWithdrawn, Step::Withdraw), decided);
+        let entry = moved(&draft, (Kind::DraftWithdrawn, Step::Withdraw), decided, None);
         Ok(Entitled { entry, approved: None })
     }
 
@@ -401,7 +423,7 @@ impl Monitor {
     /// Whether the draft was asked for on this person's own behalf.
     #[must_use]
     pub fn is_theirs(&self, visitor: &Visitor, draft: &Draft) -> bool {
-        visitor.person().kinship(&draft.principal) == Kinship::Same
+        visitor.person().who.kinship(&draft.principal) == Kinship::Same
     }
 
     /// Whether this person could approve the draft now, their sign-in's age apart.
@@ -418,7 +440,7 @@ impl Monitor {
         let person = visitor.person();
         let gate = self.grant_of(draft).and_then(|grant| grant.tool.ladder.gate.as_ref());
         let gate = gate.ok_or(Barred::Overtaken)?;
-        may_decide(person, draft, gate, self.clock.now())?;
+        self.may_decide(person, draft, gate, self.clock.now())?;
         not_their_own(person, draft, gate)
     }
 
@@ -466,13 +488,29 @@ impl Monitor {
     }
 
     fn shows(&self, person: &Person, draft: &Draft) -> bool {
-        if person.kinship(&draft.principal) == Kinship::Same {
+        if person.who.kinship(&draft.principal) == Kinship::Same {
             return true;
         }
         let (now, gate) = (self.clock.now(), || self.grant_of(draft)?.tool.ladder.gate.as_ref());
         person.tenants.include(&draft.principal.tenant)
             && (!person.roles.is_empty()
-                || gate().is_some_and(|gate| may_decide(person, draft, gate, now).is_ok()))
+                || gate().is_some_and(|gate| self.may_decide(person, draft, gate, now).is_ok()))
+    }
+
+    /// A person who is asked, or stands in for one who is, and then for whom. Whose draft it is, is
+    /// another question.
+    fn may_decide(
+        &self,
+        person: &Person,
+        draft: &Draft,
+        gate: &Gate,
+        now: Timestamp,
+    ) -> Result<Option<Delegation>, Barred> {
+        if is_asked(person, draft, gate, now) {
+            return Ok(None);
+        }
+        let stead = self.in_stead(person, (draft, gate), now);
+        stead.map(Some).ok_or(Barred::NotEntitled("You are not one of its approvers."))
     }
 
     /// Notes what somebody was not given. It never waits.
@@ -488,18 +526,15 @@ impl Monitor {
     }
 }
 
-/// A person who is one of those that the tool names, now. Whose it is, is another question.
-fn may_decide(person: &Person, draft: &Draft, gate: &Gate, now: Timestamp) -> Result<(), Barred> {
+/// Whether a person is one of those that the tool names, now.
+fn is_asked(person: &Person, draft: &Draft, gate: &Gate, now: Timestamp) -> bool {
     let escalated = gate.escalates(draft.proposed).filter(|(at, _)| *at <= now);
     // INVARIANT: on the fourth step nobody comes in by being of a group, however late it is.
     let escalated = escalated
         .map(|(_, to)| to)
         .filter(|to| draft.rung < Rung::NAMED || matches!(to, Approvers::Named(_)));
     let asked = std::iter::once(&gate.approvers).chain(escalated);
-    match asked.into_iter().any(|approvers| is_one_of(person, draft, approvers)) {
-        true => Ok(()),
-        false => Err(Barred::NotEntitled("You are not one of its approvers.")),
-    }
+    asked.into_iter().any(|approvers| is_one_of(person, draft, approvers))
 }
 
 fn is_one_of(person: &Person, draft: &Draft, approvers: &Approvers) -> bool {
@@ -511,7 +546,7 @@ fn is_one_of(person: &Person, draft: &Draft, approvers: &Approvers) -> bool {
         }
         Approvers::Group { group, subject } => {
             (tenant && person.groups.contains(group))
-                || (*subject && person.kinship(&draft.principal) == Kinship::Same)
+                || (*subject && person.who.kinship(&draft.principal) == Kinship::Same)
         }
     }
 }
@@ -520,7 +555,7 @@ fn is_one_of(person: &Person, draft: &Draft, approvers: &Approvers) -> bool {
 /// been; on the third, only where the tool says so.
 fn not_their_own(person: &Person, draft: &Draft, gate: &Gate) -> Result<(), Barred> {
     let themselves = matches!(gate.approvers, Approvers::Group { subject: true, .. });
-    match (person.kinship(&draft.principal), draft.rung >= Rung::NAMED) {
+    match (person.who.kinship(&draft.principal), draft.rung >= Rung::NAMED) {
         (Kinship::Same, true) => Err(Barred::NotEntitled(
             "It was asked for on your own behalf: somebody else has to approve it.",
         )),
@@ -583,12 +618,22 @@ fn worded(reason: String) -> Result<String, Barred> {
 }
 
 fn decided(person: &Person, reason: Option<String>, at: Timestamp) -> Decided {
-    Decided { by: Some(person.who.clone()), at, reason }
+    Decided { by: Some(person.who.clone()), in_stead_of: None, at, reason }
 }
 
 /// The entry of a person's decision about a draft, with the draft's step.
-fn moved(draft: &Draft, (kind, step): (Kind, Step), decided: Decided) -> Entry {
+fn moved(
+    draft: &Draft,
+    (kind, step): (Kind, Step),
+    mut decided: Decided,
+    stead: Option<Delegation>,
+) -> Entry {
     let mut entry = of(draft, Entry::new(kind, decided.at));
+    if let Some(Delegation { id, from, .. }) = stead {
+        // Whoever is absent is a person, and the delegation's name is not: by it their record is found.
+        entry = entry.with("delegation", id.as_str()).body("in_stead_of", described(&from));
+        decided.in_stead_of = Some(from);
+    }
     if let Some(who) = &decided.by {
         entry = entry.body("person", described(who));
     }

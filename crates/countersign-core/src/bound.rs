@@ -47,6 +47,10 @@ pub const PERSON_REASON_BYTES_MAX: usize = 500;
 pub const SUMMARY_BYTES_MAX: usize = 4_096;
 /// A sign-in no older than this is fresh, in seconds.
 pub const FRESH_SIGN_IN_S: u64 = 5 * 60;
+/// Longest time for which somebody is let stand in, in seconds.
+pub const DELEGATION_S_MAX: u32 = 30 * 24 * 60 * 60;
+/// Most people for whom somebody stands in at a time.
+pub const DELEGATIONS_MAX: usize = 1_000;
 /// Most values in one system's answer, counting every array, object and member.
 pub const ANSWER_VALUES_MAX: usize = 262_144;
 /// Most records, or calls, on one page of an answer about the journal.

@@ -13,8 +13,10 @@
 //! A draft is bound to the digest of principal, tool and canonical arguments, and to the decision
 //! digest it was made under. What is claimed goes through the pipeline from the top, once.
 
+use crate::absence::Delegation;
 use crate::id::{
-    AgentId, CallId, Digest, DraftId, IssuerId, SystemName, TenantId, Timestamp, ToolName,
+    AgentId, CallId, DelegationId, Digest, DraftId, IssuerId, SystemName, TenantId, Timestamp,
+    ToolName,
 };
 use crate::principal::Principal;
 use crate::refusal::Applied;
@@ -217,6 +219,8 @@ impl Step {
 pub struct Decided {
     /// Who. `None` for what nobody decides: time, a change of the posture, the pipeline.
     pub by: Option<Who>,
+    /// Who was away, if they decided in somebody's stead.
+    pub in_stead_of: Option<Who>,
     /// When.
     pub at: Timestamp,
     /// What the model may read of it.
@@ -403,6 +407,15 @@ pub enum Change {
         /// Whether it took effect.
         happened: bool,
     },
+    /// Somebody stands in for somebody who is away.
+    Delegate {
+        /// Who for whom.
+        delegation: Delegation,
+        /// Instead of whom before, of the same absent person: refused if it was not so.
+        replaces: Option<DelegationId>,
+    },
+    /// That ends.
+    Return(DelegationId),
 }
 
 /// Why an entry was refused with its changes: nothing of it is in the journal.
@@ -414,9 +427,9 @@ pub enum Conflict {
     Draft(Option<State>),
     /// There is a live draft of the same binding.
     Live(DraftId),
-    /// As many drafts are live as may be.
+    /// As many drafts are live, or people away, as may be.
     Full,
-    /// Nothing of that name is switched off, or unknown.
+    /// Nothing of that name is switched off, unknown, or in somebody's stead.
     Nothing,
 }
 

@@ -150,6 +150,19 @@ impl DraftId {
     }
 }
 
+id!(
+    /// One delegation: somebody stands in for somebody.
+    DelegationId, CALL_ID_BYTES_MAX, NAME, name
+);
+
+impl DelegationId {
+    /// From 16 unpredictable bytes.
+    #[must_use]
+    pub fn drawn(random: [u8; 16]) -> Self {
+        Self(format!("dlg_{}", hex::encode(random)))
+    }
+}
+
 /// A moment: microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);

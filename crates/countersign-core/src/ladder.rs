@@ -90,6 +90,9 @@ pub struct Gate {
     pub decision: Option<DecisionPoint>,
     /// Who may agree as well, once a draft has waited for long.
     pub escalation: Option<Escalation>,
+    /// Who may stand in for one of those who are named, if they let them: addresses in lower case.
+    /// Empty where nobody is named.
+    pub delegates: BTreeSet<String>,
 }
 
 /// Further people who may agree to a draft that has waited for long.

@@ -9,6 +9,7 @@
     deny(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+pub mod absence;
 pub mod act;
 pub mod alert;
 pub mod args;

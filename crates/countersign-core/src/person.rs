@@ -41,6 +41,26 @@ impl Tenants {
             Self::Of(tenants) => tenants.contains(tenant),
         }
     }
+
+    /// Whether all of the others are among them.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::All, _) => true,
+            (Self::Of(_), Self::All) => false,
+            (Self::Of(tenants), Self::Of(others)) => others.is_subset(tenants),
+        }
+    }
+
+    /// Whether any of the others is among them.
+    #[must_use]
+    pub fn meet(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::All, Self::All) => true,
+            (Self::All, Self::Of(some)) | (Self::Of(some), Self::All) => !some.is_empty(),
+            (Self::Of(tenants), Self::Of(others)) => !tenants.is_disjoint(others),
+        }
+    }
 }
 
 /// What a person may do by the groups that the deployment names.
@@ -77,9 +97,9 @@ pub(crate) enum Kinship {
     Unclear,
 }
 
-impl Person {
+impl Who {
     pub(crate) fn kinship(&self, principal: &Principal) -> Kinship {
-        let Who { issuer, id, address } = &self.who;
+        let Self { issuer, id, address } = self;
         let named =
             address.as_deref().is_some_and(|a| a.eq_ignore_ascii_case(principal.subject.as_str()));
         match &principal.person {

@@ -3,6 +3,7 @@
 //! Each says what holds on return, what may run concurrently and who retries (nobody does, unless
 //! it says so). The monitor re-checks what it can of what a port returns.
 
+use crate::absence::Delegations;
 use crate::call::{Consultation, Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
 use crate::id::{AgentId, CallId, Digest, DraftId, TenantId, Timestamp, ToolName};
@@ -341,19 +342,24 @@ pub trait Post: Send + Sync + Debug {
     fn send(&self, letter: Letter) -> Eventually<'_, Result<(), String>>;
 }
 
-/// The drafts, suspensions and unknown outcomes, as the journal's entries have changed them. Reads
+/// The drafts, suspensions, delegations and unknown outcomes, as the journal's entries have changed them. Reads
 /// what is durable; may be called concurrently.
 pub trait Register: Send + Sync + Debug {
     /// What of `reach` is suspended. In memory, never waits; a suspension counts here no later than
     /// its entry's append returns.
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension>;
 
-    /// A number that is another one once drafts, suspensions or unknown outcomes have changed. In
-    /// memory, never waits.
+    /// A number that is another one once drafts, suspensions, delegations or unknown outcomes have
+    /// changed. In memory, never waits.
     fn moved(&self) -> u64;
 
     /// Everything that is suspended.
     fn suspensions(&self) -> Vec<Suspension>;
+
+    /// Who lets whom stand in, one of each person, also when its time is over. In memory, never waits;
+    /// one that has ended counts here no longer once its entry's append has returned. A decision in
+    /// somebody's stead is refused with [`Conflict::Nothing`] if its delegation has ended by then.
+    fn delegations(&self) -> Arc<Delegations>;
 
     /// One draft.
     ///

@@ -46,6 +46,10 @@ pub enum Kind {
     Suspended,
     /// A person switched it on again.
     Resumed,
+    /// A person let somebody stand in.
+    Delegated,
+    /// Nobody stands in for them any more.
+    DelegationEnded,
     /// A person said what came of an effect whose outcome was unknown.
     UnknownResolved,
     /// A person, or several alike, was refused what they asked for.
@@ -56,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::StreamOpened,
         Self::StreamClosed,
         Self::PostureLoaded,
@@ -73,6 +77,8 @@ impl Kind {
         Self::DraftPreviewed,
         Self::Suspended,
         Self::Resumed,
+        Self::Delegated,
+        Self::DelegationEnded,
         Self::UnknownResolved,
         Self::ActRefused,
         Self::Alerted,
@@ -98,6 +104,8 @@ impl Kind {
             Self::DraftPreviewed => "draft_previewed",
             Self::Suspended => "suspended",
             Self::Resumed => "resumed",
+            Self::Delegated => "delegated",
+            Self::DelegationEnded => "delegation_ended",
             Self::UnknownResolved => "unknown_resolved",
             Self::ActRefused => "act_refused",
             Self::Alerted => "alert",

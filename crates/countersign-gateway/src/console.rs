@@ -4,6 +4,7 @@
 //! decides nothing: who somebody is, `Monitor::welcome` says from the token that their session holds,
 //! at every request; what they may, `Monitor::act` and [`Visitor::sees`].
 
+mod absence;
 mod activity;
 mod agents;
 mod assets;
@@ -123,6 +124,8 @@ pub(crate) fn routes(console: Console, guard: &Arc<Guard>) -> Router {
     let people = Router::new()
         .route("/console", get(async || Redirect::to("/console/drafts")))
         .route("/console/drafts", get(drafts::queue))
+        .route("/console/drafts/absence", get(absence::page).post(absence::delegate))
+        .route("/console/drafts/absence/end", post(absence::end))
         .route("/console/drafts/{id}", get(drafts::page))
         .route("/console/drafts/{id}/preview", get(drafts::preview))
         .route("/console/drafts/{id}/together", get(drafts::together))

@@ -29,6 +29,8 @@ pub(crate) struct GateEntry {
     pub(crate) preview: Option<Beside>,
     pub(crate) decision: Option<Decision>,
     pub(crate) escalation: Option<EscalationEntry>,
+    /// Empty where none are written.
+    pub(crate) delegates: Option<BTreeSet<String>>,
 }
 
 /// An escalation as it is written.
@@ -68,12 +70,53 @@ pub(crate) fn decode(
     let preview = fields.optional("preview").and_then(|item| decode_preview(decoder, item));
     let decision = fields.optional("decision").and_then(|item| decode_decision(decoder, item));
     let escalation = fields.optional("escalate").and_then(|item| escalation(decoder, item));
+    let delegates = fields.optional("delegates");
     fields.finish(decoder);
+    let delegates = match delegates {
+        Some(item) => decode_delegates(decoder, item, approvers.as_ref().map(|them| &them.value)),
+        None => Some(BTreeSet::new()),
+    };
     if let Some((escalation, expires_s)) = escalation.as_ref().zip(expires_s) {
         check_escalation(decoder, escalation, expires_s);
     }
     let span = item.span();
-    Some(GateEntry { span, approvers, expires_s, summary, preview, decision, escalation })
+    Some(GateEntry {
+        span,
+        approvers,
+        expires_s,
+        summary,
+        preview,
+        decision,
+        escalation,
+        delegates,
+    })
+}
+
+/// Who may stand in for those who are named. Of a group any member may decide anyhow, and nobody stands
+/// in for themselves.
+fn decode_delegates(
+    decoder: &mut Decoder,
+    item: Item<'_>,
+    approvers: Option<&Approvers>,
+) -> Option<BTreeSet<String>> {
+    let delegates = people(decoder, item, "the delegate")?;
+    let (message, help) = match approvers {
+        None => return Some(delegates),
+        Some(Approvers::Group { .. }) => (
+            "people stand in for those who are named, and this gate names a group".to_owned(),
+            "take `delegates` out: whoever is of the group may agree",
+        ),
+        Some(Approvers::Named(named)) => match delegates.intersection(named).next() {
+            None => return Some(delegates),
+            Some(both) => (
+                format!("`{both}` is an approver, and needs to stand in for nobody"),
+                "name them once",
+            ),
+        },
+    };
+    decoder.report(Code::GateApprovers, item.span(), message);
+    decoder.help(help);
+    None
 }
 
 fn escalation(decoder: &mut Decoder, item: Item<'_>) -> Option<EscalationEntry> {
@@ -93,7 +136,7 @@ fn escalated(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Approvers>
     let group = fields.optional("group");
     fields.finish(decoder);
     let value = match (named, group) {
-        (Some(named), None) => Approvers::Named(people(decoder, named)?),
+        (Some(named), None) => Approvers::Named(people(decoder, named, "the approver")?),
         (None, Some(group)) => Approvers::Group { group: decoder.line(group)?, subject: false },
         _ => {
             let message = "`to` needs one of `named` and `group`";
@@ -131,7 +174,7 @@ fn approvers(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Approvers>
                 decoder.report(Code::GateApprovers, item.span(), message);
                 decoder.help("take `subject` out");
             }
-            Approvers::Named(people(decoder, named)?)
+            Approvers::Named(people(decoder, named, "the approver")?)
         }
         (None, Some(group)) => {
             let subject = may.map_or(Some(false), |may| may);
@@ -146,11 +189,11 @@ fn approvers(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Approvers>
     Some(Spanned { value: approvers, span: item.span() })
 }
 
-fn people(decoder: &mut Decoder, item: Item<'_>) -> Option<BTreeSet<String>> {
+fn people(decoder: &mut Decoder, item: Item<'_>, what: &str) -> Option<BTreeSet<String>> {
     let people = decoder.lines(item);
     if matches!(decoder.list(item), Some(items) if items.is_empty() || items.len() > APPROVERS_MAX)
     {
-        let message = format!("`named` must name from 1 to {APPROVERS_MAX} people");
+        let message = format!("`{}` must name from 1 to {APPROVERS_MAX} people", item.name);
         decoder.report(Code::GateApprovers, item.span(), message);
         return None;
     }
@@ -159,7 +202,7 @@ fn people(decoder: &mut Decoder, item: Item<'_>) -> Option<BTreeSet<String>> {
     }
     // Whoever signs in is compared by the address in lower case.
     let names = people.iter().map(|person| (person.value.to_lowercase(), person.span));
-    decoder.distinct("the approver", names);
+    decoder.distinct(what, names);
     Some(people.into_iter().map(|person| person.value.to_lowercase()).collect())
 }
 
@@ -271,6 +314,7 @@ impl GateEntry {
             preview: whole(preview)?,
             decision: whole(decision)?,
             escalation: whole(escalation)?,
+            delegates: self.delegates.clone()?,
         })
     }
 }

@@ -1,11 +1,13 @@
 //! Drafts and what people decide as rows have them: JSON of our own, read back strictly. What cannot
 //! be read is no draft, and nothing is done by it.
 
+use countersign_core::absence::Delegation;
 use countersign_core::draft::{Decided, Draft, Outcome, State, Who};
 use countersign_core::id::{
-    ActorId, AgentId, CallId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId,
-    Timestamp, ToolName,
+    ActorId, AgentId, CallId, DelegationId, Digest, DraftId, IssuerId, SubjectId, SystemName,
+    TenantId, Timestamp, ToolName,
 };
+use countersign_core::person::Tenants;
 use countersign_core::principal::Principal;
 use countersign_core::refusal::Applied;
 use countersign_core::tool::Rung;
@@ -104,10 +106,11 @@ fn known<T>(text: Option<String>, read: impl FnOnce(&str) -> Option<T>) -> Optio
     text.map_or(Some(None), |text| read(&text).map(Some))
 }
 
+fn texts(value: &Value) -> Option<BTreeSet<String>> {
+    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
 fn principal(value: &Value) -> Option<Principal> {
-    let texts = |value: &Value| -> Option<BTreeSet<String>> {
-        value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
-    };
     let attributes = value.get("attributes")?.as_object()?.iter();
     let attributes: Option<BTreeMap<_, _>> =
         attributes.map(|(name, values)| Some((name.clone(), texts(values)?))).collect();
@@ -139,17 +142,37 @@ pub(crate) fn who_back(value: &Value) -> Option<Who> {
 }
 
 pub(crate) fn decided(decided: &Decided) -> Value {
-    let Decided { by, at, reason } = decided;
-    json!({ "by": by.as_ref().map(who), "at": at.micros(), "reason": reason })
+    let Decided { by, in_stead_of, at, reason } = decided;
+    let (by, in_stead_of) = (by.as_ref().map(who), in_stead_of.as_ref().map(who));
+    json!({ "by": by, "in_stead_of": in_stead_of, "at": at.micros(), "reason": reason })
 }
 
 pub(crate) fn decided_back(value: &Value) -> Option<Decided> {
-    let by = match value.get("by")? {
-        Value::Null => None,
-        by => Some(who_back(by)?),
+    let person = |name: &str| match value.get(name)? {
+        Value::Null => Some(None),
+        person => who_back(person).map(Some),
     };
+    let (by, in_stead_of) = (person("by")?, person("in_stead_of")?);
     let at = Timestamp::from_micros(value.get("at")?.as_i64()?);
-    Some(Decided { by, at, reason: perhaps(value, "reason")? })
+    Some(Decided { by, in_stead_of, at, reason: perhaps(value, "reason")? })
+}
+
+/// A delegation, of which `terms` is [`Delegation::terms`].
+pub(crate) fn delegation(
+    id: &str,
+    (at, until): (Timestamp, Timestamp),
+    terms: &str,
+) -> Option<Delegation> {
+    let terms = Value::Object(parse(terms)?);
+    let tenants = match terms.get("tenants")? {
+        Value::Null => Tenants::All,
+        tenants => {
+            let tenants = texts(tenants)?.into_iter().map(|tenant| TenantId::new(tenant).ok());
+            Tenants::Of(tenants.collect::<Option<_>>()?)
+        }
+    };
+    let (id, from) = (DelegationId::new(id).ok()?, who_back(terms.get("from")?)?);
+    Some(Delegation { id, from, tenants, to: text(&terms, "to")?.to_owned(), at, until })
 }
 
 pub(crate) fn outcome(outcome: &Outcome) -> Value {

@@ -1,13 +1,18 @@
-//! Drafts, suspensions and unknown outcomes as plain values: what of an entry's changes may be, and
+//! Drafts, suspensions, delegations and unknown outcomes as plain values: what of an entry's changes may be, and
 //! what it comes to. [`MemoryJournal`](crate::MemoryJournal) keeps them so; the tables of the journal
 //! on disk are judged by the same functions.
 
-use countersign_core::bound::{DRAFTS_LISTED_MAX, DRAFTS_LIVE_MAX, DRAFTS_LIVE_PER_AGENT_MAX};
+use countersign_core::absence::{Delegation, Delegations};
+use countersign_core::bound::{
+    DELEGATIONS_MAX, DRAFTS_LISTED_MAX, DRAFTS_LIVE_MAX, DRAFTS_LIVE_PER_AGENT_MAX,
+};
 use countersign_core::draft::{
     Change, Conflict, Decided, Draft, Outcome, Reach, State, Step, Suspension, Switch,
     UnknownOutcome,
 };
-use countersign_core::id::{AgentId, CallId, DraftId, SystemName, TenantId, Timestamp, ToolName};
+use countersign_core::id::{
+    AgentId, CallId, DelegationId, DraftId, SystemName, TenantId, Timestamp, ToolName,
+};
 use countersign_core::port::Which;
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::Applied;
@@ -16,34 +21,91 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is suspended. There is little of it, and most of the time nothing.
+/// What stands until it is ended: what is suspended, and who stands in for whom. There is little of it,
+/// and most of the time nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Suspensions(BTreeMap<Switch, Suspension>);
+pub(crate) struct Standing {
+    suspensions: BTreeMap<Switch, Suspension>,
+    /// Shared, as it is seldom changed: whoever writes has a copy of their own, and readers many.
+    delegations: Arc<Delegations>,
+}
 
-impl Suspensions {
-    pub(crate) fn all(&self) -> Vec<Suspension> {
-        self.0.values().cloned().collect()
+impl Standing {
+    pub(crate) fn suspensions(&self) -> Vec<Suspension> {
+        self.suspensions.values().cloned().collect()
     }
 
-    pub(crate) fn of(&self, reach: &Reach<'_>) -> Option<Suspension> {
-        self.0.values().find(|suspension| suspension.of.stops(reach)).cloned()
+    pub(crate) fn delegations(&self) -> Arc<Delegations> {
+        Arc::clone(&self.delegations)
+    }
+
+    pub(crate) fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
+        self.suspensions.values().find(|suspension| suspension.of.stops(reach)).cloned()
+    }
+
+    /// Lets somebody stand in, instead of whom the same person let before. Those whose time is over go:
+    /// nobody is named here longer than until somebody else is.
+    pub(crate) fn delegate(
+        &mut self,
+        delegation: &Delegation,
+        replaces: Option<&DelegationId>,
+    ) -> Result<(), Conflict> {
+        let mut all = self.delegations.values();
+        let before = all.find(|old| old.is_of(&delegation.from)).map(|old| old.id.clone());
+        if before.as_ref() != replaces || self.delegations.contains_key(&delegation.id) {
+            return Err(Conflict::Nothing);
+        }
+        let stays = |old: &Delegation| Some(&old.id) != before.as_ref() && old.holds(delegation.at);
+        let kept = Arc::make_mut(&mut self.delegations);
+        kept.retain(|_, old| stays(old));
+        if kept.len() >= DELEGATIONS_MAX {
+            return Err(Conflict::Full);
+        }
+        kept.insert(delegation.id.clone(), delegation.clone());
+        Ok(())
+    }
+
+    pub(crate) fn give_back(&mut self, id: &DelegationId) -> Result<(), Conflict> {
+        let ended = Arc::make_mut(&mut self.delegations).remove(id);
+        ended.map(drop).ok_or(Conflict::Nothing)
+    }
+
+    /// As it was kept. `None` if the same person's is there already.
+    pub(crate) fn restore(&mut self, delegation: Delegation) -> Option<()> {
+        let twice = self.delegations.values().any(|old| old.is_of(&delegation.from));
+        let kept = Arc::make_mut(&mut self.delegations);
+        (!twice).then(|| drop(kept.insert(delegation.id.clone(), delegation)))
     }
 
     /// The first one counts: whoever suspends once more is not who has to be somebody else later.
     pub(crate) fn suspend(&mut self, suspension: Suspension) -> bool {
-        let new = !self.0.contains_key(&suspension.of);
-        self.0.entry(suspension.of.clone()).or_insert(suspension);
+        let new = !self.suspensions.contains_key(&suspension.of);
+        self.suspensions.entry(suspension.of.clone()).or_insert(suspension);
         new
     }
 
     pub(crate) fn resume(&mut self, of: &Switch) -> Result<(), Conflict> {
-        self.0.remove(of).map(drop).ok_or(Conflict::Nothing)
+        self.suspensions.remove(of).map(drop).ok_or(Conflict::Nothing)
     }
 
-    /// Whether the call that an intent begins may still be. What it does not name is not stopped. The
-    /// systems that it has asked are named beside the one that it reaches.
+    /// Whether what an entry says may still be: the call that an intent begins, or a decision in
+    /// somebody's stead.
     pub(crate) fn admit(&self, entry: &Entry) -> Result<(), Conflict> {
-        if self.0.is_empty() || entry.kind() != Kind::Intent {
+        match (entry.kind(), entry.member("delegation").and_then(Value::as_str)) {
+            (Kind::Intent, _) => self.admit_call(entry),
+            (Kind::DraftApproved | Kind::DraftRejected, Some(id)) => {
+                let delegation = self.delegations.get(id);
+                let holds = delegation.is_some_and(|delegation| delegation.holds(entry.at()));
+                if holds { Ok(()) } else { Err(Conflict::Nothing) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What an intent does not name is not stopped. The systems that it has asked are named beside the
+    /// one that it reaches.
+    fn admit_call(&self, entry: &Entry) -> Result<(), Conflict> {
+        if self.suspensions.is_empty() {
             return Ok(());
         }
         let named = |name: &str| entry.member(name).and_then(Value::as_str).unwrap_or_default();
@@ -58,10 +120,10 @@ impl Suspensions {
         let stopped = match (&agent, &tenant) {
             (Ok(agent), Ok(tenant)) => {
                 let (tool, systems) = (tool.as_ref().ok(), systems.iter().collect());
-                self.of(&Reach { agent, tool, systems, tenant })
+                self.suspended(&Reach { agent, tool, systems, tenant })
             }
             // What cannot be told apart is stopped by whatever is there.
-            _ => self.0.values().next().cloned(),
+            _ => self.suspensions.values().next().cloned(),
         };
         stopped.map_or(Ok(()), |suspension| Err(Conflict::Suspended(Box::new(suspension))))
     }
@@ -171,7 +233,7 @@ pub(crate) fn late(draft: &mut Draft, applied: Applied) -> Result<(), Conflict> 
 
 /// How an unknown outcome ends that no person has resolved.
 pub(crate) const fn by_itself(at: Timestamp) -> Decided {
-    Decided { by: None, at, reason: None }
+    Decided { by: None, in_stead_of: None, at, reason: None }
 }
 
 /// The effect of which an outcome says that nobody knows.
@@ -208,7 +270,7 @@ fn is_among(draft: &Draft, which: &Which) -> bool {
 pub(crate) struct Desk {
     /// In the order of their records.
     drafts: Vec<Arc<Draft>>,
-    pub(crate) suspensions: Suspensions,
+    pub(crate) standing: Standing,
     unknown: Vec<UnknownOutcome>,
 }
 
@@ -216,7 +278,7 @@ impl Desk {
     /// Makes an entry's changes. On a conflict some of them may have been made: the caller goes on with
     /// what was before.
     pub(crate) fn judge(&mut self, entry: &Entry) -> Result<(), Conflict> {
-        self.suspensions.admit(entry)?;
+        self.standing.admit(entry)?;
         spends(entry)?;
         let new = unknown(entry).filter(|new| self.unknown.iter().all(|old| old.call != new.call));
         self.unknown.extend(new);
@@ -239,10 +301,14 @@ impl Desk {
             }
             Change::Deliver(draft) => deliver(self.find(draft)?),
             Change::Suspend(suspension) => {
-                self.suspensions.suspend(suspension.clone());
+                self.standing.suspend(suspension.clone());
                 Ok(())
             }
-            Change::Resume(of) => self.suspensions.resume(of),
+            Change::Resume(of) => self.standing.resume(of),
+            Change::Delegate { delegation, replaces } => {
+                self.standing.delegate(delegation, replaces.as_ref())
+            }
+            Change::Return(id) => self.standing.give_back(id),
             Change::Resolve { call, decided, happened } => self.resolve(call, decided, *happened),
         }
     }

@@ -5,6 +5,7 @@ use crate::desk::Desk;
 use crate::place::{Head, Placed, Placer};
 use crate::refusals::{Noted, Refusals};
 use crate::scan::Scan;
+use countersign_core::absence::Delegations;
 use countersign_core::draft::{Draft, Reach, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId, Timestamp};
 use countersign_core::port::{
@@ -134,11 +135,15 @@ impl Register for MemoryJournal {
     }
 
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
-        self.state().desk.suspensions.of(reach)
+        self.state().desk.standing.suspended(reach)
     }
 
     fn suspensions(&self) -> Vec<Suspension> {
-        self.state().desk.suspensions.all()
+        self.state().desk.standing.suspensions()
+    }
+
+    fn delegations(&self) -> Arc<Delegations> {
+        self.state().desk.standing.delegations()
     }
 
     fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {

@@ -16,13 +16,14 @@ mod stream;
 mod tests;
 mod writer;
 
-use crate::desk::Suspensions;
+use crate::desk::Standing;
 use crate::file::{
     Anchor, beside, lock, locked_before, read_secret, resolve, rewrite, sync_folder, write_new,
 };
 use crate::key::{KeyError, PublicKey, SigningKey, latest};
 use crate::refusals::Refusals;
 use crate::witness::{Keeper, Witness};
+use countersign_core::absence::Delegations;
 use countersign_core::draft::{Draft, Reach, State, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId};
 use countersign_core::port::{
@@ -167,7 +168,7 @@ struct Shared {
     meter: Mutex<Meter>,
     refusals: Refusals,
     health: Mutex<Health>,
-    suspensions: Mutex<Suspensions>,
+    standing: Mutex<Standing>,
     /// Counts commits that changed drafts.
     moved: watch::Sender<u64>,
     /// Whether the writer has been told of new refusals.
@@ -192,8 +193,8 @@ impl Shared {
     fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn suspensions(&self) -> MutexGuard<'_, Suspensions> {
-        self.suspensions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -303,7 +304,7 @@ impl SqliteStore {
         let mut keeper = Keeper::open(&config.key, accepted.is_some())?;
         let shared = Arc::new(Shared::default());
         counters::restore(&connection, &mut shared.meter(), clock.now())?;
-        *shared.suspensions() = drafts::suspensions(&connection)?;
+        *shared.standing() = drafts::standing(&connection)?;
         let pen = Pen { key, clock, entropy };
         let (stream, recovered) = stream::begin(&mut connection, &pen, accepted.as_deref())?;
         stream.witness(&pen, &mut keeper).map_err(StoreError::Writer)?;
@@ -426,11 +427,15 @@ impl Register for SqliteStore {
     }
 
     fn suspended(&self, reach: &Reach<'_>) -> Option<Suspension> {
-        self.shared.suspensions().of(reach)
+        self.shared.standing().suspended(reach)
     }
 
     fn suspensions(&self) -> Vec<Suspension> {
-        self.shared.suspensions().all()
+        self.shared.standing().suspensions()
+    }
+
+    fn delegations(&self) -> Arc<Delegations> {
+        self.shared.standing().delegations()
     }
 
     fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {

@@ -105,7 +105,7 @@ pub(crate) enum Command {
     Login(login::Login),
     /// Forget the sign-ins on this machine
     Logout(login::Logout),
-    /// See what waits for people, and approve, reject or withdraw it
+    /// See what waits for people, approve, reject or withdraw it, and let somebody stand in for you
     #[command(
         after_help = "Exit codes: 0 done, 1 the gateway said no or it did not come off, 2 could not ask.\n\nExample: countersign drafts approve drf_0123456789abcdef0123456789abcdef"
     )]

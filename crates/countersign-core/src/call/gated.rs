@@ -335,7 +335,7 @@ impl Monitor {
         if let Some(why) = &why {
             entry = entry.with("why", why.as_str());
         }
-        let decided = Some(Decided { by: None, at, reason: why });
+        let decided = Some(Decided { by: None, in_stead_of: None, at, reason: why });
         let draft = draft.id.clone();
         let change = Change::Move { draft, step, decided, commit: None, outcome: None };
         self.journal.append(entry.changing(change)).await.is_ok()

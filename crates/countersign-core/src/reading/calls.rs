@@ -81,6 +81,8 @@ impl Class {
             | Kind::DraftPreviewed
             | Kind::Suspended
             | Kind::Resumed
+            | Kind::Delegated
+            | Kind::DelegationEnded
             | Kind::UnknownResolved
             | Kind::ActRefused
             | Kind::Alerted => None,

@@ -17,11 +17,11 @@ use countersign_core::{id::Timestamp, refusal::Refusal};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const SAM: &str = "sam-1 sam@acme.example support t1 10";
-const LEE: &str = "lee-2 lee@acme.example support,sre * 10";
-const ANN: &str = "ann-7 ann@acme.example support t1 10";
+pub(crate) const SAM: &str = "sam-1 sam@acme.example support t1 10";
+pub(crate) const LEE: &str = "lee-2 lee@acme.example support,sre * 10";
+pub(crate) const ANN: &str = "ann-7 ann@acme.example support t1 10";
 
-fn gate(approvers: Approvers) -> Gate {
+pub(crate) fn gate(approvers: Approvers) -> Gate {
     let days = Parameter { name: "days".into(), optional: true };
     let summary = vec![Fragment::Text("Pays ".into()), Fragment::Argument(days)];
     Gate {
@@ -31,6 +31,7 @@ fn gate(approvers: Approvers) -> Gate {
         preview: None,
         decision: None,
         escalation: None,
+        delegates: [].into(),
     }
 }
 
@@ -44,11 +45,11 @@ fn grouped(subject: bool) -> Ladder {
     Ladder { gate: Some(gate(approvers)), ..Ladder::at(Rung::CONFIRMED) }
 }
 
-fn world(ladder: Ladder) -> World {
+pub(crate) fn world(ladder: Ladder) -> World {
     World::with(|b| b.ladder = Some(ladder))
 }
 
-fn monitor(world: &World) -> Monitor {
+pub(crate) fn monitor(world: &World) -> Monitor {
     world.monitor(Effect::Irreversible)
 }
 
@@ -59,7 +60,7 @@ fn ask_with(world: &World, days: u32, answers: Option<Answers>) -> Answer {
     now(monitor.call(Proposed { caller, tool: "get_usage".into(), arguments, answers }))
 }
 
-fn ask(world: &World) -> Answer {
+pub(crate) fn ask(world: &World) -> Answer {
     ask_with(world, 7, None)
 }
 
@@ -70,7 +71,7 @@ fn check_draft(world: &World, arguments: Value) -> Answer {
     now(monitor.call(Proposed { caller, tool, arguments, answers: None }))
 }
 
-fn code(answer: &Answer) -> &'static str {
+pub(crate) fn code(answer: &Answer) -> &'static str {
     match answer {
         Answer::Completed(_) => "completed",
         Answer::Refused(refused) => refused.refusal().code(),
@@ -78,26 +79,26 @@ fn code(answer: &Answer) -> &'static str {
     }
 }
 
-fn visitor(monitor: &Monitor, token: &str) -> Visitor {
+pub(crate) fn visitor(monitor: &Monitor, token: &str) -> Visitor {
     now(monitor.welcome(&Credential::bearer(token))).unwrap()
 }
 
-fn act(world: &World, who: &str, act: Act) -> Result<(), &'static str> {
+pub(crate) fn act(world: &World, who: &str, act: Act) -> Result<(), &'static str> {
     let monitor = monitor(world);
     let done = now(monitor.act(&visitor(&monitor, who), act));
     done.map(drop).map_err(|barred| barred.code())
 }
 
-fn approve(world: &World, who: &str) -> Result<(), &'static str> {
+pub(crate) fn approve(world: &World, who: &str) -> Result<(), &'static str> {
     act(world, who, Act::Approve(only(world).id))
 }
 
-fn only(world: &World) -> Draft {
+pub(crate) fn only(world: &World) -> Draft {
     let drafts = world.drafts();
     drafts.last().expect("a draft").clone()
 }
 
-fn tend(world: &World) -> Option<&'static str> {
+pub(crate) fn tend(world: &World) -> Option<&'static str> {
     let monitor = monitor(world);
     now(monitor.tend(only(world))).as_ref().map(code)
 }
@@ -452,9 +453,9 @@ fn whoever_may_not_see_a_draft_is_told_what_nobody_is_told() {
 
 // ── further people, after a time ────────────────────────────────────────────────────────────────
 
-const PAT: &str = "pat-5 pat@acme.example directors t1 10";
+pub(crate) const PAT: &str = "pat-5 pat@acme.example directors t1 10";
 const OTHER: &str = "pat-5 pat@acme.example directors t2 10";
-const QUINN: &str = "quinn-6 quinn@acme.example nobody t1 10";
+pub(crate) const QUINN: &str = "quinn-6 quinn@acme.example nobody t1 10";
 
 fn escalating(ladder: Ladder, to: Approvers) -> World {
     let gate = ladder

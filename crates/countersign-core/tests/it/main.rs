@@ -1,6 +1,7 @@
 //! One integration binary for the crate.
 
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
+mod absence;
 mod call;
 #[cfg(test)]
 mod drafts;

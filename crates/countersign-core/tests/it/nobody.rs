@@ -1,5 +1,6 @@
 //! Ports for tests in which nothing is drafted, nothing is suspended and no person comes.
 
+use countersign_core::absence::Delegations;
 use countersign_core::draft::{Draft, Reach, Suspension, UnknownOutcome};
 use countersign_core::id::{Digest, DraftId, Timestamp};
 use countersign_core::person::Person;
@@ -21,6 +22,9 @@ impl Register for Nobody {
     }
     fn suspensions(&self) -> Vec<Suspension> {
         Vec::new()
+    }
+    fn delegations(&self) -> Arc<Delegations> {
+        Arc::default()
     }
     fn draft<'a>(&'a self, _: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
         Box::pin(ready(Ok(None)))

@@ -1,5 +1,6 @@
 //! A monitor whose ports are in memory, write down what they were asked, and fail on demand.
 
+use countersign_core::absence::{Delegation, Delegations};
 use countersign_core::call::{
     Answer, Caller, Consultation, Door, Explained, Inquiry, Monitor, Permit, Proposed,
 };
@@ -41,6 +42,7 @@ struct Inner {
     meter: Mutex<Meter>,
     drafts: Mutex<Vec<Draft>>,
     suspensions: Mutex<Vec<Suspension>>,
+    delegations: Mutex<Delegations>,
     pub(crate) behaviour: Mutex<Behaviour>,
 }
 
@@ -312,9 +314,20 @@ impl World {
             Change::Resume(of) => {
                 self.0.suspensions.lock().unwrap().retain(|suspension| suspension.of != *of);
             }
+            Change::Delegate { delegation, replaces } => {
+                let mut all = self.0.delegations.lock().unwrap();
+                all.retain(|id, _| Some(id) != replaces.as_ref());
+                all.insert(delegation.id.clone(), delegation.clone());
+            }
+            Change::Return(id) => drop(self.0.delegations.lock().unwrap().remove(id)),
             Change::Resolve { .. } => return Err(Conflict::Nothing),
         }
         Ok(())
+    }
+
+    /// Stands in whatever anybody was asked.
+    pub(crate) fn stands_in(&self, delegation: Delegation) {
+        self.0.delegations.lock().unwrap().insert(delegation.id.clone(), delegation);
     }
 
     pub(crate) fn drafts(&self) -> Vec<Draft> {
@@ -331,6 +344,9 @@ impl Register for World {
     }
     fn suspensions(&self) -> Vec<Suspension> {
         self.0.suspensions.lock().unwrap().clone()
+    }
+    fn delegations(&self) -> Arc<Delegations> {
+        Arc::new(self.0.delegations.lock().unwrap().clone())
     }
     fn draft<'a>(&'a self, id: &'a DraftId) -> Eventually<'a, Result<Option<Draft>, Unrecorded>> {
         let draft = self.drafts().into_iter().find(|draft| draft.id == *id);
@@ -368,7 +384,7 @@ impl People for World {
             who: Who {
                 issuer: IssuerId::new("i").unwrap(),
                 id: id.to_owned(),
-                address: Some(address.to_owned()),
+                address: (address != "-").then(|| address.to_owned()),
             },
             groups: groups.split(',').map(str::to_owned).collect(),
             tenants: match tenant {

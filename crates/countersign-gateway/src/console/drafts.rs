@@ -208,6 +208,8 @@ struct Whole {
     /// What nobody could read of it.
     unreadable: bool,
     approvers: Option<String>,
+    /// Who stands in for one of them: who, for whom, until when.
+    standing_in: Vec<(String, String, Moment)>,
     previewable: bool,
     may_approve: bool,
     /// Why not, if they see it and may not.
@@ -342,6 +344,11 @@ fn whole(seen: &Seen, draft: &Draft, beside: &[Draft]) -> Whole {
         unreadable: arguments.is_none(),
         arguments: arguments.map(show::pairs).unwrap_or_default(),
         approvers: gate.map(|gate| show::approvers(&gate.approvers)),
+        standing_in: monitor
+            .standing_in(draft)
+            .into_iter()
+            .map(|one| (show::text(&one.to), show::person(&one.from), show::until(one.until)))
+            .collect(),
         previewable: waiting && gate.is_some_and(|gate| gate.preview.is_some()),
         may_approve: waiting && gate.is_some() && may.is_ok(),
         why_not: may.err().filter(|_| waiting).map(|why| why.message()),

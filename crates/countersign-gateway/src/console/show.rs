@@ -120,6 +120,12 @@ pub(super) fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// The day of a moment, in UTC, as a form has it.
+pub(super) fn day(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
+    at.strftime("%Y-%m-%d").to_string()
+}
+
 pub(super) const fn moment(at: Timestamp) -> Moment {
     Moment { at, counting: false }
 }
@@ -157,8 +163,12 @@ pub(super) fn approvers(approvers: &Approvers) -> String {
     }
 }
 
-pub(super) fn decided(Decided { by, at: _, reason: _ }: &Decided) -> String {
-    by.as_ref().map_or_else(|| "nobody".to_owned(), person)
+pub(super) fn decided(Decided { by, in_stead_of, at: _, reason: _ }: &Decided) -> String {
+    let by = by.as_ref().map_or_else(|| "nobody".to_owned(), person);
+    match in_stead_of {
+        Some(absent) => format!("{by} in the stead of {}", person(absent)),
+        None => by,
+    }
 }
 
 /// A state in words, and the class that colours it.

@@ -81,6 +81,8 @@ pub(crate) fn routes(admin: Admin, guard: &Arc<Guard>) -> Router {
         .route("/admin/v1/agents/{name}", get(agent))
         .route("/admin/v1/suspensions", get(suspensions).post(suspend))
         .route("/admin/v1/suspensions/resume", post(resume))
+        .route("/admin/v1/delegations", get(delegations).post(delegate))
+        .route("/admin/v1/delegations/end", post(end))
         .route("/admin/v1/unknown", get(unknown))
         .route("/admin/v1/unknown/{call}/resolve", post(resolve))
         .layer(middleware::from_fn_with_state(watch, guard::people));
@@ -138,7 +140,7 @@ pub(crate) fn status(barred: &Barred) -> StatusCode {
         Barred::NotEntitled(_) => StatusCode::FORBIDDEN,
         Barred::StaleSignIn => StatusCode::UNAUTHORIZED,
         Barred::Suspended(_) | Barred::Overtaken | Barred::Conflict(_) => StatusCode::CONFLICT,
-        Barred::Reason => StatusCode::BAD_REQUEST,
+        Barred::Reason | Barred::Until => StatusCode::BAD_REQUEST,
         Barred::Unanswered => StatusCode::BAD_GATEWAY,
         Barred::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -240,6 +242,14 @@ async fn suspensions(Extension(met): Extension<Met>) -> Response {
     written(listed())
 }
 
+async fn delegations(Extension(met): Extension<Met>) -> Response {
+    let (monitor, visitor) = (&met.in_force.monitor, &met.visitor);
+    let all = monitor.delegations(visitor);
+    let all = all.iter().map(|one| tell::delegation(one, monitor.may_end(visitor, one)));
+    let all: Vec<_> = all.collect();
+    written(Ok(json!({ "delegations": all, "stand_ins": monitor.stand_ins(visitor) })))
+}
+
 async fn unknown(
     Extension(met): Extension<Met>,
     query: Result<Query<ask::Resolved>, QueryRejection>,
@@ -308,6 +318,15 @@ async fn suspend(Extension(met): Extension<Met>, body: Bytes) -> Response {
 async fn resume(Extension(met): Extension<Met>, body: Bytes) -> Response {
     let act = || ask::switch(&body).map(|(switch, reason)| Act::Resume(switch, reason));
     written(done(&met, act()).await)
+}
+
+async fn delegate(Extension(met): Extension<Met>, body: Bytes) -> Response {
+    let act = || ask::delegation(&body).map(|(to, until)| Act::Delegate { to, until });
+    written(done(&met, act()).await)
+}
+
+async fn end(Extension(met): Extension<Met>, body: Bytes) -> Response {
+    written(done(&met, ask::ended(&body).map(Act::Return)).await)
 }
 
 async fn resolve(

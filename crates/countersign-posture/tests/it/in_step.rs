@@ -139,6 +139,7 @@ gate:
   summary: "Take the usage of {account_id} for {tenant} out"
   preview: { sql: select a from x where a = :tenant, system: freight-db }
   escalate: { after: 1h, to: { named: [cy@acme.example] } }
+  delegates: [pat@acme.example]
 check: { sql: "select count(*) = 0 from x where a = :tenant" }
 affects: { max: 20, min: 0 }
 budget: { days: 100 per day per tenant, "ints[]": 7 per hour per agent }

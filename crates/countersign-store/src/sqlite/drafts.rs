@@ -1,15 +1,16 @@
-//! The tables of drafts, suspensions and unknown outcomes: changed in the transaction of the entries
+//! The tables of drafts, suspensions, delegations and unknown outcomes: changed in the transaction of the entries
 //! that change them, read by a connection of their own.
 
 use crate::codec::{self, Columns};
-use crate::desk::{self, Move, Suspensions};
+use crate::desk::{self, Move, Standing};
 use crate::sqlite::StoreError;
+use countersign_core::absence::Delegation;
 use countersign_core::bound::DRAFTS_LISTED_MAX;
 use countersign_core::draft::{
     Change, Conflict, Decided, Draft, Outcome, Step, Suspension, Switch, UnknownOutcome,
 };
 use countersign_core::id::{
-    AgentId, CallId, Digest, DraftId, SystemName, TenantId, Timestamp, ToolName,
+    AgentId, CallId, DelegationId, Digest, DraftId, SystemName, TenantId, Timestamp, ToolName,
 };
 use countersign_core::port::Which;
 use countersign_core::record::Entry;
@@ -32,17 +33,17 @@ const COLUMNS: &str = "id, binding, state, proposed, expires, agent, fixed, deci
 /// The database's own: the transaction cannot be gone on with.
 pub(super) fn judge(
     connection: &Connection,
-    suspensions: &mut Suspensions,
+    standing: &mut Standing,
     entry: &Entry,
 ) -> rusqlite::Result<Result<(), Conflict>> {
-    if let Err(conflict) = suspensions.admit(entry).and_then(|()| desk::spends(entry)) {
+    if let Err(conflict) = standing.admit(entry).and_then(|()| desk::spends(entry)) {
         return Ok(Err(conflict));
     }
     if let Some(unknown) = desk::unknown(entry) {
         open(connection, &unknown)?;
     }
     for change in entry.changes() {
-        if let Err(conflict) = make(connection, suspensions, (change, entry.at()))? {
+        if let Err(conflict) = make(connection, standing, (change, entry.at()))? {
             return Ok(Err(conflict));
         }
     }
@@ -59,7 +60,7 @@ pub(super) fn changes(entry: &Entry) -> bool {
 
 fn make(
     connection: &Connection,
-    suspensions: &mut Suspensions,
+    standing: &mut Standing,
     (change, now): (&Change, Timestamp),
 ) -> rusqlite::Result<Result<(), Conflict>> {
     match change {
@@ -71,19 +72,33 @@ fn make(
         }
         Change::Deliver(draft) => change_draft(connection, draft, now, desk::deliver),
         Change::Suspend(suspension) => {
-            if suspensions.suspend(suspension.clone()) {
+            if standing.suspend(suspension.clone()) {
                 suspend(connection, suspension)?;
             }
             Ok(Ok(()))
         }
         Change::Resume(of) => {
-            let resumed = suspensions.resume(of);
+            let resumed = standing.resume(of);
             if resumed.is_ok() {
                 connection
                     .prepare_cached("DELETE FROM suspensions WHERE switch = ?1 AND name = ?2")?
                     .execute([of.kind(), of.name()])?;
             }
             Ok(resumed)
+        }
+        Change::Delegate { delegation, replaces } => {
+            let let_in = standing.delegate(delegation, replaces.as_ref());
+            if let_in.is_ok() {
+                delegate(connection, delegation, replaces.as_ref())?;
+            }
+            Ok(let_in)
+        }
+        Change::Return(id) => {
+            let given_back = standing.give_back(id);
+            if given_back.is_ok() {
+                end(connection, id)?;
+            }
+            Ok(given_back)
         }
         Change::Resolve { call, decided, happened } => {
             resolve(connection, call, (decided, *happened), now)
@@ -169,6 +184,28 @@ fn suspend(connection: &Connection, suspension: &Suspension) -> rusqlite::Result
     connection
         .prepare_cached("INSERT INTO suspensions VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![of.kind(), of.name(), at.micros(), codec::who(by).to_string(), reason])?;
+    Ok(())
+}
+
+/// As [`Standing::delegate`] has it.
+fn delegate(
+    connection: &Connection,
+    delegation: &Delegation,
+    replaces: Option<&DelegationId>,
+) -> rusqlite::Result<()> {
+    replaces.map_or(Ok(()), |old| end(connection, old))?;
+    let Delegation { id, at, until, .. } = delegation;
+    connection
+        .prepare_cached("DELETE FROM delegations WHERE until <= ?1")?
+        .execute([at.micros()])?;
+    connection
+        .prepare_cached("INSERT INTO delegations VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id.as_str(), at.micros(), until.micros(), delegation.terms()])?;
+    Ok(())
+}
+
+fn end(connection: &Connection, id: &DelegationId) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM delegations WHERE id = ?1")?.execute([id.as_str()])?;
     Ok(())
 }
 
@@ -270,25 +307,39 @@ pub(super) fn cut_off(
     })
 }
 
-/// What is suspended, as the last process left it.
-pub(super) fn suspensions(connection: &Connection) -> Result<Suspensions, StoreError> {
+/// What stands, as the last process left it.
+pub(super) fn standing(connection: &Connection) -> Result<Standing, StoreError> {
+    let mut standing = Standing::default();
+    suspensions(connection, &mut standing)?;
+    let mut statement = connection.prepare("SELECT id, at, until, terms FROM delegations")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, terms): (String, String) = (row.get(0)?, row.get(3)?);
+        let times = (Timestamp::from_micros(row.get(1)?), Timestamp::from_micros(row.get(2)?));
+        let kept = codec::delegation(&id, times, &terms);
+        let kept = kept.and_then(|delegation| standing.restore(delegation));
+        kept.ok_or_else(|| StoreError::Tampered(format!("the delegation `{id}`")))?;
+    }
+    Ok(standing)
+}
+
+fn suspensions(connection: &Connection, standing: &mut Standing) -> Result<(), StoreError> {
     let mut statement =
         connection.prepare("SELECT switch, name, at, who, reason FROM suspensions")?;
     let mut rows = statement.query([])?;
-    let mut suspensions = Suspensions::default();
     while let Some(row) = rows.next()? {
         let (kind, name, who): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(3)?);
         // INVARIANT: what cannot be read is not left out, or it would be switched on.
         let unreadable = || StoreError::Tampered(format!("the suspension of {kind} `{name}`"));
         let who = codec::parse(&who).map(Value::Object);
-        suspensions.suspend(Suspension {
+        standing.suspend(Suspension {
             of: Switch::parse(&kind, &name).ok_or_else(unreadable)?,
             at: Timestamp::from_micros(row.get(2)?),
             by: who.as_ref().and_then(codec::who_back).ok_or_else(unreadable)?,
             reason: row.get(4)?,
         });
     }
-    Ok(suspensions)
+    Ok(())
 }
 
 /// Forgets drafts that ended long ago, and unknown outcomes that were resolved as long ago. What has not

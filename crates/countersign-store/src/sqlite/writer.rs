@@ -2,7 +2,7 @@
 //! answers.
 
 use crate::counters::{Owed, tabled};
-use crate::desk::Suspensions;
+use crate::desk::Standing;
 use crate::file::Anchor;
 use crate::place::{Placed, Placer};
 use crate::refusals::{Noted, Repeats};
@@ -101,8 +101,8 @@ struct Work {
     returned: Vec<Charge>,
     /// Whether anything but records changes.
     changed: bool,
-    /// What is suspended afterwards, if that may have changed.
-    suspensions: Option<Suspensions>,
+    /// What stands afterwards, if that may have changed.
+    standing: Option<Standing>,
 }
 
 impl Work {
@@ -114,7 +114,7 @@ impl Work {
             owed,
             returned: Vec::new(),
             changed: false,
-            suspensions: None,
+            standing: None,
         }
     }
 
@@ -123,17 +123,17 @@ impl Work {
     fn judge(
         &mut self,
         connection: &Connection,
-        suspensions: &mut Suspensions,
+        standing: &mut Standing,
         mut placer: Placer<'_>,
     ) -> rusqlite::Result<()> {
         while let Some((entry, then)) = self.waiting.pop_front() {
             let changes = drafts::changes(&entry);
-            let before = changes.then(|| suspensions.clone());
+            let before = changes.then(|| standing.clone());
             if changes {
                 connection.execute_batch("SAVEPOINT entry")?;
             }
             let judged = match &then {
-                Then::Answer(_) => drafts::judge(connection, suspensions, &entry),
+                Then::Answer(_) => drafts::judge(connection, standing, &entry),
                 Then::Noted(..) => Ok(Ok(())),
             };
             let placed = match judged {
@@ -155,7 +155,7 @@ impl Work {
                 }
                 (Err(error), then) => {
                     if let Some(before) = before {
-                        *suspensions = before;
+                        *standing = before;
                     }
                     self.turn_away(error, then);
                 }
@@ -382,9 +382,9 @@ impl Writer {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(before_commit)?;
         let mut fill = || {
-            let mut suspensions = self.shared.suspensions().clone();
-            work.judge(&transaction, &mut suspensions, self.stream.placer(&*self.pen.entropy))?;
-            work.suspensions = work.changed.then_some(suspensions);
+            let mut standing = self.shared.standing().clone();
+            work.judge(&transaction, &mut standing, self.stream.placer(&*self.pen.entropy))?;
+            work.standing = work.changed.then_some(standing);
             let batch = &work.batch;
             let head = batch.last().map_or(self.stream.head, |(placed, _)| placed.head);
             stream::store(&transaction, batch.iter().map(|(placed, _)| placed))?;
@@ -436,9 +436,9 @@ impl Writer {
 
     /// The batch is durable and witnessed: this is the first moment at which anybody may be told.
     fn committed(&mut self, work: Work, now: Timestamp) {
-        let Work { batch, turned_away, suspensions, changed, .. } = work;
-        if let Some(suspensions) = suspensions {
-            *self.shared.suspensions() = suspensions;
+        let Work { batch, turned_away, standing, changed, .. } = work;
+        if let Some(standing) = standing {
+            *self.shared.standing() = standing;
         }
         if changed {
             self.shared.moved.send_modify(|moved| *moved = moved.wrapping_add(1));

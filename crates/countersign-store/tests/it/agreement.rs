@@ -85,6 +85,16 @@ fn what_is_taken_out_of_the_gateways_tables_is_found() {
     for (sql, what) in [
         ("DELETE FROM suspensions WHERE name = 'off_0'", "is suspended, the records say otherwise"),
         ("INSERT INTO suspensions VALUES ('tool', 'x', 0, '', '')", "is suspended, the records"),
+        ("DELETE FROM delegations WHERE id = 'dlg_0_second'", "`dlg_0_second`, the records say"),
+        (
+            "UPDATE delegations SET until = until + 1 WHERE id = 'dlg_1_second'",
+            "`dlg_1_second`, the",
+        ),
+        (
+            "UPDATE delegations SET terms = replace(terms, 'pat@x', 'eve@x') WHERE id = 'dlg_2_second'",
+            "who stands in by `dlg_2_second`, the records say otherwise",
+        ),
+        ("INSERT INTO delegations VALUES ('dlg_x', 10, 900, '{}')", "`dlg_x`, the records say"),
         ("UPDATE unknowns SET decided = '{}' WHERE call = 'call_cut_off'", "is known, the records"),
         ("DELETE FROM unknowns WHERE call = 'call_cut_off'", "is known, the records"),
         ("DELETE FROM drafts WHERE id = 'drf_cut_off'", "is missing, and has not ended"),
@@ -146,6 +156,19 @@ fn a_record_that_is_not_what_it_was_does_not_fit_the_others() {
         (of("unknown_resolved", r#""draft":"drf_2_lost","#, ""), "another draft than call"),
         (of("suspended", "off_2", "odd_2"), "is suspended, the records say otherwise"),
         (of("resumed", "on_2", "no_2"), "what it switches on was not off"),
+        (of("draft_approved", "dlg_2_ended", "dlg_2_first"), "that it names does not hold"),
+        (of("draft_approved", "dlg_2_ended", "dlg_none"), "that it names does not hold"),
+        (of("delegated", r#""until":900000000"#, r#""until":10000000"#), "its end is not after it"),
+        (of("delegated", "dlg_2_ended", "dlg_2_other"), "that it names does not hold"),
+        (of("delegated", "dlg_2_ended", "dlg_2_second"), "`dlg_2_second` was made before"),
+        (
+            of("delegated", r#""replaces":"dlg_2_first""#, r#""replaces":"dlg_2_none""#),
+            "`dlg_2_none` that it replaces was none",
+        ),
+        (
+            of("delegation_ended", "dlg_2_ended", "dlg_2_first"),
+            "the delegation `dlg_2_first` was none",
+        ),
     ] {
         let (_folder, path) = copy();
         assert!(unguarded(&path, |connection| {

@@ -1,5 +1,6 @@
 //! What the ports promise, asked of every store.
 
+mod absence;
 mod drafts;
 mod switches;
 

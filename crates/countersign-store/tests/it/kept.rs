@@ -2,13 +2,15 @@
 //! forgotten in time.
 
 use crate::support::{
-    Place, append, at, brought, claiming, commit_of, delivering, draft, ending, intent, moving,
-    outcome, proposing, resolving, suspending, wait, way_to,
+    Place, append, at, brought, claiming, commit_of, delegating, delegation, delivering, draft,
+    ending, intent, moving, outcome, proposing, resolving, returning, suspending, wait, way_to,
 };
+use countersign_core::absence::Delegation;
 use countersign_core::draft::{
     Change, Conflict, Decided, Draft, State, Step, Switch, UnknownOutcome,
 };
 use countersign_core::id::{AgentId, DraftId, Timestamp};
+use countersign_core::person::Tenants;
 use countersign_core::port::{Clock as _, Journal as _, Register as _, Unrecorded, Which};
 use countersign_core::quota::{Charge, Counter, Window};
 use countersign_core::record::{Entry, Kind};
@@ -20,7 +22,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// One draft in each state, and something switched off.
+/// One draft in each state, something switched off, and people away.
 fn filled(place: &Place) -> SqliteStore {
     let store = place.open();
     for state in State::ALL {
@@ -30,6 +32,12 @@ fn filled(place: &Place) -> SqliteStore {
     let planner = Switch::Agent(AgentId::new("planner").unwrap());
     append(&store, suspending(&planner, "op")).unwrap();
     append(&store, suspending(&Switch::Everything, "op")).unwrap();
+    append(&store, delegating(&delegation("dlg_a", ("sam", "pat"), (10, 900)), None)).unwrap();
+    let everywhere =
+        Delegation { tenants: Tenants::All, ..delegation("dlg_b", ("lee", "pat"), (10, 20)) };
+    append(&store, delegating(&everywhere, None)).unwrap();
+    append(&store, delegating(&delegation("dlg_c", ("kim", "pat"), (10, 900)), None)).unwrap();
+    append(&store, returning("dlg_c")).unwrap();
     store
 }
 
@@ -44,7 +52,9 @@ fn whatever_is_not_under_way_survives_a_crash_as_it_was() {
         let place = Place::new();
         let store = filled(&place);
         let (before, switches) = (all(&store), store.suspensions());
+        let away = store.delegations();
         assert_eq!((before.0.len(), before.1.len(), switches.len()), (10, 1, 2));
+        assert_eq!(away.len(), 2);
         if !crash {
             store.close().unwrap();
         }
@@ -53,6 +63,7 @@ fn whatever_is_not_under_way_survives_a_crash_as_it_was() {
         let store = place.open();
         let after = all(&store);
         assert_eq!(store.suspensions(), switches);
+        assert_eq!(store.delegations(), away);
         for (was, is) in before.0.iter().zip(&after.0) {
             if was.state != State::Committing {
                 assert_eq!(was, is);

@@ -207,6 +207,7 @@ fn tool(name: &str, lowered: bool) -> Tool {
         preview: None,
         decision: None,
         escalation: None,
+        delegates: [].into(),
     };
     let rung = if lowered { Rung::CHECKED } else { effect.rung() };
     let check = lowered.then(|| Check::Sql(statement()));

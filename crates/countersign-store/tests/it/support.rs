@@ -1,12 +1,14 @@
 //! Time that stands still, bytes that are counted, a journal in a folder of its own.
 
+use countersign_core::absence::Delegation;
 use countersign_core::draft::{
     Change, Decided, Draft, Outcome, State, Step, Suspension, Switch, Who,
 };
 use countersign_core::id::{
-    ActorId, AgentId, CallId, Digest, DraftId, IssuerId, SubjectId, SystemName, TenantId,
-    Timestamp, ToolName,
+    ActorId, AgentId, CallId, DelegationId, Digest, DraftId, IssuerId, SubjectId, SystemName,
+    TenantId, Timestamp, ToolName,
 };
+use countersign_core::person::Tenants;
 use countersign_core::port::{Clock, Entropy, Journal, Receipt, Refused, Unrecorded};
 use countersign_core::principal::Principal;
 use countersign_core::reading::Record;
@@ -251,7 +253,7 @@ pub(crate) fn who(id: &str) -> Who {
 }
 
 pub(crate) fn decided(by: &str) -> Decided {
-    Decided { by: Some(who(by)), at: at(20), reason: Some("because".into()) }
+    Decided { by: Some(who(by)), in_stead_of: None, at: at(20), reason: Some("because".into()) }
 }
 
 /// The call that carries a draft out.
@@ -376,4 +378,40 @@ pub(crate) fn resolving(call: &CallId, draft: Option<&Draft>, happened: bool) ->
         decided: decided("op"),
         happened,
     })
+}
+
+// ── absence ─────────────────────────────────────────────────────────────────────────────────────
+
+/// Somebody of this name stands in for another, from a second on until one.
+pub(crate) fn delegation(
+    id: &str,
+    (from, to): (&str, &str),
+    (since, until): (i64, i64),
+) -> Delegation {
+    Delegation {
+        id: DelegationId::new(id).unwrap(),
+        from: who(from),
+        tenants: Tenants::Of([TenantId::new("t0").unwrap()].into()),
+        to: format!("{to}@x"),
+        at: at(since),
+        until: at(until),
+    }
+}
+
+/// The record by which that begins.
+pub(crate) fn delegating(delegation: &Delegation, replaces: Option<&str>) -> Entry {
+    let mut entry = Entry::new(Kind::Delegated, delegation.at)
+        .with("delegation", delegation.id.as_str())
+        .with("until", delegation.until.micros())
+        .body("terms", delegation.terms());
+    if let Some(old) = replaces {
+        entry = entry.with("replaces", old);
+    }
+    let replaces = replaces.map(|old| DelegationId::new(old).unwrap());
+    entry.changing(Change::Delegate { delegation: delegation.clone(), replaces })
+}
+
+pub(crate) fn returning(id: &str) -> Entry {
+    let change = Change::Return(DelegationId::new(id).unwrap());
+    Entry::new(Kind::DelegationEnded, at(35)).with("delegation", id).changing(change)
 }

@@ -1,11 +1,12 @@
 //! Whatever is done to the file without the key, `verify` says so.
 
 use crate::support::{
-    Place, alert, append, at, brought, call, commit_of, delivering, draft, intent, previewing,
-    refused, resolving, resuming, suspending, way_to,
+    Place, alert, append, at, brought, call, commit_of, delegating, delegation, delivering, draft,
+    intent, moving, previewing, proposing, refused, resolving, resuming, returning, suspending,
+    way_to,
 };
 use countersign_core::chain::{self, GENESIS};
-use countersign_core::draft::{State, Switch};
+use countersign_core::draft::{State, Step, Switch};
 use countersign_core::id::{Digest, ToolName};
 use countersign_core::port::Journal as _;
 use countersign_core::record::{Entry, Kind};
@@ -18,7 +19,8 @@ use std::sync::LazyLock;
 
 /// Three streams: one ended, one cut off in the middle of two calls, one that recovered those calls.
 /// In each a draft was carried out, one was not, and one was carried out with an outcome that a person
-/// had to tell; something was switched off and on again, and something off.
+/// had to tell; something was switched off and on again, and something off. Two people let somebody stand in: one of
+/// them another after that, and in the stead of the other a draft was approved before they were back.
 pub(crate) static ORIGINAL: LazyLock<Place> = LazyLock::new(|| {
     let place = Place::new();
     for process in 0..3 {
@@ -61,6 +63,17 @@ fn decided(store: &SqliteStore, process: usize) {
     let again = tool(format!("on_{process}"));
     append(store, suspending(&again, "op")).unwrap();
     append(store, resuming(&again)).unwrap();
+    let away = |what: &str| format!("dlg_{process}_{what}");
+    let (first, second, ended) = (away("first"), away("second"), away("ended"));
+    let name = |who: &str| format!("{who}_{process}");
+    let of = |id: &str, who: &str| delegation(id, (&name(who), "pat"), (10, 900));
+    append(store, delegating(&of(&first, "sam"), None)).unwrap();
+    append(store, delegating(&of(&second, "sam"), Some(&first))).unwrap();
+    append(store, delegating(&of(&ended, "lee"), None)).unwrap();
+    let stead = named("stead");
+    append(store, proposing(&stead)).unwrap();
+    append(store, moving(&stead, Step::Approve).with("delegation", ended.as_str())).unwrap();
+    append(store, returning(&ended)).unwrap();
 }
 
 /// A copy to tamper with.

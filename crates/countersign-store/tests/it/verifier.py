@@ -8,7 +8,7 @@ import sys
 
 KINDS = {"stream_opened", "stream_closed", "posture_loaded", "intent", "outcome", "refusal"}
 KINDS |= {"draft_" + word for word in "proposed approved rejected withdrawn expired void delivered previewed".split()}
-KINDS |= {"suspended", "resumed", "unknown_resolved", "act_refused", "alert"}
+KINDS |= {"suspended", "resumed", "delegated", "delegation_ended", "unknown_resolved", "act_refused", "alert"}
 EFFECTS = {"read": 1, "reversible": 2, "persistent": 3, "irreversible": 4}
 LIVE = {"waiting", "approved", "committing", "unknown"}
 STEPS = {  # what a record, or what an outcome says, makes of a draft, and from where
@@ -89,12 +89,13 @@ def check_alert(header, stream, seq, ends, alerts):
 
 
 class Told:
-    """What the records make of drafts, switches and unknown outcomes."""
+    """What the records make of drafts, switches, delegations and unknown outcomes."""
 
     def __init__(self):
         self.drafts, self.carried_out, self.suspended, self.unknown = {}, {}, set(), {}
+        self.delegations = {}
 
-    def take(self, header, arguments):
+    def take(self, header, arguments, terms):
         kind, name = header.get("kind"), header.get("draft")
         switch = (header.get("switch"), header.get("name"))
         if kind == "draft_proposed":
@@ -105,6 +106,10 @@ class Told:
         elif kind == "resumed":
             assert switch in self.suspended, "was not off"
             self.suspended.remove(switch)
+        elif kind == "delegated":
+            self.delegate(header, terms)
+        elif kind == "delegation_ended":
+            del self.delegations[header.get("delegation")]
         elif kind == "intent":
             self.intent(header, arguments)
         elif kind == "outcome":
@@ -123,6 +128,16 @@ class Told:
         elif kind in STEPS:
             self.step(header, kind, "agent", "tenant", "tool")
             assert kind != "draft_approved" or header["at"] < self.drafts[name]["expires"], "too late"
+            if "delegation" in header:
+                assert header["at"] < self.delegations[header["delegation"]][1], "in the stead of nobody"
+
+    def delegate(self, header, terms):
+        name, at, until = header["delegation"], header["at"], header["until"]
+        replaced = self.delegations.pop(header["replaces"], None) if "replaces" in header else True
+        self.delegations = {n: old for n, old in self.delegations.items() if old[1] > at}
+        twice = name in self.delegations
+        self.delegations[name] = (at, until, terms)
+        assert replaced and not twice and until > at, "replaces none, made before, or ends before it begins"
 
     def step(self, header, step, *alike):
         draft, (to, origins) = self.drafts[header["draft"]], STEPS[step]
@@ -163,6 +178,9 @@ class Told:
         odd = [name for name in drafts if drafts[name] != told.get(name)]
         odd += [name for name in told if told[name] in LIVE and name not in drafts]
         odd += rows("SELECT switch, name FROM suspensions") ^ self.suspended
+        kept = {n.decode(): row for n, *row in db.execute("SELECT id, at, until, terms FROM delegations")}
+        kept, made = ({n: tuple(row) for n, row in all.items()} for all in (kept, self.delegations))
+        odd += [name for name in {**kept, **made} if kept.get(name) != made.get(name)]
         odd += rows("SELECT call, draft FROM unknowns WHERE decided IS NULL") ^ set(self.unknown.items())
         problems.extend(f"{name}: the tables and the records differ" for name in odd)
 
@@ -198,7 +216,8 @@ def verify(path):
             if (at, call and call.decode()) != (header.get("at"), header.get("call")):
                 find(name, seq, "its row has another time or call")
             try:
-                told.take(header, next((body for field, _, body in bodies if field == b"arguments"), None))
+                said = {field: body for field, _, body in bodies}
+                told.take(header, said.get(b"arguments"), said.get(b"terms"))
             except (AssertionError, KeyError, TypeError) as problem:
                 find(name, seq, problem)
             last, previous, kind = seq, stored, header.get("kind")

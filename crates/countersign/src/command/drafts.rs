@@ -2,8 +2,10 @@
 
 use super::End;
 use super::admin::{Answer, Api, Ask, away_from, encoded, moment, state, text, told, who};
-use crate::render::{self, Failure};
+use crate::machine::SystemClock;
+use crate::render::{self, Doing as _, Failure};
 use comfy_table::ColumnConstraint;
+use countersign_core::port::Clock as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -57,6 +59,58 @@ enum What {
         #[arg(long)]
         reason: String,
     },
+    /// Let somebody decide in your stead while you are away, whom a gate names beside you: with a fresh
+    /// sign-in
+    Delegate {
+        /// Their address
+        #[arg(long, value_name = "ADDRESS")]
+        to: String,
+        /// Until when, at most 30 days ahead: your first day back (UTC), a time, or for how long (`5d`,
+        /// `12h`)
+        #[arg(long, value_name = "DAY|TIME|SPAN", value_parser = until)]
+        until: Until,
+    },
+    /// You are back: nobody stands in for you any more
+    Return {
+        /// Somebody else's absence, as an operator
+        #[arg(long, value_name = "REFERENCE")]
+        delegation: Option<String>,
+    },
+    /// Who stands in for whom, and who may for you
+    Delegates,
+}
+
+/// When an absence ends: by the clock, or so long from when it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    At(jiff::Timestamp),
+    In(jiff::SignedDuration),
+}
+
+fn until(text: &str) -> Result<Until, &'static str> {
+    const WRONG: &str = "write `2026-12-01`, `2026-12-01T08:00:00Z`, `5d` or `12h`";
+    let unit = |unit: char, s: i64| {
+        let count: i64 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Until::In(jiff::SignedDuration::from_secs(count.checked_mul(s)?)))
+    };
+    let day = || {
+        let day: jiff::civil::Date = text.parse().ok()?;
+        Some(Until::At(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
+    };
+    let time = || text.parse().ok().map(Until::At);
+    unit('d', 86_400).or_else(|| unit('h', 3_600)).or_else(time).or_else(day).ok_or(WRONG)
+}
+
+impl Until {
+    fn at(self) -> Result<jiff::Timestamp, Failure> {
+        match self {
+            Self::At(at) => Ok(at),
+            Self::In(span) => {
+                let now = jiff::Timestamp::from_second(SystemClock.now().secs());
+                now.and_then(|now| now.checked_add(span)).doing("no such time")
+            }
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +159,24 @@ impl Drafts {
             What::Withdraw { id, reason } => {
                 let answer = act(id, "withdraw", json!({ "reason": reason })).await?;
                 Ok(told(&self.ask, answer, |_| render::line("withdrawn")))
+            }
+            What::Delegate { to, until } => {
+                let until = until.at()?;
+                let body = json!({ "to": to, "until": until.to_string() });
+                let answer = api.post("/admin/v1/delegations", &body).await?;
+                let done = format!("{to} stands in for you until {until}");
+                Ok(told(&self.ask, answer, |_| render::line(done)))
+            }
+            What::Return { delegation } => {
+                let body = match delegation {
+                    Some(id) => json!({ "delegation": id }),
+                    None => json!({}),
+                };
+                let answer = api.post("/admin/v1/delegations/end", &body).await?;
+                Ok(told(&self.ask, answer, |_| render::line("ended")))
+            }
+            What::Delegates => {
+                Ok(told(&self.ask, api.get("/admin/v1/delegations").await?, stand_ins))
             }
         }
     }
@@ -211,6 +283,32 @@ fn table(page: &Value) {
     }
 }
 
+fn stand_ins(page: &Value) {
+    let delegations = page["delegations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows = delegations.iter().map(|one| {
+        vec![
+            text(one, "/delegation"),
+            text(one, "/who"),
+            who(one, "/in_stead_of"),
+            moment(one, "/at"),
+            moment(one, "/until"),
+        ]
+    });
+    match delegations {
+        [] => render::line("nobody is away"),
+        _ => {
+            let header = ["reference", "stands in", "for", "since", "until"];
+            render::line(render::table(&header, rows));
+        }
+    }
+    let may = page["stand_ins"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let may: Vec<String> = may.iter().map(|one| text(one, "")).collect();
+    match may.as_slice() {
+        [] => render::line("for you nobody may stand in: no gate that names you has `delegates`"),
+        _ => render::line(format_args!("for you may stand in: {}", may.join(", "))),
+    }
+}
+
 fn all(draft: &Value) {
     render::line(text(draft, "/summary"));
     render::line("");
@@ -230,6 +328,7 @@ fn all(draft: &Value) {
         ("on behalf of", text(draft, "/on_behalf_of/subject")),
         ("rung", text(draft, "/rung")),
         ("approvers", format!("{approvers}{fresh}")),
+        ("standing in", stood_in(draft)),
         ("you may approve", yes("could_approve").to_owned()),
         ("proposed", moment(draft, "/proposed")),
         ("expires", moment(draft, "/expires")),
@@ -247,9 +346,25 @@ fn all(draft: &Value) {
     }
 }
 
+fn stood_in(draft: &Value) -> String {
+    let all = draft["standing_in"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let one = |one: &Value| {
+        let (who, absent) = (text(one, "/who"), who(one, "/in_stead_of"));
+        format!("{who} in the stead of {absent} until {}", moment(one, "/until"))
+    };
+    if all.is_empty() {
+        "–".to_owned()
+    } else {
+        all.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
 fn decided(draft: &Value) {
     if draft["decided"].is_object() {
-        let (by, reason) = (who(draft, "/decided/by"), text(draft, "/decided/reason"));
+        let (mut by, reason) = (who(draft, "/decided/by"), text(draft, "/decided/reason"));
+        if draft["decided"]["in_stead_of"].is_object() {
+            by = format!("{by} in the stead of {}", who(draft, "/decided/in_stead_of"));
+        }
         let at = moment(draft, "/decided/at");
         render::line(format_args!("{:<16}by {by}, {at}: {reason}", "decided"));
     }
@@ -263,4 +378,22 @@ fn decided(draft: &Value) {
 fn came_of(draft: &Value) {
     render::line(format_args!("{}: {}", state(draft), text(draft, "/summary")));
     decided(draft);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_a_day_a_time_or_a_span_and_nothing_else() {
+        let at = |text: &str| Ok(Until::At(text.parse().unwrap()));
+        let hours = |hours| Ok(Until::In(jiff::SignedDuration::from_hours(hours)));
+        assert_eq!(until("2026-12-01"), at("2026-12-01T00:00:00Z"));
+        assert_eq!(until("2026-12-01T08:30:00+02:00"), at("2026-12-01T06:30:00Z"));
+        assert_eq!((until("5d"), until("12h")), (hours(120), hours(12)));
+        for wrong in ["", "5", "d", "5w", "tomorrow", "2026-13-01", "9223372036854775807h", "1.5d"]
+        {
+            assert!(until(wrong).is_err(), "{wrong}");
+        }
+    }
 }

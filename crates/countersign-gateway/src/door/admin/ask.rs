@@ -1,9 +1,9 @@
 //! What people send, read strictly.
 
-use super::{Trouble, Which};
+use super::{Barred, Trouble, Which};
 use countersign_core::args;
 use countersign_core::draft::{State, Switch};
-use countersign_core::id::{AgentId, DraftId, TenantId, Timestamp};
+use countersign_core::id::{AgentId, DelegationId, DraftId, TenantId, Timestamp};
 use countersign_core::port::Place;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -94,6 +94,30 @@ pub(super) fn switch(body: &[u8]) -> Result<(Switch, String), Trouble> {
     };
     let switch = Switch::parse(&kind, &name).ok_or(Trouble::Malformed(MALFORMED))?;
     Ok((switch, reason))
+}
+
+pub(super) fn delegation(body: &[u8]) -> Result<(String, Timestamp), Trouble> {
+    const MALFORMED: &str =
+        "The body must be {\"to\": …, \"until\": …}: an address, and a time as it is answered.";
+    match members(body, ["to", "until"], MALFORMED)? {
+        [Value::String(to), Value::String(until)] => {
+            Ok((to, moment(&until).ok_or(Trouble::Malformed(MALFORMED))?))
+        }
+        _ => Err(Trouble::Malformed(MALFORMED)),
+    }
+}
+
+/// Which; `None` for one's own.
+pub(super) fn ended(body: &[u8]) -> Result<Option<DelegationId>, Trouble> {
+    const MALFORMED: &str = "The body must be {\"delegation\": …}, or {} for your own.";
+    match members(body, ["delegation"], MALFORMED)? {
+        [Value::Null] => Ok(None),
+        [Value::String(id)] => {
+            let id = DelegationId::new(id).map_err(|_unknown| Barred::NotFound)?;
+            Ok(Some(id))
+        }
+        _ => Err(Trouble::Malformed(MALFORMED)),
+    }
 }
 
 pub(super) fn resolution(body: &[u8]) -> Result<(bool, String), Trouble> {

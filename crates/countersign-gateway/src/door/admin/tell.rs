@@ -1,5 +1,6 @@
 //! What people are told, as JSON.
 
+use countersign_core::absence::Delegation;
 use countersign_core::act::{Done, Visitor};
 use countersign_core::args;
 use countersign_core::call::Monitor;
@@ -71,6 +72,9 @@ pub(super) fn draft(monitor: &Monitor, visitor: &Visitor, draft: &Draft) -> Valu
         },
         "rung": draft.rung.number(),
         "approvers": gate.map(|gate| approvers(&gate.approvers)),
+        "standing_in": monitor.standing_in(draft).iter().map(|one| json!({
+            "who": one.to, "in_stead_of": who(&one.from), "until": time(one.until),
+        })).collect::<Vec<_>>(),
         "previewable": gate.is_some_and(|gate| gate.preview.is_some()),
         "could_approve": draft.state == State::Waiting && monitor.could_approve(visitor, draft),
         "fresh_sign_in": draft.rung >= Rung::NAMED,
@@ -95,8 +99,9 @@ fn approvers(approvers: &Approvers) -> Value {
     }
 }
 
-fn decision(Decided { by, at, reason }: &Decided) -> Value {
-    json!({ "by": by.as_ref().map(who), "at": time(*at), "reason": reason })
+fn decision(Decided { by, in_stead_of, at, reason }: &Decided) -> Value {
+    let (by, in_stead_of) = (by.as_ref().map(who), in_stead_of.as_ref().map(who));
+    json!({ "by": by, "in_stead_of": in_stead_of, "at": time(*at), "reason": reason })
 }
 
 pub(super) fn agent(client: &ActorId, agent: &Agent, suspensions: &[Suspension]) -> Value {
@@ -125,6 +130,19 @@ pub(super) fn agent(client: &ActorId, agent: &Agent, suspensions: &[Suspension])
 pub(super) fn suspension(Suspension { of, at, by, reason }: &Suspension) -> Value {
     json!({
         "kind": of.kind(), "name": of.name(), "at": time(*at), "by": who(by), "reason": reason,
+    })
+}
+
+pub(super) fn delegation(delegation: &Delegation, endable: bool) -> Value {
+    // Of the tenants that the absent person decides for not all may be the reader's.
+    let Delegation { id, from, tenants: _, to, at, until } = delegation;
+    json!({
+        "delegation": id.as_str(),
+        "in_stead_of": who(from),
+        "who": to,
+        "at": time(*at),
+        "until": time(*until),
+        "yours_to_end": endable,
     })
 }
 

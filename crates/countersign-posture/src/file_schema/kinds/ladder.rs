@@ -163,6 +163,11 @@ fn gate() -> Shape {
             Shape::Map(decision),
         ),
         escalation(),
+        optional(
+            "delegates",
+            "Beside `named`: who may stand in for one of them who is away and says so, for a time. Nobody decides in anybody's stead who is not named here.",
+            named(),
+        ),
     ])
 }
 

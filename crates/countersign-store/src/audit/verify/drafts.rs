@@ -1,5 +1,5 @@
 //! Drafts, by their records alone: each goes along the one machine, and what carries one out was agreed
-//! to. The tables that the gateway works with are held against that: no signature covers them.
+//! to, in nobody's stead who had not let them. The tables that the gateway works with are held against that: no signature covers them.
 
 use crate::audit::verify::{Verifier, text};
 use countersign_core::draft::{State, Step};
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Header = Map<String, Value>;
 
-/// What one journal says of its drafts, switches and unknown outcomes.
+/// What one journal says of its drafts, switches, delegations and unknown outcomes.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     drafts: BTreeMap<String, Draft>,
@@ -20,8 +20,19 @@ pub(super) struct Told {
     carried_out: BTreeMap<String, String>,
     /// What is switched off: its kind and name.
     suspended: BTreeSet<(String, String)>,
+    /// Who stands in for whom, by the delegation's name.
+    delegations: BTreeMap<String, Delegation>,
     /// Effects of which nobody knows, by their call, and the draft of each.
     unknown: BTreeMap<String, Option<String>>,
+}
+
+/// What a delegation's record says of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Delegation {
+    at: Option<i64>,
+    until: Option<i64>,
+    /// SHA-256 of its terms.
+    terms: Option<Digest>,
 }
 
 #[derive(Debug)]
@@ -40,7 +51,7 @@ struct Draft {
 const GOVERNED: [&str; 4] = ["agent", "tenant", "tool", "decision"];
 
 impl Told {
-    /// Takes one record along. `arguments` is the digest of its body of that name.
+    /// Takes one record along. `said` is the digest of its arguments, or of a delegation's terms.
     ///
     /// # Errors
     /// Why it cannot be, in words.
@@ -48,10 +59,10 @@ impl Told {
         &mut self,
         kind: Kind,
         header: &Header,
-        arguments: Option<Digest>,
+        said: Option<Digest>,
     ) -> Result<(), String> {
         let step = match kind {
-            Kind::DraftProposed => return self.propose(header, arguments),
+            Kind::DraftProposed => return self.propose(header, said),
             Kind::DraftApproved => Step::Approve,
             Kind::DraftRejected => Step::Reject,
             Kind::DraftWithdrawn => Step::Withdraw,
@@ -59,7 +70,7 @@ impl Told {
             Kind::DraftVoid => Step::Void,
             Kind::DraftPreviewed => return self.draft(header).map(drop),
             Kind::DraftDelivered => return self.draft(header)?.deliver(),
-            Kind::Intent => return self.intent(header, arguments),
+            Kind::Intent => return self.intent(header, said),
             Kind::Outcome => return self.outcome(header),
             Kind::UnknownResolved => return self.resolve(header),
             Kind::Suspended => {
@@ -68,6 +79,12 @@ impl Told {
             }
             Kind::Resumed if self.suspended.remove(&switch(header)) => return Ok(()),
             Kind::Resumed => return Err("what it switches on was not off".to_owned()),
+            Kind::Delegated => return self.delegate(header, said),
+            Kind::DelegationEnded => {
+                let id = named(header, "delegation").unwrap_or_default();
+                let ended = self.delegations.remove(id);
+                return ended.map(drop).ok_or_else(|| format!("the delegation `{id}` was none"));
+            }
             Kind::StreamOpened
             | Kind::StreamClosed
             | Kind::PostureLoaded
@@ -75,10 +92,42 @@ impl Told {
             | Kind::ActRefused
             | Kind::Alerted => return Ok(()),
         };
+        let stood_in = self.stands_in(header);
         let draft = self.draft(header)?;
         draft.step(step)?;
         draft.is_of(header, &GOVERNED[..3])?;
-        if step == Step::Approve { draft.in_time(header) } else { Ok(()) }
+        if step == Step::Approve {
+            draft.in_time(header)?;
+        }
+        stood_in
+    }
+
+    /// Whoever decides in somebody's stead was let by them, and is still.
+    fn stands_in(&self, header: &Header) -> Result<(), String> {
+        let Some(id) = named(header, "delegation") else { return Ok(()) };
+        let until = self.delegations.get(id).and_then(|delegation| delegation.until);
+        match header.get("at").and_then(Value::as_i64).zip(until) {
+            Some((at, until)) if at < until => Ok(()),
+            Some(_) | None => Err(format!("the delegation `{id}` that it names does not hold")),
+        }
+    }
+
+    /// One of each person: a new one names the one that it replaces. Those whose time is over go.
+    fn delegate(&mut self, header: &Header, terms: Option<Digest>) -> Result<(), String> {
+        let id = named(header, "delegation").ok_or("it names no delegation")?;
+        let number = |member: &str| header.get(member).and_then(Value::as_i64);
+        let (at, until) = (number("at"), number("until"));
+        let replaced = named(header, "replaces").map(|old| (old, self.delegations.remove(old)));
+        self.delegations.retain(|_, old| old.until > at);
+        let before = self.delegations.insert(id.to_owned(), Delegation { at, until, terms });
+        if let Some((old, None)) = replaced {
+            return Err(format!("the delegation `{old}` that it replaces was none"));
+        }
+        match before {
+            Some(_) => Err(format!("the delegation `{id}` was made before")),
+            None if until > at => Ok(()),
+            None => Err("its end is not after it".to_owned()),
+        }
     }
 
     fn draft(&mut self, header: &Header) -> Result<&mut Draft, String> {
@@ -243,6 +292,15 @@ impl Verifier<'_> {
         let drafts = rows("SELECT id, state FROM drafts")?;
         let suspended = rows("SELECT switch, name FROM suspensions")?;
         let unknown = rows("SELECT call, coalesce(draft, '') FROM unknowns WHERE decided IS NULL")?;
+        let mut delegations = BTreeMap::new();
+        let mut statement =
+            self.connection.prepare("SELECT id, at, until, terms FROM delegations")?;
+        let mut kept = statement.query([])?;
+        while let Some(row) = kept.next()? {
+            let terms = Some(Digest::sha256(text(row, 3)?.as_bytes()));
+            let kept = Delegation { at: row.get(1)?, until: row.get(2)?, terms };
+            delegations.insert(text(row, 0)?, kept);
+        }
         let mut odd: Vec<String> = Vec::new();
         let told = &self.told;
         for (id, state) in &drafts {
@@ -260,6 +318,10 @@ impl Verifier<'_> {
         odd.extend(lost.map(|(id, _)| format!("the draft `{id}` is missing, and has not ended")));
         for (kind, name) in suspended.symmetric_difference(&told.suspended) {
             odd.push(format!("whether {kind} `{name}` is suspended, the records say otherwise"));
+        }
+        let ids: BTreeSet<&String> = delegations.keys().chain(told.delegations.keys()).collect();
+        for id in ids.into_iter().filter(|id| delegations.get(*id) != told.delegations.get(*id)) {
+            odd.push(format!("who stands in by `{id}`, the records say otherwise"));
         }
         let open = told
             .unknown

@@ -49,7 +49,7 @@ impl Verifier<'_> {
         if header.get("call").and_then(Value::as_str).unwrap_or_default().as_bytes() != entry.call {
             self.find(Some(name), Some(seq), "its row is of another call than its header");
         }
-        let arguments = self.bodies(stream, seq, &header)?;
+        let told = self.bodies(stream, seq, &header)?;
         let kind = header.get("kind").and_then(Value::as_str).and_then(Kind::parse);
         if (kind == Some(Kind::StreamOpened)) != (seq == 0) {
             self.find(Some(name), Some(seq), "a stream begins with `stream_opened`, once");
@@ -62,14 +62,14 @@ impl Verifier<'_> {
             Some(Kind::Alerted) => self.alert(name, seq, &header),
             Some(_) => {}
         }
-        if let Some(Err(what)) = kind.map(|kind| self.told.take(kind, &header, arguments)) {
+        if let Some(Err(what)) = kind.map(|kind| self.told.take(kind, &header, told)) {
             self.find(Some(name), Some(seq), what);
         }
         Ok(kind)
     }
 
     /// Each body that the header commits to is there and is that one, and there is no other. The digest
-    /// of its arguments, if it has any.
+    /// of its arguments, or of a delegation's terms, if it has any.
     fn bodies(
         &mut self,
         stream: &StreamRow,
@@ -77,7 +77,7 @@ impl Verifier<'_> {
         header: &Map<String, Value>,
     ) -> rusqlite::Result<Option<Digest>> {
         let name = stream.stream.as_str();
-        let mut arguments = None;
+        let mut told = None;
         let mut statement = self.connection.prepare_cached(
             "SELECT field, salt, body FROM bodies WHERE place >= ?1 AND place < ?2",
         )?;
@@ -89,7 +89,7 @@ impl Verifier<'_> {
             match field.as_str() {
                 counters::FIELD => self.charges(name, seq, header, &body),
                 counters::RETURNED => self.given_back(name, seq, header, &body),
-                "arguments" => arguments = Some(Digest::sha256(&body)),
+                "arguments" | "terms" => told = Some(Digest::sha256(&body)),
                 _ => {}
             }
             match salt.as_slice().try_into() {
@@ -108,7 +108,7 @@ impl Verifier<'_> {
         }
         let Some(fields) = header.get("fields").and_then(Value::as_object) else {
             self.find(Some(name), Some(seq), "its header does not say which bodies it has");
-            return Ok(arguments);
+            return Ok(told);
         };
         for (field, committed) in fields {
             let what = match found.remove(field) {
@@ -122,7 +122,7 @@ impl Verifier<'_> {
             let what = format!("its header does not commit to the body `{field}`");
             self.find(Some(name), Some(seq), what);
         }
-        Ok(arguments)
+        Ok(told)
     }
 
     /// The heads that it names are the ends of those streams, so that a later cut is seen here.

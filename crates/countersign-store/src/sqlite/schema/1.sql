@@ -85,6 +85,15 @@ CREATE TABLE suspensions (
   PRIMARY KEY (switch, name)
 ) STRICT, WITHOUT ROWID;
 
+-- One of each person who is away.
+CREATE TABLE delegations (
+  id    TEXT    NOT NULL PRIMARY KEY,
+  at    INTEGER NOT NULL,
+  until INTEGER NOT NULL,
+  -- Who, who stands in and for whose data, as JSON: the record's body of that name.
+  terms TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE unknowns (
   call     TEXT    NOT NULL PRIMARY KEY,
   at       INTEGER NOT NULL,
