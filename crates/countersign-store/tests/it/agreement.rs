@@ -109,16 +109,18 @@ fn what_is_taken_out_of_the_gateways_tables_is_found() {
     }
 }
 
+/// A change of the headers of one kind.
+fn of(kind: &str, from: &str, to: &str) -> impl Fn(&str) -> String {
+    move |header| match header.contains(&format!(r#""kind":"{kind}""#)) {
+        true => header.replacen(from, to, 1),
+        false => header.to_owned(),
+    }
+}
+
 /// A header of the last stream changed, and all that follows from it. The second verifier knows no
 /// signatures: nothing tells it but what the records say of one another.
 #[test]
 fn a_record_that_is_not_what_it_was_does_not_fit_the_others() {
-    let of = |kind: &'static str, from: &'static str, to: &'static str| {
-        move |header: &str| match header.contains(&format!(r#""kind":"{kind}""#)) {
-            true => header.replacen(from, to, 1),
-            false => header.to_owned(),
-        }
-    };
     let (approved, previewed) = (r#""kind":"draft_approved""#, r#""kind":"draft_previewed""#);
     let (proposed, delivered) = (r#""kind":"draft_proposed""#, r#""kind":"draft_delivered""#);
     for (change, what) in [

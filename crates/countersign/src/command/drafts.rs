@@ -362,7 +362,7 @@ fn stood_in(draft: &Value) -> String {
 fn decided(draft: &Value) {
     if draft["decided"].is_object() {
         let (mut by, reason) = (who(draft, "/decided/by"), text(draft, "/decided/reason"));
-        if draft["decided"]["in_stead_of"].is_object() {
+        if draft.pointer("/decided/in_stead_of").is_some_and(Value::is_object) {
             by = format!("{by} in the stead of {}", who(draft, "/decided/in_stead_of"));
         }
         let at = moment(draft, "/decided/at");

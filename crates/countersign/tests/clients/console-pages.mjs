@@ -60,6 +60,7 @@ export const PAGES = [
   ['draft', 'sam', ({ draft }) => `/console/drafts/${draft}`],
   ['together', 'sam', ({ draft }) => `/console/drafts/${draft}/together`],
   ['preview', 'sam', ({ draft }) => `/console/drafts/${draft}/preview`],
+  ['absence', 'sam', () => '/console/drafts/absence'],
   ['not-yours', 'sam', () => '/console/agents'],
   ['stale', 'lee', ({ draft }) => `/console/drafts/${draft}`, 3_600],
   ['empty', 'ann', () => '/console/drafts'],
