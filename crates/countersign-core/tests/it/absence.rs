@@ -81,7 +81,10 @@ fn whoever_stands_in_decides_and_it_is_on_record_in_whose_stead() {
     assert_eq!(decided.by.unwrap().id, "pat-5");
     assert_eq!(decided.in_stead_of.unwrap().id, "sam-1");
     assert_eq!(tend(&world), Some("completed"));
-    // Whoever is away may decide as well, and then in nobody's stead.
+}
+
+#[test]
+fn whoever_is_away_may_decide_as_well_and_then_in_nobodys_stead() {
     let world = usual();
     assert_eq!(lets(&world, SAM, ADDRESS_OF_PAT, 5_000), Ok(()));
     assert_eq!(approve(&world, SAM), Ok(()));

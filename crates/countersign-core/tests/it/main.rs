@@ -2,9 +2,9 @@
 
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod absence;
+#[cfg(test)]
 mod call;
 #[cfg(test)]
 mod drafts;
-#[cfg(test)]
 #[cfg(test)]
 mod world;
