@@ -19,7 +19,7 @@ const DRAFTS: u64 = 10_000;
 /// Times that each page is opened.
 const OPENED: u64 = 30;
 /// Turns of calls with and without somebody who looks on.
-const TURNS: usize = 10;
+const TURNS: usize = 30;
 /// How long the index may take to catch up.
 const CAUGHT_UP_MAX: Duration = Duration::from_secs(600);
 
