@@ -143,7 +143,7 @@ async fn looked_at(
     let spread = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>();
     let error = (spread / (ratios.len() - 1) as f64 / ratios.len() as f64).sqrt();
     report::note(format_args!("calls/s with a page open over without: {ratios:.3?}"));
-    report::note(format_args!("mean {mean:.3}, 95 % within {:.3}", 2.262 * error));
+    report::note(format_args!("mean {mean:.3}, 95 % within {:.3}", 2.045 * error));
     report::note(format_args!("activity under load, p50 ms: {opened:.1?}"));
     Ok(())
 }
