@@ -208,6 +208,8 @@ async fn a_form_counts_only_from_its_own_session_and_its_own_pages() {
             ("/console/drafts/decide", ("decision", "approve")),
             ("/console/drafts/decide", ("decision", "reject")),
             ("/console/switches/suspend", ("kind", "everything")),
+            ("/console/drafts/absence", ("to", "kim@acme.example")),
+            ("/console/drafts/absence/end", ("delegation", "dlg_x")),
             ("/console/sign-out", ("x", "")),
         ] {
             let form = [("form", form), ("draft", &draft), ("reason", "no"), more];
@@ -229,10 +231,74 @@ async fn a_form_counts_only_from_its_own_session_and_its_own_pages() {
     }
     assert_eq!(company.records(&["--kind", "draft_approved"], 0).len(), 0);
     assert_eq!(company.records(&["--kind", "suspended"], 0).len(), 0);
+    assert_eq!(company.records(&["--kind", "delegated"], 0).len(), 0);
     // With all of it right, it is done.
     assert_eq!(sam.post("/console/drafts/decide", &form).await.status, StatusCode::SEE_OTHER);
     assert_eq!(company.records(&["--kind", "draft_approved"], 1).len(), 1);
     gateway.stop();
+}
+
+#[tokio::test]
+async fn somebody_lets_another_stand_in_and_is_back_and_pages_say_so() {
+    const HERE: &str = "/console/drafts/absence";
+    let (company, gateway) = made_up();
+    let draft = drafted(&gateway, PAID[0]).await;
+    let other = drafted(&gateway, PAID[1]).await;
+    let mut sam = signed_in(&gateway, "sam@acme.example", "finance").await;
+    let mut kim = Browser::at(&gateway.url);
+    kim.be("kim@acme.example", "", "acct_alpha", &[]).await;
+    assert!(sam.get("/console/drafts").await.text.contains(HERE), "the way there");
+    // Whom no gate names is told what to do; who is named has a form, and those to choose from.
+    let page = kim.get(HERE).await.text;
+    assert!(page.contains("Nobody is away") && page.contains("delegates"), "{page}");
+    assert!(!page.contains("name=\"to\""), "{page}");
+    let page = sam.get(HERE).await;
+    assert!(page.text.contains("<option>kim@acme.example</option>"), "{}", page.text);
+    let (first, last, beyond) = (day_in(1), day_in(30), day_in(31));
+    assert!(page.text.contains(&format!("min=\"{first}\" max=\"{last}\"")), "{}", page.text);
+    let form = page.field("form");
+    let asks = |to, back| [("form", form.as_str()), ("to", to), ("back", back)];
+    for (to, back, status) in [
+        ("kim@acme.example", "", StatusCode::BAD_REQUEST),
+        ("kim@acme.example", "2020-01-01", StatusCode::BAD_REQUEST),
+        ("kim@acme.example", &beyond, StatusCode::BAD_REQUEST),
+        ("eve@acme.example", &first, StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(sam.post(HERE, &asks(to, back)).await.status, status, "{to} {back}");
+    }
+    let let_in = sam.post(HERE, &asks("kim@acme.example", &last)).await;
+    assert_eq!((let_in.status, let_in.location()), (StatusCode::SEE_OTHER, HERE.to_owned()));
+    let page = sam.get(HERE).await;
+    assert!(page.text.contains("stands in for") && page.text.contains("I am back"));
+    let delegation = page.field("delegation");
+    // She sees what he would, and decides it in his stead.
+    let path = format!("/console/drafts/{draft}");
+    let seen = kim.get(&path).await.text;
+    assert!(seen.contains("or kim@acme.example, in the stead of sam@acme.example"), "{seen}");
+    assert!(!kim.get(HERE).await.text.contains("I am back"), "his to end, and operators'");
+    let hers = kim.get("/console/drafts").await.field("form");
+    let decide = |draft: &str| {
+        [("form", hers.clone()), ("draft", draft.to_owned()), ("decision", "reject".to_owned())]
+    };
+    let decided = decide(&draft);
+    let mut decided: Vec<_> = decided.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    decided.push(("reason", "Not for this."));
+    assert_eq!(kim.post("/console/drafts/decide", &decided).await.status, StatusCode::SEE_OTHER);
+    let after = sam.get(&path).await.text;
+    assert!(after.contains("by kim@acme.example in the stead of sam@acme.example"), "{after}");
+    let back = [("form", form.as_str()), ("delegation", delegation.as_str())];
+    let ended = sam.post(&format!("{HERE}/end"), &back).await;
+    assert_eq!(ended.status, StatusCode::SEE_OTHER);
+    assert_eq!(sam.post(&format!("{HERE}/end"), &back).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(kim.get(&format!("/console/drafts/{other}")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(company.records(&["--kind", "delegated"], 1).len(), 1);
+    gateway.stop();
+    company.says(&["audit", "verify", "."]);
+}
+
+/// A day that is to come, in UTC.
+fn day_in(days: u64) -> String {
+    crate::people::in_s(days * 86_400).split('T').next().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -294,6 +360,7 @@ async fn every_page_says_what_a_browser_may_do_with_it_and_no_other_site_frames_
         "/console/drafts",
         "/console/drafts?view=all",
         "/console/drafts?view=done",
+        "/console/drafts/absence",
         "/console/activity",
         "/console/alerts",
         "/console/unknown",

@@ -1,6 +1,8 @@
 //! One integration binary: the real program, real clients, real databases.
 
 #[cfg(test)]
+mod absence;
+#[cfg(test)]
 mod alerts;
 #[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/bench.rs"]

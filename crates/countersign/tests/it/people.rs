@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt;
 
-const WHO: Who<'_> =
+pub(crate) const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "people", depots: &[] };
 /// Invoices of acct_alpha that are paid.
 pub(crate) const PAID: [&str; 4] = ["inv_500718", "inv_500715", "inv_500712", "inv_500709"];
@@ -19,7 +19,12 @@ fn refund(invoice: &str) -> Value {
     json!({"invoice_id": invoice, "amount_cents": 500, "note": "It came late."})
 }
 
-fn now_s() -> u64 {
+/// A time that is still to come, as the API has it.
+pub(crate) fn in_s(s: u64) -> String {
+    jiff::Timestamp::from_second(i64::try_from(now_s() + s).unwrap()).unwrap().to_string()
+}
+
+pub(crate) fn now_s() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the program under test reads the real clock")]
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -128,7 +133,7 @@ impl Company {
     }
 }
 
-fn ready() -> Company {
+pub(crate) fn ready() -> Company {
     let company = Company::new();
     company.lift_limits();
     company.edit("posture/tools/refund_invoice.yaml", |text| {
@@ -471,6 +476,7 @@ type Asked = (String, &'static str, String, &'static str, Value);
 fn requests([draft, other, own]: [&str; 3], [oli, pat, sam]: [&String; 3]) -> Vec<Asked> {
     let off = json!({"kind": "tool", "name": "search_tickets", "reason": "Made up."});
     let reason = json!({"reason": "Made up."});
+    let away = json!({"to": "kim@acme.example", "until": in_s(3_600)});
     let get = |token: &String, path: &str, of: &'static str| {
         (token.clone(), "get", path.to_owned(), of, Value::Null)
     };
@@ -506,6 +512,14 @@ fn requests([draft, other, own]: [&str; 3], [oli, pat, sam]: [&String; 3]) -> Ve
         get(oli, "suspensions", "suspensions"),
         get(oli, "agents", "agents"),
         post(pat, "suspensions/resume", "suspensions/resume", &off),
+        post(sam, "delegations", "delegations", &away),
+        post(sam, "delegations", "delegations", &reason),
+        post(oli, "delegations", "delegations", &away),
+        get(oli, "delegations", "delegations"),
+        get(sam, &format!("drafts/{own}"), "drafts/{id}"),
+        post(sam, "delegations/end", "delegations/end", &json!({"delegation": "dlg_x"})),
+        post(sam, "delegations/end", "delegations/end", &json!({})),
+        post(sam, "delegations/end", "delegations/end", &json!({})),
         get(oli, "unknown?resolved=true", "unknown"),
         post(
             oli,
@@ -560,7 +574,7 @@ async fn every_answer_of_the_admin_api_is_as_described() {
 }
 
 /// A command of a person whose sign-ins are kept in the company's own folder.
-fn command(company: &Company, gateway: &Gateway, arguments: &[&str]) -> Output {
+pub(crate) fn command(company: &Company, gateway: &Gateway, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(arguments)
         .env("XDG_CONFIG_HOME", company.path().join("config"))
