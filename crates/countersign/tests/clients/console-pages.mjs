@@ -61,6 +61,7 @@ export const PAGES = [
   ['together', 'sam', ({ draft }) => `/console/drafts/${draft}/together`],
   ['preview', 'sam', ({ draft }) => `/console/drafts/${draft}/preview`],
   ['not-yours', 'sam', () => '/console/agents'],
+  ['absence', 'sam', () => '/console/drafts/absence'],
   ['stale', 'lee', ({ draft }) => `/console/drafts/${draft}`, 3_600],
   ['empty', 'ann', () => '/console/drafts'],
   ['nowhere', 'ann', () => '/console/drafts/none'],
