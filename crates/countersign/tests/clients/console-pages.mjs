@@ -62,6 +62,7 @@ export const PAGES = [
   ['preview', 'sam', ({ draft }) => `/console/drafts/${draft}/preview`],
   ['absence', 'sam', () => '/console/drafts/absence'],
   ['not-yours', 'sam', () => '/console/agents'],
+  ['absence', 'sam', () => '/console/drafts/absence'],
   ['stale', 'lee', ({ draft }) => `/console/drafts/${draft}`, 3_600],
   ['empty', 'ann', () => '/console/drafts'],
   ['nowhere', 'ann', () => '/console/drafts/none'],
