@@ -36,6 +36,7 @@ async function live() {
   const lost = await desk.draft('pay_out', { reference: 'pay_004711', amount_cents: 2_500 });
   await acts('sam', `drafts/${lost}/approve`);
   await acts('oli', 'suspensions', { kind: 'tool', name: 'get_temperature_log', reason: 'Clocks of the trailers are wrong since their update.' });
+  await acts('sam', 'delegations', { to: 'kim@acme.example', until: new Date(Date.now() + 432_000_000).toISOString() });
   await new Promise((given_up) => { setTimeout(given_up, 4_000); });
   return { draft, done, lost, call };
 }
@@ -62,7 +63,6 @@ export const PAGES = [
   ['preview', 'sam', ({ draft }) => `/console/drafts/${draft}/preview`],
   ['absence', 'sam', () => '/console/drafts/absence'],
   ['not-yours', 'sam', () => '/console/agents'],
-  ['absence', 'sam', () => '/console/drafts/absence'],
   ['stale', 'lee', ({ draft }) => `/console/drafts/${draft}`, 3_600],
   ['empty', 'ann', () => '/console/drafts'],
   ['nowhere', 'ann', () => '/console/drafts/none'],
