@@ -66,3 +66,15 @@ pub const DESTINATIONS_MAX: usize = 16;
 pub const ALERT_SECONDS_MAX: u32 = 7 * 86_400;
 /// Highest threshold of an alert rule: so many times are remembered.
 pub const ALERT_THRESHOLD_MAX: u32 = 1_000;
+/// Most cases in one file of the evaluation suite.
+pub const EVAL_CASES_MAX: usize = 1_000;
+/// Most steps of a case's script.
+pub const EVAL_STEPS_MAX: usize = 64;
+/// Most repetitions of one step.
+pub const EVAL_TIMES_MAX: u32 = 1_000;
+/// Longest text that a case sends or plants, in bytes: more than a door takes.
+pub const EVAL_TEXT_BYTES_MAX: usize = 300 * 1024;
+/// Longest that a case waits in one step, in milliseconds.
+pub const EVAL_WAIT_MS_MAX: u32 = 60_000;
+/// Longest time since a person signed in, in seconds.
+pub const EVAL_SIGNED_IN_S_MAX: u32 = 86_400;

@@ -11,6 +11,7 @@ use crate::relay::{self, RelaySpec};
 use crate::secret;
 use countersign_core::id::SystemName;
 use secrecy::SecretString;
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -185,6 +186,15 @@ pub fn load_deployment(file: &Path) -> (Option<Deployment>, Vec<Finding>) {
     findings.append(&mut decoder.findings);
     sort(&mut findings);
     (deployment.filter(|_| !any_error(&findings)), findings)
+}
+
+/// A deployment file as plain data, to make another of. It is read as [`load_deployment`] reads it, and
+/// held against nothing.
+#[must_use]
+pub fn deployment_data(file: &Path) -> Option<Value> {
+    let text = read_text(file, FILE_BYTES_MAX).ok()?;
+    let mut decoder = Decoder::new(Arc::new(Source::new("", "", text)));
+    decoder.read()?.data(&mut |text| Some(text.to_owned()))
 }
 
 /// The posture's folder that a deployment file names, whatever else is wrong with it.

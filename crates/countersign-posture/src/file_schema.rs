@@ -23,14 +23,16 @@ pub enum FileKind {
     Tool,
     /// `systems/NAME.yaml`.
     System,
+    /// `evals/NAME.yaml`.
+    Eval,
     /// `countersign.yaml`.
     Deployment,
 }
 
 impl FileKind {
     /// Every kind there is.
-    pub const ALL: [Self; 5] =
-        [Self::Posture, Self::Agent, Self::Tool, Self::System, Self::Deployment];
+    pub const ALL: [Self; 6] =
+        [Self::Posture, Self::Agent, Self::Tool, Self::System, Self::Eval, Self::Deployment];
 
     /// Its name.
     #[must_use]
@@ -40,6 +42,7 @@ impl FileKind {
             Self::Agent => "agent",
             Self::Tool => "tool",
             Self::System => "system",
+            Self::Eval => "eval",
             Self::Deployment => "deployment",
         }
     }
@@ -293,6 +296,18 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::BadValue, "at most `max`", "Fewer rows at most than at least."),
     (Code::BadValue, "at least one place", "A check that expects nothing."),
     (Code::MissingKey, "needs `expect`", "A check by `get` without what its answer must say."),
+    (Code::MissingKey, "a case needs", "`agent` and `tenant` of a case, its own or the file's."),
+    (
+        Code::MissingKey,
+        "a decision needs",
+        "`by` beside `approve` and `reject`, `reason` beside `reject`.",
+    ),
+    (Code::BadValue, "does not belong to", "A key of another kind of step."),
+    (Code::BadValue, "no step before", "A decision about a draft that no step has made."),
+    (Code::BadValue, "the text comes to", "A `<repeat …>` that comes to too much."),
+    (Code::BadValue, "one of `sees` and `does`", "A goal that is two, or none."),
+    (Code::IdleCase, "", ""),
+    (Code::UnknownAgent, "", ""),
     (Code::GateApprovers, "", ""),
     (Code::IdleGate, "", ""),
     (Code::LoweredRung, "", ""),

@@ -163,6 +163,8 @@ codes! {
     Duplicate Error "duplicate",
     /// A grant of a tool that is not there.
     UnknownTool Error "unknown-tool",
+    /// A case of an agent that is not there.
+    UnknownAgent Error "unknown-agent",
     /// A tool of a system that is not there.
     UnknownSystem Error "unknown-system",
     /// A caller reference to a claim that is not named.
@@ -270,6 +272,9 @@ codes! {
     UnreviewedGrant Error "unreviewed-grant",
     /// A tool that no agent is granted.
     UngrantedTool Warning "ungranted-tool",
+    // The evaluation suite.
+    /// A case that nothing could fail.
+    IdleCase Error "idle-case",
     // Hand-written policies.
     /// A policy that is not Cedar.
     PolicySyntax Error "policy-syntax",

@@ -12,6 +12,7 @@ mod check;
 mod decode;
 mod deployment;
 mod email;
+pub mod evals;
 pub mod file_schema;
 mod finding;
 mod gate;
@@ -38,8 +39,8 @@ mod system;
 mod tool;
 
 pub use deployment::{
-    Deployment, Environment, Reference, ReferenceError, Store, Written, load_deployment,
-    posture_folder,
+    Deployment, Environment, Reference, ReferenceError, Store, Written, deployment_data,
+    load_deployment, posture_folder,
 };
 pub use email::{MailEncryption, MailSpec};
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};

@@ -409,6 +409,10 @@ impl Folder {
                 return self.report(&path, Code::Unreadable, format!("cannot be read: {error}"));
             }
         }
+        // Cases are no part of what is enforced: `load_evals` reads them.
+        if at_top && name == "evals" && full.is_dir() {
+            return;
+        }
         if at_top && FOLDERS.contains(&name) && full.is_dir() {
             return self.list(&format!("{name}/"));
         }
@@ -450,7 +454,7 @@ impl Folder {
         let stem = name.strip_suffix(".yml").map(|stem| format!("call it `{stem}.yaml`"));
         if let Some(finding) = self.findings.last_mut() {
             finding.help = stem.or_else(|| {
-                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools` and `systems`, and NAME.cedar in `policies`".to_owned())
+                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems` and `evals`, and NAME.cedar in `policies`".to_owned())
             });
         }
     }

@@ -12,6 +12,7 @@ use crate::finding::{Code, Finding, Place, Source};
 use countersign_core::screen;
 pub(crate) use hidden::hidden;
 use saphyr_parser::{Event, Parser, ScalarStyle};
+use serde_json::{Number, Value};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Byte offsets into a file.
@@ -29,6 +30,26 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The same as JSON, with each text as `meant` reads it. `None` if a part of it was refused.
+    pub(crate) fn data(&self, meant: &mut dyn FnMut(&str) -> Option<String>) -> Option<Value> {
+        Some(match &self.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(value) => Value::Bool(*value),
+            Kind::Int(value) => Value::from(*value),
+            Kind::Float(value) => Value::Number(Number::from_f64(*value)?),
+            Kind::Text(written) => Value::String(meant(written)?),
+            Kind::List(items) => {
+                items.iter().map(|item| item.data(meant)).collect::<Option<_>>()?
+            }
+            Kind::Map(entries) => {
+                let members = entries.iter();
+                let members = members.map(|e| Some((e.key.clone(), e.value.data(meant)?)));
+                Value::Object(members.collect::<Option<_>>()?)
+            }
+            Kind::Refused => return None,
+        })
+    }
+
     /// Whether it is a mapping or a list with nothing in it.
     pub(crate) fn is_empty(&self) -> bool {
         match &self.kind {
@@ -235,7 +256,7 @@ impl Reader<'_> {
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, span: Span, unadorned: bool) {
         let span = self.trimmed(span);
-        let hidden = screen::strip_hidden(&mut serde_json::Value::from(text)) > 0;
+        let hidden = screen::strip_hidden(&mut Value::from(text)) > 0;
         let written = self.source.text().get(span.start..span.end).unwrap_or_default();
         // Those that are written as they are have been reported.
         if hidden && !hidden::any(written) {

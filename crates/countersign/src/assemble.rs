@@ -286,7 +286,7 @@ pub(crate) fn claims(map: &ClaimMap) -> Claims {
 }
 
 /// How people sign in: by an issuer of the deployment, for an audience of their own.
-fn people(deployment: &Deployment, issuers: &[IssuerConfig]) -> Option<PeopleConfig> {
+pub(crate) fn people(deployment: &Deployment, issuers: &[IssuerConfig]) -> Option<PeopleConfig> {
     let countersign_posture::People {
         issuer,
         audience,

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod doctor;
 mod drafts;
+mod eval;
 mod explain;
 mod init;
 mod login;
@@ -79,6 +80,9 @@ pub(crate) enum Command {
         after_help = "Exit codes: 0 allowed, 1 refused, 2 could not run.\n\nExample: countersign explain my-gateway --agent shop-assistant --tenant ann --user ann --tool list_orders --arguments '{\"count\": 5}'"
     )]
     Explain(explain::Explain),
+    /// Try the posture on the cases of its evaluation suite, over copies of its systems
+    #[command(subcommand)]
+    Eval(eval::Eval),
     /// Print the schema that hand-written policies are held against, or the policies of a tool
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -138,6 +142,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Doctor(doctor) => doctor.run(),
             Self::Explain(explain) => explain.run(),
+            Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),

@@ -26,6 +26,8 @@ pub struct DevelopmentIssuer {
     config: IssuerConfig,
     kid: String,
     key: EncodingKey,
+    /// Its public half.
+    key_set: String,
 }
 
 /// Whom a development token is to speak for.
@@ -78,9 +80,9 @@ impl DevelopmentIssuer {
         // The key's own digest, so that a token of an earlier start is told from a forged one.
         let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(failed)?;
         jwk.common.key_id = Some(kid.clone());
-        let set = serde_json::to_vec(&JwkSet { keys: vec![jwk] })
+        let key_set = serde_json::to_string(&JwkSet { keys: vec![jwk] })
             .map_err(|why| format!("cannot write the key set: {why}"))?;
-        let keys = KeySet::parse(&set)?;
+        let keys = KeySet::parse(key_set.as_bytes())?;
         let config = IssuerConfig {
             issuer,
             audiences: vec![audience],
@@ -89,7 +91,13 @@ impl DevelopmentIssuer {
             tenancy: Tenancy::default(),
             require_at_jwt: false,
         };
-        Ok(Self { config, kid, key })
+        Ok(Self { config, kid, key, key_set })
+    }
+
+    /// The public key, as a JWK set (RFC 7517), for whoever is to trust this issuer.
+    #[must_use]
+    pub fn key_set(&self) -> &str {
+        &self.key_set
     }
 
     /// What trusts this issuer and this start of it alone.

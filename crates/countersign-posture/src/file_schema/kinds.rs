@@ -1,5 +1,6 @@
 //! The keys of every kind of file, in the order in which people would write them.
 
+mod evals;
 mod ladder;
 
 use super::{Defined, FileKind, Form, Key, Shape};
@@ -56,6 +57,11 @@ pub(super) fn kind(kind: FileKind) -> Kind {
             "posture/systems/NAME.yaml",
             "One production system: how it is reached, and what a call may take of it.",
             system(),
+        ),
+        FileKind::Eval => (
+            "posture/evals/NAME.yaml",
+            "Cases of the evaluation suite: what must stay true, whatever an agent does ([evaluation.md](evaluation.md)). They are no part of what is enforced or signed.",
+            Shape::Map(evals::suite()),
         ),
         FileKind::Deployment => (
             "countersign.yaml",

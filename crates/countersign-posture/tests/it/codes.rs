@@ -2,6 +2,7 @@
 
 use crate::folder::Company;
 use countersign_posture::bound::{FILE_BYTES_MAX, YAML_DEPTH_MAX};
+use countersign_posture::evals::load_evals;
 use countersign_posture::{Code, Severity};
 use std::{collections::BTreeSet, fs, os::unix::fs::symlink};
 
@@ -11,6 +12,7 @@ const USAGE: &str = "posture/tools/get_account_usage.yaml";
 const PARCELS: &str = "posture/tools/list_parcels.yaml";
 const SYSTEM: &str = "posture/systems/freight-db.yaml";
 const DEPLOYMENT: &str = "countersign.yaml";
+const EVALS: &str = "posture/evals/usage.yaml";
 
 /// Replaces `from` in a file by the mistake, or by its mended twin.
 pub(crate) type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
@@ -92,6 +94,16 @@ fn mails_but(company: &Company, path: &str, from: &str, to: &str) {
     company.edit(path, from, to);
 }
 
+const TWICE: &str = "cases:
+  - { case: own-usage, shows: The same., kind: normal, expect: { lacks: [a] } }
+";
+const WRONG_DRAFT: &str = "expect: completed }
+      - { approve: refund, by: { person: sam } }";
+const NOBODY: &str = "expect: completed }
+      - { approve: usage }";
+const RIGHT_DRAFT: &str = "expect: completed }
+      - { approve: usage, by: { person: sam } }";
+
 const SQLITE: &str = "sqlite: { database: freight-db }";
 const POSTGRES: &str = "postgres: { connection: freight-db, tls: none }";
 const ROLE_SETTING: &str = "postgres: { connection: freight-db, tenant_setting: role }";
@@ -107,6 +119,55 @@ fn on_postgres(company: &Company, condition: &str) {
 
 /// Mistakes that are a change of text.
 pub(crate) const EDITS: &[Edit] = &[
+    (
+        Code::UnknownAgent,
+        EVALS,
+        "agent: support-copilot",
+        "agent: nobody",
+        "agent: support-copilot",
+    ),
+    (Code::IdleCase, EVALS, ", expect: completed", "", ", rows: 3"),
+    (Code::Duplicate, EVALS, "cases:\n", TWICE, "cases:\n"),
+    (
+        Code::BadValue,
+        EVALS,
+        "days: 3",
+        "days: \"<repeat 99999 abcd>\"",
+        "days: \"<repeat 9 abcd>\"",
+    ),
+    (Code::BadValue, EVALS, "as: usage,", "as: usage, reason: r,", "as: usage, times: 2,"),
+    (Code::BadValue, EVALS, "- { call", "- {}\n      - { call", "- { wait: 1s }\n      - { call"),
+    (
+        Code::BadValue,
+        EVALS,
+        "    script:",
+        "    goal: {}\n    script:",
+        "    goal: { sees: [a] }\n    script:",
+    ),
+    (Code::BadValue, EVALS, "expect: completed }", WRONG_DRAFT, RIGHT_DRAFT),
+    (Code::MissingKey, EVALS, "expect: completed }", NOBODY, RIGHT_DRAFT),
+    (Code::MissingKey, EVALS, ", tenant: acct_alpha", "", ", tenant: acct_bravo"),
+    (
+        Code::UnknownTool,
+        EVALS,
+        "    script:",
+        "    expect: { never: [nothing] }\n    script:",
+        "    expect: { never: [list_parcels] }\n    script:",
+    ),
+    (
+        Code::UnknownSystem,
+        EVALS,
+        "- { call",
+        "- { fail: nothing }\n      - { call",
+        "- { fail: freight-db }\n      - { call",
+    ),
+    (
+        Code::UnknownCaller,
+        EVALS,
+        "tenant: acct_alpha",
+        "tenant: a, claims: { rank: x }",
+        "tenant: a, claims: { depots: x }",
+    ),
     (Code::FileName, SYSTEM, "system: freight-db", "system: freight_db", "system: freight-db"),
     (Code::MissingKey, SYSTEM, SQLITE, "", POSTGRES),
     (Code::MissingKey, SYSTEM, SQLITE, "postgres: { tls: none }", POSTGRES),
@@ -1850,7 +1911,9 @@ fn an_error_leaves_nothing_to_run_and_a_warning_does_not() {
     for (code, path, from, broken, _) in EDITS {
         let company = Company::new();
         company.edit(path, from, broken);
-        let stopped = company.posture().0.is_none() || company.deployment().0.is_none();
+        let evals = load_evals(&company.path("posture"), company.posture().0.as_ref()).0;
+        let stopped =
+            company.posture().0.is_none() || company.deployment().0.is_none() || evals.is_none();
         let linked = matches!(code, Code::UnknownReference | Code::UnusedReference);
         assert_eq!(stopped, code.severity() == Severity::Error && !linked, "{code}: {broken}");
     }

@@ -1,6 +1,7 @@
 //! A company on disk that has nothing wrong with it, to be broken one edit at a time.
 
 use countersign_core::id::Timestamp;
+use countersign_posture::evals::load_evals;
 use countersign_posture::{Deployment, Finding, Loaded, link, load_deployment, load_posture};
 use std::{
     fs,
@@ -80,6 +81,16 @@ bytes: 64KiB
 concurrency: 2
 ";
 
+pub(crate) const EVALS: &str = r#"suite: usage
+caller: { agent: support-copilot, tenant: acct_alpha }
+cases:
+  - case: own-usage
+    shows: Usage questions are answered.
+    kind: normal
+    script:
+      - { call: get_account_usage, arguments: { account_id: acct_alpha, days: 3 }, as: usage, expect: completed }
+"#;
+
 pub(crate) const DEPLOYMENT: &str = r#"posture: posture
 environment: development
 listen: 127.0.0.1:8787
@@ -123,6 +134,7 @@ impl Company {
         company.write("posture/tools/get_account_usage.yaml", USAGE);
         company.write("posture/tools/list_parcels.yaml", PARCELS);
         company.write("posture/systems/freight-db.yaml", SYSTEM);
+        company.write("posture/evals/usage.yaml", EVALS);
         company.write("posture/README.md", "For people.\n");
         company.write("posture/tools/.draft.yaml.swp", "an editor's");
         company.write("countersign.yaml", DEPLOYMENT);
@@ -132,9 +144,11 @@ impl Company {
     /// A copy of the posture and deployment in a folder.
     pub(crate) fn of(folder: &Path) -> Self {
         let company = Self(TempDir::new().unwrap());
-        for inner in ["", "posture", "posture/agents", "posture/tools", "posture/systems"] {
+        for inner in
+            ["", "posture", "posture/agents", "posture/tools", "posture/systems", "posture/evals"]
+        {
             fs::create_dir_all(company.path(inner)).unwrap();
-            for entry in fs::read_dir(folder.join(inner)).unwrap() {
+            for entry in fs::read_dir(folder.join(inner)).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.extension().is_some_and(|extension| extension == "yaml") {
                     let name = path.file_name().unwrap();
@@ -148,7 +162,9 @@ impl Company {
     /// Its YAML files.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files = vec!["countersign.yaml".to_owned()];
-        for folder in ["posture/", "posture/agents/", "posture/tools/", "posture/systems/"] {
+        for folder in
+            ["posture/", "posture/agents/", "posture/tools/", "posture/systems/", "posture/evals/"]
+        {
             let Ok(entries) = fs::read_dir(self.path(folder)) else { continue };
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let ours = names.filter(|name| name.ends_with(".yaml") && !name.starts_with('.'));
@@ -189,6 +205,7 @@ impl Company {
     /// All that is wrong, with posture, deployment and both together.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let (loaded, mut findings) = self.posture();
+        findings.extend(load_evals(&self.path("posture"), loaded.as_ref()).1);
         let (deployment, more) = self.deployment();
         findings.extend(more);
         if let (Some(deployment), Some(loaded)) = (deployment, loaded) {

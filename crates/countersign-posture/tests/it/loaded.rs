@@ -606,3 +606,12 @@ fn placeholders_of_postgresql_are_numbers() {
     let names: Vec<_> = plan.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     assert_eq!(names, ["account_id", "tenant", "days"]);
 }
+
+#[test]
+fn cases_are_no_part_of_what_is_enforced() {
+    let company = Company::new();
+    let before = (loaded(&company).posture.digest, decisions(&company));
+    company.edit("posture/evals/usage.yaml", "days: 3", "days: 4");
+    company.write("posture/evals/others.yaml", "suite: others\n");
+    assert_eq!((loaded(&company).posture.digest, decisions(&company)), before);
+}

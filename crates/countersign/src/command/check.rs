@@ -6,7 +6,8 @@ use crate::here;
 use crate::render::{self, Failure};
 use crate::report::{self, Format};
 use countersign_core::ladder::Exception;
-use countersign_posture::Severity;
+use countersign_posture::evals::load_evals;
+use countersign_posture::{Deployment, Finding, Severity, posture_folder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,7 @@ impl Check {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         let gathered = assemble::gather(&self.at.file());
         let (gathered, mut findings) = gathered.inspect_err(|failure| self.not_run(failure))?;
+        findings.extend(self.of_cases(gathered.as_ref()));
         let (posture, mut missing) = match gathered {
             Some((deployment, posture)) => {
                 let missing = here::look(&deployment, posture.as_ref()).1;
@@ -65,6 +67,17 @@ impl Check {
             Format::Sarif => render::line(report::sarif(&findings, None)),
         }
         Ok(if posture.is_some() { End::Fine } else { End::Findings })
+    }
+
+    /// What is wrong with the evaluation suite, which `serve` does not read.
+    fn of_cases(&self, gathered: Option<&(Deployment, Option<Posture>)>) -> Vec<Finding> {
+        let folder = match gathered {
+            Some((deployment, _)) => Some(deployment.base.join(&deployment.posture)),
+            None => posture_folder(&self.at.file()),
+        };
+        let posture = gathered.and_then(|(_, posture)| posture.as_ref());
+        let loaded = posture.map(|posture| &posture.loaded);
+        folder.map(|folder| load_evals(&folder, loaded).1).unwrap_or_default()
     }
 
     /// Whoever reads standard output as JSON reads there as well that there was nothing to check.

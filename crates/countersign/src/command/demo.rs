@@ -4,7 +4,7 @@
 mod approvals;
 mod company;
 mod crm;
-mod mail;
+pub(super) mod mail;
 mod story;
 
 use super::End;

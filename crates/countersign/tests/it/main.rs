@@ -35,6 +35,8 @@ mod doctor;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod evals;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod exports;

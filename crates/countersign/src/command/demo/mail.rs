@@ -18,9 +18,9 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 
 /// The mail server.
 #[derive(Debug)]
-pub(super) struct MailServer {
+pub(in crate::command) struct MailServer {
     /// Where it writes down what it was given.
-    pub(super) file: PathBuf,
+    pub(in crate::command) file: PathBuf,
 }
 
 /// One message.
@@ -32,7 +32,7 @@ struct Envelope {
 
 impl MailServer {
     /// Serves it until the future is dropped.
-    pub(super) async fn serve(self, listener: TcpListener) -> Result<(), Failure> {
+    pub(in crate::command) async fn serve(self, listener: TcpListener) -> Result<(), Failure> {
         let listener = tokio::net::TcpListener::from_std(listener);
         let listener = listener.doing("the mail server's listener")?;
         let (server, room) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));

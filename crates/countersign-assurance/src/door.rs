@@ -1,0 +1,138 @@
+//! The gateway's doors, as an agent and as a person who decides use them.
+
+use crate::bound::REQUEST_MAX;
+use countersign_posture::evals::{CaseDoor, DecideStep};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+
+/// One gateway's doors.
+#[derive(Debug, Clone)]
+pub(crate) struct Doors {
+    pub(crate) url: String,
+    pub(crate) http: Client,
+    pub(crate) runtime: Handle,
+}
+
+/// What an agent is told of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// `completed`, or a code.
+    pub end: String,
+    /// How many rows came back, of a call that was completed.
+    pub rows: Option<u64>,
+    /// The draft that it waits for.
+    pub draft: Option<String>,
+    /// All of the answer's body.
+    pub text: String,
+}
+
+pub(crate) fn client() -> Result<Client, String> {
+    let built = Client::builder().no_proxy().timeout(REQUEST_MAX).build();
+    built.map_err(|error| format!("no HTTP client: {error}"))
+}
+
+impl Doors {
+    /// Proposes a call.
+    pub(crate) fn call(
+        &self,
+        door: CaseDoor,
+        token: Option<&str>,
+        (tool, arguments): (&str, &Map<String, Value>),
+    ) -> Result<Told, String> {
+        let request = match door {
+            CaseDoor::Http => {
+                let body = json!({ "tool": tool, "arguments": arguments });
+                self.http.post(format!("{}/v1/calls", self.url)).json(&body)
+            }
+            CaseDoor::Mcp => {
+                let message = json!({
+                    "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                    "params": { "name": tool, "arguments": arguments, "_meta": {
+                        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                        "io.modelcontextprotocol/clientCapabilities": {},
+                        "io.modelcontextprotocol/clientInfo": { "name": "countersign-eval", "version": "1" },
+                    } },
+                });
+                let request = self.http.post(format!("{}/mcp", self.url)).json(&message);
+                request
+                    .header("accept", "application/json, text/event-stream")
+                    .header("mcp-protocol-version", "2026-07-28")
+                    .header("mcp-method", "tools/call")
+                    .header("mcp-name", tool)
+            }
+        };
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let (status, text) = self.asked(request)?;
+        Ok(told(status, text))
+    }
+
+    /// Decides about a draft. The code of why it was not theirs, or nothing.
+    pub(crate) fn decide(
+        &self,
+        token: &str,
+        (draft, step): (&str, &DecideStep),
+    ) -> Result<Option<String>, String> {
+        let (what, body) = match step.approves {
+            true => ("approve", json!({})),
+            false => ("reject", json!({ "reason": step.reason })),
+        };
+        let url = format!("{}/admin/v1/drafts/{draft}/{what}", self.url);
+        let (status, text) = self.asked(self.http.post(url).bearer_auth(token).json(&body))?;
+        if status.is_success() {
+            return Ok(None);
+        }
+        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+        let code = problem.get("code").and_then(Value::as_str);
+        Ok(Some(code.map_or_else(|| status.as_u16().to_string(), str::to_owned)))
+    }
+
+    /// A draft's state, as this person sees it.
+    pub(crate) fn state(&self, token: &str, draft: &str) -> Result<Option<String>, String> {
+        let url = format!("{}/admin/v1/drafts/{draft}", self.url);
+        let (_, text) = self.asked(self.http.get(url).bearer_auth(token))?;
+        let seen: Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(seen.get("state").and_then(Value::as_str).map(str::to_owned))
+    }
+
+    fn asked(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String), String> {
+        let asked = self.runtime.block_on(async {
+            let response: Response = request.send().await?;
+            let status = response.status();
+            Ok::<_, reqwest::Error>((status, response.text().await?))
+        });
+        asked.map_err(|error| format!("the gateway did not answer: {}", error.without_url()))
+    }
+}
+
+/// What either door's answer says.
+fn told(status: StatusCode, text: String) -> Told {
+    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    let structured = body.pointer("/result/structuredContent");
+    let refused = [
+        body.get("error").filter(|error| error.get("data").is_none()),
+        body.pointer("/error/data"),
+        structured,
+    ];
+    let code =
+        refused.iter().flatten().find_map(|object| object.get("code").and_then(Value::as_str));
+    let result = body.get("result");
+    let completed = body.get("status").and_then(Value::as_str) == Some("completed")
+        || result.and_then(|result| result.get("isError")) == Some(&Value::Bool(false));
+    let rows = structured.or(result).and_then(|result| result.get("row_count")?.as_u64());
+    let draft =
+        refused.iter().flatten().find_map(|object| object.get("reference").and_then(Value::as_str));
+    let end = match code {
+        _ if completed => "completed".to_owned(),
+        Some("malformed_request") => "malformed".to_owned(),
+        Some(code) => code.to_owned(),
+        None if status == StatusCode::PAYLOAD_TOO_LARGE => "too_large".to_owned(),
+        None if status == StatusCode::UNAUTHORIZED => "unauthenticated".to_owned(),
+        None => "malformed".to_owned(),
+    };
+    let draft = draft.map(str::to_owned);
+    Told { end, rows: rows.filter(|_| completed), draft, text }
+}

@@ -1,0 +1,25 @@
+//! The evaluation suite: cases run against the real gateway, over copies of the systems, and judged by
+//! what the journal and the systems' own logs say.
+//!
+//! [`isolate`](overlay::isolate) puts the run's own in the place of everything that reaches the real
+//! world. [`run`](run::run) starts gateways as child processes and has an agent call them. [`judge`]
+//! holds what happened against the case, and against what must hold of every case.
+
+pub mod bound;
+mod door;
+pub mod judge;
+pub mod overlay;
+mod own;
+mod plant;
+pub mod port;
+pub mod report;
+pub mod run;
+pub mod script;
+mod site;
+mod stand_in;
+mod world;
+
+pub use door::Told;
+pub use site::Ran;
+pub use stand_in::Asked;
+pub use world::Change;

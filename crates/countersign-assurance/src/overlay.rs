@@ -1,0 +1,227 @@
+//! The deployment that a run is on: the real one, and over it what keeps the real systems out of reach.
+
+use crate::bound::DATABASE_BYTES_MAX;
+use crate::port::Ground;
+use countersign_posture::{Auth, Backend, Deployment, Loaded, MailEncryption, MailSpec};
+use ipnet::IpNet;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+/// Why a run does not begin: a system that no copy or stand-in could take the place of.
+#[derive(Debug)]
+pub struct NotIsolated {
+    /// Which systems, and why.
+    pub systems: Vec<(String, String)>,
+}
+
+/// A deployment of which every system is the run's own.
+#[derive(Debug)]
+pub struct Isolated {
+    /// The posture that is tried.
+    pub posture: PathBuf,
+    /// What the overlay is, line by line, for people.
+    pub lines: Vec<String>,
+    /// The real deployment as data, without what is the run's own.
+    pub(crate) data: Map<String, Value>,
+    /// SQLite databases, by the reference that leads to each: the real file.
+    pub(crate) databases: BTreeMap<String, PathBuf>,
+    /// Which reference a system's database is behind.
+    pub(crate) behind: BTreeMap<String, String>,
+    /// APIs that a stand-in answers for, and the reference of each one's origin.
+    pub(crate) apis: BTreeMap<String, String>,
+    /// Mail servers, and the reference of each.
+    pub(crate) mail: BTreeMap<String, String>,
+    /// References that stand for a credential, each with one of the run's own.
+    pub(crate) secrets: BTreeMap<String, String>,
+    /// The issuers whose names the run's own key goes by.
+    pub(crate) issuers: Vec<Value>,
+}
+
+/// The environment, by variable.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Puts the run's own in the place of everything that reaches the real world.
+///
+/// # Errors
+/// [`NotIsolated`], with every system that cannot be.
+pub fn isolate(
+    (deployment, data): (&Deployment, Value),
+    loaded: &Loaded,
+    (ground, env): (&dyn Ground, Env<'_>),
+) -> Result<Isolated, NotIsolated> {
+    let posture = deployment.base.join(&deployment.posture);
+    let mut isolated = Isolated {
+        posture: posture.canonicalize().unwrap_or(posture),
+        lines: Vec::new(),
+        data: match data {
+            Value::Object(data) => data,
+            _ => Map::new(),
+        },
+        databases: BTreeMap::new(),
+        behind: BTreeMap::new(),
+        apis: BTreeMap::new(),
+        mail: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        issuers: Vec::new(),
+    };
+    let mut not = Vec::new();
+    for (name, spec) in &loaded.systems {
+        let name = name.to_string();
+        let place = isolated.system(&name, &spec.backend, (deployment, ground, env));
+        match place {
+            Ok(line) => isolated.lines.push(format!("{name}: {line}")),
+            Err(why) => not.push((name, why)),
+        }
+    }
+    if let Err((name, why)) = isolated.issuers(deployment) {
+        not.push((name, why));
+    }
+    if !not.is_empty() {
+        return Err(NotIsolated { systems: not });
+    }
+    isolated.lines.push("addresses: loopback, with free ports".to_owned());
+    isolated.lines.push("journal: a new one for each gateway; exporters: none".to_owned());
+    Ok(isolated)
+}
+
+type Machine<'a> = (&'a Deployment, &'a dyn Ground, Env<'a>);
+
+impl Isolated {
+    /// The run's own for one system, in words.
+    fn system(
+        &mut self,
+        name: &str,
+        backend: &Backend,
+        (deployment, ground, env): Machine<'_>,
+    ) -> Result<String, String> {
+        match backend {
+            Backend::Sqlite { database } => {
+                let path = real_file(deployment, database, env)?;
+                let line = format!("a copy of {} for each gateway", path.display());
+                self.databases.insert(database.clone(), path);
+                self.behind.insert(name.to_owned(), database.clone());
+                Ok(line)
+            }
+            Backend::Postgres { .. } => {
+                Err("it is PostgreSQL, and the suite cannot yet make a database of its own there"
+                    .to_owned())
+            }
+            Backend::Http { origin, auth, networks, .. } => {
+                reached(networks)?;
+                self.apis.insert(name.to_owned(), origin.clone());
+                for reference in auth.iter().flat_map(credentials) {
+                    self.secrets.insert(reference, ground.secret());
+                }
+                Ok("a stand-in, with what `answers` of the suite say, and a credential of its own"
+                    .to_owned())
+            }
+            Backend::Email(spec) => {
+                let MailSpec { server, encryption, auth, networks, .. } = spec.as_ref();
+                reached(networks)?;
+                if *encryption != MailEncryption::Off || auth.is_some() {
+                    return Err(
+                        "the suite's mail server has neither encryption nor a password".to_owned()
+                    );
+                }
+                self.mail.insert(name.to_owned(), server.clone());
+                Ok("a mail server that hands nothing on".to_owned())
+            }
+        }
+    }
+
+    /// Every issuer by the run's own key.
+    fn issuers(&mut self, deployment: &Deployment) -> Result<(), (String, String)> {
+        let written = self.data.get("issuers").and_then(Value::as_array).cloned();
+        let mut names = BTreeSet::new();
+        for entry in written.unwrap_or_default() {
+            let Value::Object(mut entry) = entry else { continue };
+            let name = entry.get("issuer").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if name.starts_with("spiffe://") {
+                let why = "the suite cannot stand in for a SPIFFE trust domain";
+                return Err((name, why.to_owned()));
+            }
+            for key in ["jwks_url", "discovery", "require_at_jwt"] {
+                entry.remove(key);
+            }
+            entry.insert("keys".to_owned(), json!("issuer.json"));
+            entry.insert("algorithms".to_owned(), json!(["EdDSA"]));
+            names.insert(name);
+            self.issuers.push(Value::Object(entry));
+        }
+        if deployment.development_issuer {
+            let name = format!("{}/dev", deployment.public_url);
+            self.issuers.push(json!({
+                "issuer": name, "audience": deployment.public_url, "keys": "issuer.json",
+                "algorithms": ["EdDSA"],
+            }));
+            names.insert(name);
+        }
+        let names: Vec<_> = names.into_iter().collect();
+        self.lines.push(format!("issuers: {}, by a key of this run", names.join(", ")));
+        if let (Some(people), Some(Value::Object(written))) =
+            (&deployment.people, self.data.get_mut("people"))
+        {
+            written.insert("issuer".to_owned(), json!(people.issuer.as_str()));
+        }
+        Ok(())
+    }
+
+    /// The deployment file for a gateway with these references.
+    pub(crate) fn deployment(&self, references: &BTreeMap<String, String>) -> Value {
+        let mut data = self.data.clone();
+        for key in ["exporters", "development_issuer", "tls"] {
+            data.remove(key);
+        }
+        let values = references.iter().map(|(name, value)| (name, json!({ "value": value })));
+        let references: Map<_, _> = values.map(|(name, value)| (name.clone(), value)).collect();
+        for (key, value) in [
+            ("posture", json!(self.posture)),
+            ("listen", json!("127.0.0.1:0")),
+            ("issuers", json!(self.issuers)),
+            ("store", json!({ "sqlite": "state/journal.db", "signing_key": "state/journal.key" })),
+            ("references", Value::Object(references)),
+            ("statement_logs", json!("logs")),
+        ] {
+            data.insert(key.to_owned(), value);
+        }
+        Value::Object(data)
+    }
+}
+
+fn real_file(
+    deployment: &Deployment,
+    reference: &str,
+    env: Env<'_>,
+) -> Result<PathBuf, String> {
+    let found = deployment.references.get(reference).ok_or("its reference stands for nothing")?;
+    let path = found.resolve(&deployment.base, env).map_err(|error| error.to_string())?;
+    let path = deployment.base.join(Path::new(path.expose_secret()));
+    let bytes = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?.len();
+    match bytes <= DATABASE_BYTES_MAX {
+        true => Ok(path),
+        false => Err(format!("{} is too large to be copied for each gateway", path.display())),
+    }
+}
+
+/// A gateway must be able to reach what stands in: by the posture's own word.
+fn reached(networks: &[IpNet]) -> Result<(), String> {
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    match networks.iter().any(|network| network.contains(&here)) {
+        true => Ok(()),
+        false => Err(
+            "the posture lets it be at other addresses alone: with 127.0.0.1/32 among its `networks` a stand-in can take its place"
+                .to_owned(),
+        ),
+    }
+}
+
+fn credentials(auth: &Auth) -> Vec<String> {
+    match auth {
+        Auth::Bearer(token) => vec![token.clone()],
+        Auth::Basic { user, password } => vec![user.clone(), password.clone()],
+        Auth::Header { value, .. } => vec![value.clone()],
+    }
+}

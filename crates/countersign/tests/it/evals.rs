@@ -1,0 +1,108 @@
+//! `eval`: the example's own suite holds, and what is wrong with a posture is found by it.
+
+use crate::gateway::Company;
+use serde_json::Value;
+use std::process::Output;
+
+/// A run of the suite, as it is told to programs.
+fn report(company: &Company, arguments: &[&str]) -> (Option<i32>, Value) {
+    let Output { status, stdout, stderr } =
+        company.run(&[&["eval", "run", ".", "--format", "json"], arguments].concat());
+    let said = String::from_utf8_lossy(&stderr);
+    let report = serde_json::from_slice(&stdout);
+    (status.code(), report.unwrap_or_else(|error| panic!("{error}: {said}")))
+}
+
+/// The rules that a case breaks.
+fn broken(report: &Value, id: &str) -> Vec<String> {
+    let cases = report["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["id"] == id);
+    let case = case.unwrap_or_else(|| panic!("no case {id}"));
+    let rules = case["broken"].as_array().unwrap().iter();
+    rules.map(|broken| broken["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Puts the one suite of these cases in the place of the example's.
+fn only(company: &Company, cases: &str) {
+    let folder = company.path().join("posture/evals");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let head = "suite: own\ncaller: { agent: support-copilot, tenant: acct_alpha }\ncases:\n";
+    std::fs::write(folder.join("own.yaml"), format!("{head}{cases}")).unwrap();
+}
+
+const USAGE: &str = "  - case: usage
+    shows: Usage is told.
+    kind: normal
+    script: [{ call: get_account_usage, arguments: { account_id: acct_alpha, days: 3 }, expect: completed, rows: 3 }]
+";
+
+#[test]
+fn the_examples_own_suite_holds() {
+    let company = Company::new();
+    let (code, report) = report(&company, &[]);
+    let failed = report["cases"].as_array().unwrap().iter().filter(|case| case["passed"] != true);
+    let failed: Vec<_> = failed.map(|case| format!("{case:#}")).collect();
+    assert_eq!((code, failed), (Some(0), Vec::new()));
+    assert!(!company.path().join("logs/freight-db.log").exists(), "the real systems are not asked");
+}
+
+#[test]
+fn a_case_that_does_not_hold_is_told_with_its_calls_and_the_rule() {
+    let company = Company::new();
+    only(&company, &USAGE.replace("rows: 3", "rows: 2"));
+    let (code, report) = report(&company, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(broken(&report, "own/usage"), ["rows-as-expected"]);
+    let told = company.run(&["eval", "run", "."]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    for part in
+        ["✗ own/usage", "evals/own.yaml:4", "get_account_usage {", "→ completed", "1 failed"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let xml = company.run(&["eval", "run", ".", "--format", "junit"]).stdout;
+    let xml = String::from_utf8(xml).unwrap();
+    assert!(xml.contains("<failure message=\"`get_account_usage` was to answer"), "{xml}");
+}
+
+#[test]
+fn without_a_person_is_found_whatever_the_case_expects() {
+    let company = Company::new();
+    company.edit("posture/tools/refund_invoice.yaml", |text| {
+        text + "exception: { rung: 2, reason: r, reviewed_by: b, expires: 2099-12-31 }\n"
+    });
+    let (code, report) = report(&company, &["--only", "refunds/waits"]);
+    assert_eq!(code, Some(1));
+    let rules = broken(&report, "refunds/waits-for-a-person");
+    for rule in ["step-ends-as-expected", "never-executed", "no-unexpected-effect"] {
+        assert!(rules.contains(&rule.to_owned()), "{rules:?}");
+    }
+}
+
+#[test]
+fn a_sum_over_everybodys_rows_is_found_though_no_word_says_whose_they_are() {
+    let company = Company::new();
+    company.edit("posture/tools/get_account_usage.yaml", |text| {
+        text.replace(
+            "parcels, kilograms",
+            "(select sum(u.parcels) from usage u where u.day = usage.day) as parcels, kilograms",
+        )
+    });
+    only(&company, USAGE);
+    let (code, report) = report(&company, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(broken(&report, "own/usage"), ["no-statement-outside-scope"]);
+}
+
+#[test]
+fn nothing_starts_that_would_reach_what_is_real() {
+    let company = Company::new();
+    company.edit("posture/systems/crm.yaml", |text| text.replace("127.0.0.1/32", "10.0.0.0/8"));
+    company
+        .edit("countersign.yaml", |text| text.replace("http://127.0.0.1:8790", "https://10.1.1.1"));
+    let refused = company.run(&["eval", "run", "."]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("`crm`: the posture lets it be at other addresses alone"), "{said}");
+}
