@@ -83,9 +83,15 @@ pub fn isolate(
         return Err(NotIsolated { systems: not });
     }
     isolated.lines.push("addresses: loopback, with free ports".to_owned());
-    isolated.lines.push("journal: a new one for each gateway; exporters: none".to_owned());
+    isolated
+        .lines
+        .push("journal: a new one for each gateway; exporters and notices: none".to_owned());
+    isolated.lines.push("environment: development, whatever the deployment says".to_owned());
     Ok(isolated)
 }
+
+/// What of the real deployment is as it is.
+const KEPT: [&str; 5] = ["public_url", "allowed_hosts", "allowed_origins", "people", "alerts"];
 
 type Machine<'a> = (&'a Deployment, &'a dyn Ground, Env<'a>);
 
@@ -171,14 +177,15 @@ impl Isolated {
 
     /// The deployment file for a gateway with these references.
     pub(crate) fn deployment(&self, references: &BTreeMap<String, String>) -> Value {
-        let mut data = self.data.clone();
-        for key in ["exporters", "development_issuer", "tls"] {
-            data.remove(key);
-        }
+        // What is not known to be harmless is not taken over: a key of tomorrow could tell people.
+        let kept =
+            KEPT.iter().filter_map(|key| Some(((*key).to_owned(), self.data.get(*key)?.clone())));
+        let mut data: Map<_, _> = kept.collect();
         let values = references.iter().map(|(name, value)| (name, json!({ "value": value })));
         let references: Map<_, _> = values.map(|(name, value)| (name.clone(), value)).collect();
         for (key, value) in [
             ("posture", json!(self.posture)),
+            ("environment", json!("development")),
             ("listen", json!("127.0.0.1:0")),
             ("issuers", json!(self.issuers)),
             ("store", json!({ "sqlite": "state/journal.db", "signing_key": "state/journal.key" })),
@@ -191,11 +198,7 @@ impl Isolated {
     }
 }
 
-fn real_file(
-    deployment: &Deployment,
-    reference: &str,
-    env: Env<'_>,
-) -> Result<PathBuf, String> {
+fn real_file(deployment: &Deployment, reference: &str, env: Env<'_>) -> Result<PathBuf, String> {
     let found = deployment.references.get(reference).ok_or("its reference stands for nothing")?;
     let path = found.resolve(&deployment.base, env).map_err(|error| error.to_string())?;
     let path = deployment.base.join(Path::new(path.expose_secret()));
