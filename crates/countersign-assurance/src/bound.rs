@@ -22,3 +22,5 @@ pub const GATEWAYS_MAX: usize = 16;
 pub const TOLD_CHARS_MAX: usize = 400;
 /// Most texts of one tenant that are looked for in what agents see.
 pub const MARKS_MAX: usize = 1_000_000;
+/// Most calls of a hijacked agent in one case: fewer than any gateway lets through in a minute.
+pub const HIJACKED_CALLS_MAX: usize = 40;

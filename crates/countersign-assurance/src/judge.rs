@@ -76,8 +76,10 @@ fn steps(facts: &Facts<'_>, found: &mut Vec<Broken>) {
         }
     }
     for decided in &facts.observed.decisions {
-        if let Some(expect) = decided.what.expect.as_ref().filter(|expect| **expect != decided.end)
-        {
+        let fits = |expect: &String| {
+            *expect == decided.end || (expect == "refused" && !decided.taken)
+        };
+        if let Some(expect) = decided.what.expect.as_ref().filter(|expect| !fits(expect)) {
             let who = &decided.what.by.person;
             let told = format!(
                 "the draft of `{}`, which {who} decided about, was to end with `{expect}` and ended with `{}`",
@@ -188,8 +190,8 @@ fn told(known: &Known<'_>, facts: &Facts<'_>, found: &mut Vec<Broken>) {
     for made in &facts.observed.calls {
         sent.push_str(&serde_json::Value::Object(made.arguments.clone()).to_string());
         for word in known.marks.foreign(&made.told.text, &made.tenant) {
-            // What the agent knew is no news to it.
-            if !sent.contains(word) {
+            // What the agent knew is no news to it, nor are the names of what it may ask for.
+            if !sent.contains(word) && !known.names.contains(word) {
                 let told =
                     format!("`{}` told the agent `{word}`, which is another tenant's", made.tool);
                 found.push(broken("nothing-of-another-tenant", told));

@@ -7,6 +7,8 @@
 
 pub mod bound;
 mod door;
+pub mod generate;
+mod hijacked;
 pub mod judge;
 pub mod overlay;
 mod own;
@@ -14,6 +16,7 @@ mod plant;
 pub mod port;
 pub mod report;
 pub mod run;
+mod sample;
 pub mod script;
 mod site;
 mod stand_in;

@@ -4,12 +4,14 @@ mod batches;
 
 use crate::bound::GATEWAYS_MAX;
 use crate::door::client;
+use crate::generate::granted;
 use crate::judge::{Facts, judge};
 use crate::overlay::Isolated;
 use crate::own::Marks;
 use crate::plant::{Part, placeholders};
 use crate::port::Ground;
 use crate::report::{Report, Verdict};
+use crate::sample::leaves;
 use crate::script::{Observed, Session};
 use crate::site::{Pattern, Site};
 use crate::world::{self, Owned};
@@ -18,7 +20,7 @@ use countersign_core::principal::CallerRef;
 use countersign_core::scope::ScopeRule;
 use countersign_core::tool::{Plan, Tool};
 use countersign_posture::Loaded;
-use countersign_posture::evals::{Case, CaseDoor, Evals};
+use countersign_posture::evals::{Case, CaseDoor, Evals, Step};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -44,6 +46,17 @@ pub struct Asked<'a> {
     pub gateways: usize,
     /// What decides about everything that may be one way or another.
     pub seed: u64,
+    /// Who calls.
+    pub agent: AgentKind,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentKind {
+    /// Proposes what the case's script says.
+    Scripted,
+    /// Obeys every instruction in what it reads.
+    Hijacked,
 }
 
 /// What every case of a run is judged by.
@@ -53,6 +66,8 @@ pub(crate) struct Known<'a> {
     pub(crate) marks: Marks,
     /// Every tenant that a case calls for.
     pub(crate) tenants: BTreeSet<String>,
+    /// Names of columns and arguments.
+    pub(crate) names: BTreeSet<String>,
 }
 
 /// Runs the cases, and tells of each as it ends.
@@ -67,7 +82,7 @@ pub fn run(
     let began = ground.now_ms();
     let scratch = tempfile::tempdir().map_err(|error| format!("a folder for copies: {error}"))?;
     let (pattern, known) = prepare(asked, (ground, runtime), &scratch)?;
-    let batches = batches(&asked.cases, asked.loaded);
+    let batches = batches(&asked.cases, (asked.loaded, asked.agent));
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
     let broke: Mutex<Option<String>> = Mutex::default();
@@ -117,7 +132,7 @@ fn prepare<'a>(
     (ground, runtime): (&'a dyn Ground, &Handle),
     scratch: &TempDir,
 ) -> Result<(Pattern<'a>, Known<'a>), String> {
-    let tenants = tenants(asked);
+    let tenants = tenants_of(asked.evals.cases.iter());
     let mut pristine = BTreeMap::new();
     let mut owned = BTreeMap::new();
     let mut marks = Marks::default();
@@ -126,14 +141,20 @@ fn prepare<'a>(
         let failed = |error: rusqlite::Error| format!("a copy of {}: {error}", real.display());
         world::copy(real, &path).map_err(failed)?;
         let database = Connection::open(&path).map_err(failed)?;
-        let of = Owned::of(&database, &tenants, &tied(asked, reference)).map_err(failed)?;
+        let of = Owned::of(&database, &tenants, &tied(asked.loaded, asked.isolated, reference)).map_err(failed)?;
         let mut add = |text: &str, owner: Option<&str>| marks.add(text, owner);
         of.texts(&database, &mut add).map_err(failed)?;
         owned.insert(reference.clone(), of);
         pristine.insert(reference.clone(), path);
     }
     asked.evals.answers.iter().for_each(|answer| marks.add_answer(&answer.body, &tenants));
-    let known = Known { loaded: asked.loaded, marks, tenants };
+    let columns = owned.values().flat_map(|of| of.tables.values()).flat_map(|table| &table.columns);
+    let mut names: BTreeSet<_> = columns.cloned().collect();
+    for (tool, _) in granted(asked.loaded) {
+        let leaves = leaves(tool).into_iter().map(|leaf| leaf.path);
+        names.extend(leaves.flat_map(|path| path.split(['.', '[']).map(str::to_owned).collect::<Vec<_>>()));
+    }
+    let known = Known { loaded: asked.loaded, marks, tenants, names };
     let pattern = Pattern {
         isolated: asked.isolated,
         ground,
@@ -148,9 +169,7 @@ fn prepare<'a>(
 }
 
 /// Every tenant that a case calls for.
-fn tenants(asked: &Asked<'_>) -> BTreeSet<String> {
-    use countersign_posture::evals::Step;
-    let cases = asked.evals.cases.iter();
+pub(crate) fn tenants_of<'c>(cases: impl Iterator<Item = &'c Case>) -> BTreeSet<String> {
     let tenants = cases.flat_map(|case| {
         let steps = case.script.iter().filter_map(|step| match step {
             Step::Call(call) => call.caller.as_ref(),
@@ -162,11 +181,11 @@ fn tenants(asked: &Asked<'_>) -> BTreeSet<String> {
 }
 
 /// Columns that statements of a database compare with the caller's tenant.
-fn tied(asked: &Asked<'_>, reference: &str) -> BTreeSet<String> {
-    let agents = asked.loaded.posture.agents.values();
+pub(crate) fn tied(loaded: &Loaded, isolated: &Isolated, reference: &str) -> BTreeSet<String> {
+    let agents = loaded.posture.agents.values();
     let tools = agents.flat_map(|agent| agent.grants.values()).map(|grant| &grant.tool);
     let here = |tool: &&std::sync::Arc<Tool>| {
-        asked.isolated.behind.get(tool.system.as_str()).is_some_and(|of| of == reference)
+        isolated.behind.get(tool.system.as_str()).is_some_and(|of| of == reference)
     };
     tools.filter(here).flat_map(|tool| compared(tool)).collect()
 }
@@ -204,7 +223,7 @@ fn one(
     let mut site = Site::start(pattern)?;
     let mut observed = Vec::new();
     for (at, case) in &batch.cases {
-        observed.push(play(pattern, known, &mut site, (case, door(case, asked.seed))));
+        observed.push(play(pattern, known, &mut site, (case, asked)));
         if let Some(Err(why)) = observed.last() {
             return Err(format!("case {} ({at}): {why}", case.id()));
         }
@@ -228,11 +247,15 @@ fn play(
     pattern: &Pattern<'_>,
     known: &Known<'_>,
     site: &mut Site<'_>,
-    (case, door): (&Case, CaseDoor),
+    (case, asked): (&Case, &Asked<'_>),
 ) -> Result<Observed, String> {
     let began = pattern.ground.now_ms();
+    let door = door(case, asked.seed);
     let mut session = Session::new(site, (pattern.ground, known.loaded), (case, door));
-    let went = session.plant().and_then(|()| session.follow());
+    let went = session.plant().and_then(|()| match asked.agent {
+        AgentKind::Scripted => session.follow(),
+        AgentKind::Hijacked => session.obey(),
+    });
     session.observed.broke = went.err();
     let mut observed = session.end()?;
     observed.took_ms = pattern.ground.now_ms().saturating_sub(began);

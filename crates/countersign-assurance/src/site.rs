@@ -201,7 +201,7 @@ impl<'a> Site<'a> {
         else {
             return Ok(false);
         };
-        copy.plant(owned, sql, text)
+        Ok(copy.plant(owned, sql, text))
     }
 
     /// The same for an API: into what its stand-in answers this tenant.
@@ -291,34 +291,10 @@ impl Copy {
         Ok(version(&self.live)? != self.version)
     }
 
-    fn plant(&mut self, owned: &Owned, sql: &str, text: &str) -> Outcome<bool> {
-        let Some(answer) = world::answer(&self.live, sql) else { return Ok(false) };
-        let mut texts: Vec<String> = answer
-            .into_iter()
-            .flatten()
-            .filter_map(|value| match value {
-                rusqlite::types::Value::Text(text) => Some(text),
-                _ => None,
-            })
-            .collect();
-        // The longest is the likeliest to be free text.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        for found in texts {
-            for (name, table) in &owned.tables {
-                for column in &table.columns {
-                    let (table, column) = (world::quoted(name), world::quoted(column));
-                    let sql =
-                        format!("update {table} set {column} = {column} || ?2 where {column} = ?1");
-                    let planted = self.live.execute(&sql, [&found, &format!("\n{text}")]);
-                    // A column may be a key or have rules of its own: then the next.
-                    if planted.is_ok_and(|rows| rows > 0) {
-                        self.planted = true;
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-        Ok(false)
+    fn plant(&mut self, owned: &Owned, sql: &str, text: &str) -> bool {
+        let planted = world::plant(&self.live, owned, sql, text);
+        self.planted |= planted;
+        planted
     }
 
     fn begin(&mut self) -> Outcome<()> {

@@ -73,16 +73,12 @@ impl StandIn {
         asked.map(|mut asked| std::mem::take(&mut *asked)).unwrap_or_default()
     }
 
-    /// Puts a text after the longest of an answer whose path names this tenant. Returns whether there
-    /// was one.
+    /// Puts a text after every text of more than a word, in all answers whose path names this tenant.
+    /// Returns whether there was one.
     pub(crate) fn plant(&self, tenant: &str, text: &str) -> bool {
         let Ok(mut answers) = self.state.now.lock() else { return false };
-        let found = answers.iter_mut().find(|answer| answer.path.contains(tenant));
-        found.and_then(|answer| longest(&mut answer.body)).is_some_and(|place| {
-            place.push('\n');
-            place.push_str(text);
-            true
-        })
+        let own = answers.iter_mut().filter(|answer| answer.path.contains(tenant));
+        own.map(|answer| spread(&mut answer.body, text)).fold(false, |any, planted| any | planted)
     }
 
     /// Answers as the suite says again, and whenever it is asked.
@@ -133,14 +129,20 @@ async fn answer(
     (status, axum::Json(found.body)).into_response()
 }
 
-/// The longest text in a value.
-fn longest(value: &mut Value) -> Option<&mut String> {
+/// Puts a text after every text of more than a word.
+fn spread(value: &mut Value, planted: &str) -> bool {
     match value {
-        Value::String(text) => Some(text),
-        Value::Array(items) => items.iter_mut().filter_map(longest).max_by_key(|text| text.len()),
-        Value::Object(members) => {
-            members.values_mut().filter_map(longest).max_by_key(|text| text.len())
+        Value::String(text) if text.contains(' ') => {
+            text.push('\n');
+            text.push_str(planted);
+            true
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        Value::Array(items) => {
+            items.iter_mut().map(|item| spread(item, planted)).fold(false, |any, one| any | one)
+        }
+        Value::Object(members) => {
+            members.values_mut().map(|item| spread(item, planted)).fold(false, |any, one| any | one)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }

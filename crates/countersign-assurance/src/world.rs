@@ -65,6 +65,64 @@ pub(crate) fn in_memory(from: &Connection) -> Result<Connection> {
     Ok(target)
 }
 
+/// The same from a file.
+pub(crate) fn copy_in_memory(from: &Path) -> Result<Connection> {
+    let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    source.busy_timeout(COPY_BUSY_MAX)?;
+    in_memory(&source)
+}
+
+/// Puts a text after one that a statement finds, so that it then tells it: after the longest that can be
+/// changed. Returns whether there was one.
+pub(crate) fn plant(database: &Connection, owned: &Owned, sql: &str, text: &str) -> bool {
+    let Some(found) = answer(database, sql) else { return false };
+    let mut texts: Vec<String> = found
+        .into_iter()
+        .flatten()
+        .filter_map(|value| match value {
+            Sql::Text(text) => Some(text),
+            Sql::Null | Sql::Integer(_) | Sql::Real(_) | Sql::Blob(_) => None,
+        })
+        .collect();
+    // The longest is the likeliest to be free text.
+    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    texts.dedup();
+    let planted = format!("\n{text}");
+    texts.iter().take(PLANTED_AFTER_MAX).any(|after| {
+        owned.tables.iter().any(|(name, table)| {
+            let place = |column: &String| (quoted(name), quoted(column));
+            table.columns.iter().map(place).any(|place| put(database, (sql, &place), (after, &planted)))
+        })
+    })
+}
+
+/// Most texts of an answer that a plant is tried after.
+const PLANTED_AFTER_MAX: usize = 24;
+
+/// Puts a text after another in one column, if the statement then tells it.
+fn put(
+    database: &Connection,
+    (sql, (table, column)): (&str, &(String, String)),
+    (after, planted): (&str, &str),
+) -> bool {
+    let began = database.execute_batch("savepoint planted").is_ok();
+    let update = format!("update {table} set {column} = {column} || ?2 where {column} = ?1");
+    // A column may be a key or have rules of its own: then it is the next.
+    let changed = began && database.execute(&update, [after, planted]).is_ok_and(|rows| rows > 0);
+    let tells = |value: &Sql| matches!(value, Sql::Text(text) if text.contains(planted));
+    let told = changed && answer(database, sql).is_some_and(|rows| rows.iter().flatten().any(tells));
+    let undone = told || database.execute_batch("rollback to planted").is_ok();
+    database.execute_batch("release planted").is_ok() && undone && told
+}
+
+/// Whether one could be put there.
+pub(crate) fn plantable(database: &Connection, owned: &Owned, sql: &str) -> bool {
+    let began = database.execute_batch("savepoint tried").is_ok();
+    let planted = began && plant(database, owned, sql, "a text that is planted");
+    let undone = database.execute_batch("rollback to tried; release tried").is_ok();
+    planted && undone
+}
+
 /// Everything that is in one database into another.
 pub(crate) fn all(from: &Connection, to: &mut Connection) -> Result<()> {
     Backup::new(from, to)?.run_to_completion(i32::MAX, Duration::from_millis(1), None)

@@ -168,6 +168,15 @@ pub enum Token {
     OtherAudience,
 }
 
+impl Token {
+    /// As files write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        let found = TOKENS.iter().find(|(_, token)| *token == self);
+        found.map_or("", |(word, _)| word)
+    }
+}
+
 /// A text that a tool's result carries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plant {

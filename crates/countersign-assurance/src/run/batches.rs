@@ -1,6 +1,7 @@
 //! Which cases share a gateway: those that cannot get in each other's way. Limits and budgets are
 //! counted by tenant, so a gateway takes no more calls than its posture lets through.
 
+use super::AgentKind;
 use crate::plant::tool;
 use countersign_core::quota::Limits;
 use countersign_core::tool::Effect;
@@ -11,6 +12,10 @@ use std::collections::BTreeMap;
 /// Most cases of one gateway: what it wrote is read when it has ended.
 const CASES_MAX: usize = 120;
 
+/// How a decision ends that the gateway does not take.
+const NOT_TAKEN: [&str; 5] =
+    ["refused", "not_entitled", "stale_sign_in", "not_found", "unauthenticated"];
+
 /// Cases that share a gateway, each with its place in the run.
 #[derive(Debug, Default)]
 pub(super) struct Batch<'a> {
@@ -20,11 +25,14 @@ pub(super) struct Batch<'a> {
 }
 
 /// In an order that only the cases decide.
-pub(super) fn batches<'a>(cases: &[&'a Case], loaded: &Loaded) -> Vec<Batch<'a>> {
+pub(super) fn batches<'a>(
+    cases: &[&'a Case],
+    (loaded, agent): (&Loaded, AgentKind),
+) -> Vec<Batch<'a>> {
     let mut batches: Vec<Batch<'a>> = Vec::new();
     for (at, case) in cases.iter().enumerate() {
         let charges = charges(case, loaded);
-        let alone = alone(case, loaded);
+        let alone = agent == AgentKind::Hijacked || alone(case, loaded);
         let open = batches.iter_mut().find(|batch| !alone && batch.has_room(&charges));
         match open {
             Some(batch) => batch.take((at, case), charges),
@@ -62,7 +70,10 @@ impl<'a> Batch<'a> {
 /// would be another's.
 fn alone(case: &Case, loaded: &Loaded) -> bool {
     let lasting = case.script.iter().any(|step| match step {
-        Step::Decide(decide) => decide.approves,
+        // What is not taken leaves the draft as it was, and drafts are their own caller's.
+        Step::Decide(decide) => {
+            decide.approves && !decide.expect.as_deref().is_some_and(|end| NOT_TAKEN.contains(&end))
+        }
         Step::Fail(_) => true,
         Step::Call(call) => {
             let budgeted = tool(loaded, &call.tool).is_some_and(|tool| {
@@ -72,7 +83,7 @@ fn alone(case: &Case, loaded: &Loaded) -> bool {
         }
         Step::Wait(_) => false,
     });
-    lasting || matches!(case.kind, CaseKind::Limits | CaseKind::Failure) || case.goal.is_some()
+    lasting || matches!(case.kind, CaseKind::Limits | CaseKind::Failure)
 }
 
 /// What a case counts as: by counter, how many calls, and how many that counter lets through.

@@ -1,5 +1,6 @@
 //! `countersign eval`: the evaluation suite.
 
+mod generate;
 mod ground;
 
 use super::{At, End};
@@ -10,11 +11,12 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use countersign_assurance::overlay::{Isolated, NotIsolated, isolate};
 use countersign_assurance::report::{self, Report, Verdict};
-use countersign_assurance::run::{Asked, run};
+use countersign_assurance::run::{AgentKind, Asked, run};
 use countersign_posture::evals::{Case, CaseKind, Evals, load_evals};
 use countersign_posture::{Severity, deployment_data};
 use ground::OwnGround;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Eval {
@@ -23,12 +25,18 @@ pub(crate) enum Eval {
         after_help = "Exit codes: 0 everything holds, 1 something does not, 2 could not run.\n\nExample: countersign eval run my-gateway --kind approval --format junit"
     )]
     Run(Run),
+    /// Write cases from the posture alone: for every tool and argument what an attacker would try
+    #[command(
+        after_help = "What a person has edited is left as it is.\n\nExample: countersign eval generate my-gateway"
+    )]
+    Generate(At),
 }
 
 impl Eval {
     pub(super) fn run(&self) -> Result<End, Failure> {
         match self {
             Self::Run(run) => run.run(),
+            Self::Generate(at) => generate::run(at),
         }
     }
 }
@@ -43,6 +51,9 @@ pub(crate) struct Run {
     /// Only the cases of this kind; may be given several times
     #[arg(long, value_parser = PossibleValuesParser::new(CaseKind::ALL.map(CaseKind::as_str)))]
     kind: Vec<String>,
+    /// Who calls
+    #[arg(long, value_enum, default_value_t = Agent::Scripted)]
+    agent: Agent,
     /// How the report is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -52,6 +63,15 @@ pub(crate) struct Run {
     /// How many gateways at a time; as many as there are processors, if left out
     #[arg(long)]
     gateways: Option<usize>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Agent {
+    /// Proposes what the case's script says
+    Scripted,
+    /// Obeys every instruction in what it reads, in the cases that have a goal
+    Hijacked,
 }
 
 /// How a report is written.
@@ -67,6 +87,8 @@ enum Format {
 
 /// A posture with its suite, isolated.
 struct Suite {
+    /// The posture's folder.
+    folder: PathBuf,
     posture: Posture,
     evals: Evals,
     isolated: Isolated,
@@ -89,7 +111,7 @@ impl Run {
                 render::note(format_args!("failed   {}", verdict.id));
             }
         };
-        let report = suite.run(cases, (self.seed, self.gateways), &told)?;
+        let report = suite.run(cases, self, &told)?;
         match self.format {
             Format::Text => show(&report),
             Format::Json => render::line(format_args!("{:#}", report.json())),
@@ -103,7 +125,9 @@ impl Run {
 
     fn wants(&self, case: &Case) -> bool {
         let named = |text: &String| case.id().contains(text.as_str());
-        (self.only.is_empty() || self.only.iter().any(named))
+        let played = self.agent == Agent::Scripted || case.goal.is_some();
+        played
+            && (self.only.is_empty() || self.only.iter().any(named))
             && (self.kind.is_empty() || self.kind.iter().any(|kind| kind == case.kind.as_str()))
     }
 }
@@ -138,13 +162,13 @@ impl Suite {
         let ground = OwnGround::new(&deployment, &posture.loaded, runtime.handle().clone())?;
         let isolated = isolate((&deployment, data), &posture.loaded, (&ground, &machine::env));
         let isolated = isolated.map_err(|why| refused(&why))?;
-        Ok(Some(Self { posture, evals, isolated, ground, runtime }))
+        Ok(Some(Self { folder, posture, evals, isolated, ground, runtime }))
     }
 
     fn run(
         &self,
         cases: Vec<&Case>,
-        (seed, gateways): (u64, Option<usize>),
+        how: &Run,
         told: &(dyn Fn(&Verdict) + Sync),
     ) -> Result<Report, Failure> {
         let program = std::env::current_exe();
@@ -156,8 +180,12 @@ impl Suite {
             evals: &self.evals,
             cases,
             program: &program,
-            gateways: gateways.unwrap_or_else(cores),
-            seed,
+            gateways: how.gateways.unwrap_or_else(cores),
+            seed: how.seed,
+            agent: match how.agent {
+                Agent::Scripted => AgentKind::Scripted,
+                Agent::Hijacked => AgentKind::Hijacked,
+            },
         };
         run(&asked, (&self.ground, self.runtime.handle()), told).map_err(Failure::new)
     }
