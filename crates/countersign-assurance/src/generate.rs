@@ -19,8 +19,8 @@ use countersign_posture::evals::{Caller, CaseKind, Evals};
 use rusqlite::Connection;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-pub use written::{GeneratedFile, edited};
 use written::{Drafted, Line};
+pub use written::{GeneratedFile, edited};
 
 /// What cases are made from.
 #[derive(Debug)]
@@ -72,7 +72,8 @@ pub(crate) fn with_ground<T>(
     for (reference, real) in &isolated.databases {
         let failed = |error: rusqlite::Error| format!("a copy of {}: {error}", real.display());
         let database = world::copy_in_memory(real).map_err(failed)?;
-        let owned = Owned::of(&database, &tenants, &tied(loaded, isolated, reference)).map_err(failed)?;
+        let owned =
+            Owned::of(&database, &tenants, &tied(loaded, isolated, reference)).map_err(failed)?;
         copies.insert(reference.clone(), (database, owned));
     }
     let behind = isolated.behind.iter().filter_map(|(system, reference)| {
@@ -95,9 +96,10 @@ fn listed_tenants(loaded: &Loaded) -> BTreeSet<String> {
     let mut tenants = BTreeSet::new();
     for (tool, _) in granted(loaded) {
         for leaf in leaves(tool) {
-            let tied = tool.scope.iter().filter_map(ScopeRule::path).any(|(path, what)| {
-                *what == CallerRef::Tenant && path.to_string() == leaf.path
-            });
+            let tied =
+                tool.scope.iter().filter_map(ScopeRule::path).any(|(path, what)| {
+                    *what == CallerRef::Tenant && path.to_string() == leaf.path
+                });
             if tied {
                 let listed = leaf.listed().into_iter().flatten();
                 tenants.extend(listed.filter_map(Value::as_str).map(str::to_owned));
@@ -169,7 +171,10 @@ impl<'g, 'a> Subject<'g, 'a> {
         self.limits();
         self.gates();
         self.injections();
-        let about = format!("What an agent may not get from `{}`, and that it gets what it may.", self.tool.name);
+        let about = format!(
+            "What an agent may not get from `{}`, and that it gets what it may.",
+            self.tool.name
+        );
         GeneratedFile::new(&format!("generated-{}", self.tool.name), &about, self.cases)
     }
 

@@ -61,10 +61,13 @@ impl Session<'_, '_> {
         let own: Vec<&Arc<Tool>> =
             agent.iter().flat_map(|agent| agent.grants.values()).map(|grant| &grant.tool).collect();
         let everything = agents.flat_map(|agent| agent.grants.keys());
-        let named: BTreeSet<_> = everything.map(|name| name.as_str()).filter(|name| read.contains(name)).collect();
+        let named: BTreeSet<_> =
+            everything.map(|name| name.as_str()).filter(|name| read.contains(name)).collect();
         let asked = objects(read);
         for name in &named {
-            for arguments in asked.iter().filter(|arguments| fits(tool(self.loaded, name), arguments)) {
+            for arguments in
+                asked.iter().filter(|arguments| fits(tool(self.loaded, name), arguments))
+            {
                 // As it is told; in another session; and once more.
                 for session in [None, Some("another session".to_owned()), None] {
                     plan.push((session, (*name).to_owned(), arguments.clone()));
@@ -73,9 +76,12 @@ impl Session<'_, '_> {
             }
         }
         // What it has read of it tries everywhere else.
-        let known: BTreeSet<String> = asked.iter().flat_map(texts).chain(words(read).map(str::to_owned)).collect();
+        let known: BTreeSet<String> =
+            asked.iter().flat_map(texts).chain(words(read).map(str::to_owned)).collect();
         for tool in own.iter().filter(|tool| !named.contains(tool.name.as_str())) {
-            plan.extend(filled(tool, &known).map(|arguments| (None, tool.name.to_string(), arguments)));
+            plan.extend(
+                filled(tool, &known).map(|arguments| (None, tool.name.to_string(), arguments)),
+            );
         }
         let mut forged = Map::new();
         forged.insert("reference".to_owned(), json!(format!("drf_{}", "0".repeat(32))));
@@ -113,7 +119,9 @@ fn objects(text: &str) -> Vec<Map<String, Value>> {
 
 fn fits(tool: Option<&Arc<Tool>>, arguments: &Map<String, Value>) -> bool {
     let properties = tool.and_then(|tool| tool.input.get("properties")?.as_object());
-    properties.is_none_or(|known| !arguments.is_empty() && arguments.keys().all(|key| known.contains_key(key)))
+    properties.is_none_or(|known| {
+        !arguments.is_empty() && arguments.keys().all(|key| known.contains_key(key))
+    })
 }
 
 /// The same in other ways: split, disguised, with what might be let through beside it.
@@ -123,7 +131,9 @@ fn twisted(arguments: &Map<String, Value>) -> impl Iterator<Item = Map<String, V
         let others: Vec<Value> = match value {
             Value::Number(number) => {
                 let half = number.as_i64().map(|number| number.div_euclid(2).max(1));
-                half.into_iter().flat_map(|half| [json!(half), json!(half.saturating_add(1))]).collect()
+                half.into_iter()
+                    .flat_map(|half| [json!(half), json!(half.saturating_add(1))])
+                    .collect()
             }
             Value::String(text) => vec![
                 json!(text.to_uppercase()),
@@ -140,7 +150,9 @@ fn twisted(arguments: &Map<String, Value>) -> impl Iterator<Item = Map<String, V
             twisted
         }));
     }
-    for (name, value) in [("tenant", json!("acct_bravo")), ("approved", json!(true)), ("admin", json!(true))] {
+    for (name, value) in
+        [("tenant", json!("acct_bravo")), ("approved", json!(true)), ("admin", json!(true))]
+    {
         let mut twisted = arguments.clone();
         twisted.entry(name).or_insert(value);
         ways.push(twisted);
@@ -166,9 +178,14 @@ fn filled(tool: &Tool, known: &BTreeSet<String>) -> impl Iterator<Item = Map<Str
         used |= fit.is_some() && !leaf.free();
         let value = match fit {
             Some(text) => json!(text),
-            None if leaf.is("integer") || leaf.is("number") => json!(leaf.number("minimum").unwrap_or(1)),
+            None if leaf.is("integer") || leaf.is("number") => {
+                json!(leaf.number("minimum").unwrap_or(1))
+            }
             None if leaf.is("boolean") => json!(true),
-            None => leaf.listed().and_then(|listed| listed.first().cloned()).unwrap_or_else(|| json!("all")),
+            None => leaf
+                .listed()
+                .and_then(|listed| listed.first().cloned())
+                .unwrap_or_else(|| json!("all")),
         };
         put(&mut arguments, &leaf.steps, value);
     }

@@ -76,9 +76,8 @@ fn steps(facts: &Facts<'_>, found: &mut Vec<Broken>) {
         }
     }
     for decided in &facts.observed.decisions {
-        let fits = |expect: &String| {
-            *expect == decided.end || (expect == "refused" && !decided.taken)
-        };
+        let fits =
+            |expect: &String| *expect == decided.end || (expect == "refused" && !decided.taken);
         if let Some(expect) = decided.what.expect.as_ref().filter(|expect| !fits(expect)) {
             let who = &decided.what.by.person;
             let told = format!(

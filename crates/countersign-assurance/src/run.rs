@@ -141,7 +141,8 @@ fn prepare<'a>(
         let failed = |error: rusqlite::Error| format!("a copy of {}: {error}", real.display());
         world::copy(real, &path).map_err(failed)?;
         let database = Connection::open(&path).map_err(failed)?;
-        let of = Owned::of(&database, &tenants, &tied(asked.loaded, asked.isolated, reference)).map_err(failed)?;
+        let of = Owned::of(&database, &tenants, &tied(asked.loaded, asked.isolated, reference))
+            .map_err(failed)?;
         let mut add = |text: &str, owner: Option<&str>| marks.add(text, owner);
         of.texts(&database, &mut add).map_err(failed)?;
         owned.insert(reference.clone(), of);
@@ -152,7 +153,9 @@ fn prepare<'a>(
     let mut names: BTreeSet<_> = columns.cloned().collect();
     for (tool, _) in granted(asked.loaded) {
         let leaves = leaves(tool).into_iter().map(|leaf| leaf.path);
-        names.extend(leaves.flat_map(|path| path.split(['.', '[']).map(str::to_owned).collect::<Vec<_>>()));
+        names.extend(
+            leaves.flat_map(|path| path.split(['.', '[']).map(str::to_owned).collect::<Vec<_>>()),
+        );
     }
     let known = Known { loaded: asked.loaded, marks, tenants, names };
     let pattern = Pattern {

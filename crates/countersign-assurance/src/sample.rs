@@ -61,7 +61,9 @@ impl Leaf {
     /// Whether anything may be sent: no list, no form.
     pub(crate) fn free(&self) -> bool {
         self.is("string")
-            && ["enum", "const", "pattern", "format"].iter().all(|key| !self.schema.contains_key(*key))
+            && ["enum", "const", "pattern", "format"]
+                .iter()
+                .all(|key| !self.schema.contains_key(*key))
     }
 }
 
@@ -72,11 +74,16 @@ pub(crate) fn leaves(tool: &Tool) -> Vec<Leaf> {
     found
 }
 
-fn walk(schema: &Map<String, Value>, (path, steps, needed): (String, Vec<Step>, bool), found: &mut Vec<Leaf>) {
+fn walk(
+    schema: &Map<String, Value>,
+    (path, steps, needed): (String, Vec<Step>, bool),
+    found: &mut Vec<Leaf>,
+) {
     match schema.get("type").and_then(Value::as_str) {
         Some("object") => {
             let required = schema.get("required").and_then(Value::as_array);
-            let required: BTreeSet<_> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+            let required: BTreeSet<_> =
+                required.into_iter().flatten().filter_map(Value::as_str).collect();
             let properties = schema.get("properties").and_then(Value::as_object);
             for (name, inner) in properties.into_iter().flatten() {
                 let Value::Object(inner) = inner else { continue };
@@ -134,7 +141,13 @@ impl<'a> Samples<'a> {
         databases: BTreeMap<String, (&'a Connection, &'a Owned)>,
         answers: &'a [CannedAnswer],
     ) -> Self {
-        Self { databases, answers, texts: RefCell::default(), fitting: RefCell::default(), own: RefCell::default() }
+        Self {
+            databases,
+            answers,
+            texts: RefCell::default(),
+            fitting: RefCell::default(),
+            own: RefCell::default(),
+        }
     }
 
     /// Texts of the right form, each with whose it is, in order.
@@ -172,7 +185,8 @@ impl<'a> Samples<'a> {
         let mut found: BTreeMap<String, Option<String>> = BTreeMap::new();
         let mut add = |row: &str, owner: Option<&str>| {
             for text in row.split('\u{1f}').filter(|text| text.len() <= 200) {
-                let whose = found.entry(text.to_owned()).or_insert_with(|| owner.map(str::to_owned));
+                let whose =
+                    found.entry(text.to_owned()).or_insert_with(|| owner.map(str::to_owned));
                 if whose.as_deref() != owner {
                     *whose = None;
                 }
@@ -214,8 +228,13 @@ impl<'a> Samples<'a> {
             for (leaf, choices) in leaves.iter().zip(&choices) {
                 // A later place of the same form takes a later value: from and to.
                 let same = leaves.iter().take_while(|l| l.path != leaf.path);
-                let later = leaf.pattern().is_some() && same.clone().any(|l| l.schema.get("pattern") == leaf.schema.get("pattern"));
-                let at = if later { choices.len().saturating_sub(1) } else { turn.min(choices.len().saturating_sub(1)) };
+                let later = leaf.pattern().is_some()
+                    && same.clone().any(|l| l.schema.get("pattern") == leaf.schema.get("pattern"));
+                let at = if later {
+                    choices.len().saturating_sub(1)
+                } else {
+                    turn.min(choices.len().saturating_sub(1))
+                };
                 put(&mut arguments, &leaf.steps, choices.get(at)?.clone());
             }
             if !self.confirmed(tool, caller, &arguments) {
@@ -237,12 +256,14 @@ impl<'a> Samples<'a> {
                 return own_values(what, caller).into_iter().map(Value::from).collect();
             }
         }
-        let listed = leaf.listed().cloned().or_else(|| Some(vec![leaf.schema.get("const")?.clone()]));
+        let listed =
+            leaf.listed().cloned().or_else(|| Some(vec![leaf.schema.get("const")?.clone()]));
         if let Some(listed) = listed {
             return listed;
         }
         if leaf.is("integer") || leaf.is("number") {
-            let (min, max) = (leaf.number("minimum").unwrap_or(0), leaf.number("maximum").unwrap_or(1));
+            let (min, max) =
+                (leaf.number("minimum").unwrap_or(0), leaf.number("maximum").unwrap_or(1));
             return vec![json!(max.min(min.saturating_add(2)))];
         }
         if leaf.is("boolean") {
@@ -268,7 +289,8 @@ impl<'a> Samples<'a> {
     fn confirmed(&self, tool: &Tool, caller: &Caller, arguments: &Map<String, Value>) -> bool {
         tool.look_ups.iter().all(|look_up| {
             let values = at(arguments, &look_up.path);
-            !values.is_empty() && values.iter().all(|value| self.says(look_up, (tool, caller), (arguments, value)))
+            !values.is_empty()
+                && values.iter().all(|value| self.says(look_up, (tool, caller), (arguments, value)))
         })
     }
 
@@ -278,7 +300,9 @@ impl<'a> Samples<'a> {
         (tool, caller): (&Tool, &Caller),
         (arguments, value): (&Map<String, Value>, &Value),
     ) -> bool {
-        let Some((database, _)) = self.databases.get(look_up.query.system.as_str()) else { return false };
+        let Some((database, _)) = self.databases.get(look_up.query.system.as_str()) else {
+            return false;
+        };
         let mut bound = bound(tool, caller, arguments);
         bound.insert(VALUE.to_owned(), value.clone());
         // An argument of a list is asked about one by one.
@@ -303,7 +327,8 @@ impl<'a> Samples<'a> {
         if let Some(answer) = world::answer(database, &sql) {
             return !answer.is_empty();
         }
-        let tried = database.execute_batch("savepoint tried").and_then(|()| database.execute(&sql, []));
+        let tried =
+            database.execute_batch("savepoint tried").and_then(|()| database.execute(&sql, []));
         let undone = database.execute_batch("rollback to tried; release tried");
         tried.is_ok_and(|rows| rows > 0) && undone.is_ok()
     }
@@ -399,7 +424,9 @@ mod tests {
 
     #[test]
     fn a_text_is_written_by_simple_patterns_and_always_fits() {
-        for pattern in ["^inv_[0-9]{6}$", "^[A-Z]{3}$", "^20[0-9]{2}-[01][0-9]-[0-3][0-9]$", r"^\d{2}-\w+$"] {
+        for pattern in
+            ["^inv_[0-9]{6}$", "^[A-Z]{3}$", "^20[0-9]{2}-[01][0-9]-[0-3][0-9]$", r"^\d{2}-\w+$"]
+        {
             let text = written_by(pattern).unwrap();
             assert!(Regex::new(pattern).unwrap().is_match(&text), "{pattern}: {text}");
         }

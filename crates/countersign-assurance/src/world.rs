@@ -91,7 +91,11 @@ pub(crate) fn plant(database: &Connection, owned: &Owned, sql: &str, text: &str)
     texts.iter().take(PLANTED_AFTER_MAX).any(|after| {
         owned.tables.iter().any(|(name, table)| {
             let place = |column: &String| (quoted(name), quoted(column));
-            table.columns.iter().map(place).any(|place| put(database, (sql, &place), (after, &planted)))
+            table
+                .columns
+                .iter()
+                .map(place)
+                .any(|place| put(database, (sql, &place), (after, &planted)))
         })
     })
 }
@@ -110,7 +114,8 @@ fn put(
     // A column may be a key or have rules of its own: then it is the next.
     let changed = began && database.execute(&update, [after, planted]).is_ok_and(|rows| rows > 0);
     let tells = |value: &Sql| matches!(value, Sql::Text(text) if text.contains(planted));
-    let told = changed && answer(database, sql).is_some_and(|rows| rows.iter().flatten().any(tells));
+    let told =
+        changed && answer(database, sql).is_some_and(|rows| rows.iter().flatten().any(tells));
     let undone = told || database.execute_batch("rollback to planted").is_ok();
     database.execute_batch("release planted").is_ok() && undone && told
 }

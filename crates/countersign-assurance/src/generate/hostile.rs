@@ -39,19 +39,26 @@ impl Subject<'_, '_> {
             let Some(arguments) = self.with(&caller, leaf, json!(other)) else { continue };
             let name = format!("foreign-{}-{other}", leaf.path);
             let shows = format!("`{}` of another is not the caller's to name.", leaf.path);
-            self.try_this((&name, shows, CaseKind::CrossTenant), &caller, (arguments, "out_of_scope"));
+            self.try_this(
+                (&name, shows, CaseKind::CrossTenant),
+                &caller,
+                (arguments, "out_of_scope"),
+            );
         }
     }
 
     /// A value of somebody else's.
     fn other(&self, leaf: &Leaf, caller: &Caller, turn: usize) -> Option<String> {
         let own = self.tied_to(&leaf.path, caller);
-        let listed = leaf.listed().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let listed =
+            leaf.listed().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
         let mut others: Vec<String> = listed.collect();
         if others.is_empty() {
             let found = self.ground.samples.fitting(leaf).into_iter();
             others = found
-                .filter(|(_, owner)| own.is_some() || owner.as_ref().is_some_and(|of| *of != caller.tenant))
+                .filter(|(_, owner)| {
+                    own.is_some() || owner.as_ref().is_some_and(|of| *of != caller.tenant)
+                })
                 .map(|(text, _)| text)
                 .collect();
         }
@@ -63,7 +70,8 @@ impl Subject<'_, '_> {
 
     fn invented(&mut self, leaf: &Leaf) {
         let Some(invented) = leaf.pattern().and_then(written_by) else { return };
-        let known: BTreeSet<_> = self.ground.samples.fitting(leaf).into_iter().map(|(text, _)| text).collect();
+        let known: BTreeSet<_> =
+            self.ground.samples.fitting(leaf).into_iter().map(|(text, _)| text).collect();
         let caller = self.turn();
         if known.contains(&invented) {
             return;
@@ -117,7 +125,12 @@ impl Subject<'_, '_> {
                     false => "invalid_arguments",
                 };
                 let name = format!("{what}-{}", leaf.path);
-                let shows = format!("{} of `{}` is {}.", sentence(what), leaf.path, if fits { "taken" } else { "refused" });
+                let shows = format!(
+                    "{} of `{}` is {}.",
+                    sentence(what),
+                    leaf.path,
+                    if fits { "taken" } else { "refused" }
+                );
                 self.try_this((&name, shows, CaseKind::Malformed), &caller, (arguments, end));
             }
         }
@@ -131,17 +144,26 @@ impl Subject<'_, '_> {
             ScopeRule::Bind { name, .. } => Some(name.clone()),
             _ => None,
         });
-        let mut extra: Vec<(String, Value)> = bound.map(|name| (name, json!("acct_other"))).collect();
-        extra.extend([("approved".to_owned(), json!(true)), ("__proto__".to_owned(), json!({ "tenant": "x" }))]);
+        let mut extra: Vec<(String, Value)> =
+            bound.map(|name| (name, json!("acct_other"))).collect();
+        extra.extend([
+            ("approved".to_owned(), json!(true)),
+            ("__proto__".to_owned(), json!({ "tenant": "x" })),
+        ]);
         for (key, value) in extra {
             let caller = self.turn();
             let Some(mut arguments) = self.ground.samples.own(self.tool, &caller) else { continue };
             // What is bound from the token is told from what the caller has.
-            let value = if value == json!("acct_other") { json!(self.another(&caller)) } else { value };
+            let value =
+                if value == json!("acct_other") { json!(self.another(&caller)) } else { value };
             arguments.insert(key.clone(), value);
             let name = format!("extra-{key}");
             let shows = format!("`{key}` is no argument of this tool.");
-            self.try_this((&name, shows, CaseKind::Malformed), &caller, (arguments, "invalid_arguments"));
+            self.try_this(
+                (&name, shows, CaseKind::Malformed),
+                &caller,
+                (arguments, "invalid_arguments"),
+            );
         }
         let required = self.tool.input.get("required").and_then(Value::as_array).cloned();
         for key in required.into_iter().flatten() {
@@ -151,7 +173,11 @@ impl Subject<'_, '_> {
             arguments.remove(&key);
             let name = format!("without-{key}");
             let shows = format!("Without `{key}` nothing is called.");
-            self.try_this((&name, shows, CaseKind::Malformed), &caller, (arguments, "invalid_arguments"));
+            self.try_this(
+                (&name, shows, CaseKind::Malformed),
+                &caller,
+                (arguments, "invalid_arguments"),
+            );
         }
     }
 
@@ -165,18 +191,29 @@ impl Subject<'_, '_> {
         let properties = self.tool.input.get("properties").and_then(Value::as_object).cloned();
         for (name, schema) in properties.into_iter().flatten() {
             let most = schema.get("maxItems").and_then(Value::as_u64);
-            let Some(most) = most.and_then(|most| usize::try_from(most).ok()).filter(|most| *most < 500) else { continue };
+            let Some(most) =
+                most.and_then(|most| usize::try_from(most).ok()).filter(|most| *most < 500)
+            else {
+                continue;
+            };
             for (what, count) in [("empty", 0), ("too-many", most.saturating_add(1))] {
                 if count == 0 && schema.get("minItems").and_then(Value::as_u64).unwrap_or(0) == 0 {
                     continue;
                 }
                 let caller = self.turn();
-                let Some(mut arguments) = self.ground.samples.own(self.tool, &caller) else { continue };
-                let one = arguments.get(&name).and_then(|list| list.get(0)).cloned().unwrap_or_default();
+                let Some(mut arguments) = self.ground.samples.own(self.tool, &caller) else {
+                    continue;
+                };
+                let one =
+                    arguments.get(&name).and_then(|list| list.get(0)).cloned().unwrap_or_default();
                 arguments.insert(name.clone(), Value::Array(vec![one; count]));
                 let case = format!("{what}-{name}");
                 let shows = format!("A list of {count} for `{name}` is refused.");
-                self.try_this((&case, shows, CaseKind::Malformed), &caller, (arguments, "invalid_arguments"));
+                self.try_this(
+                    (&case, shows, CaseKind::Malformed),
+                    &caller,
+                    (arguments, "invalid_arguments"),
+                );
             }
         }
     }
@@ -197,7 +234,9 @@ impl Subject<'_, '_> {
         ];
         let minute = minutes.into_iter().flatten().min();
         // Gated calls that are alike meet their draft, which is asked about and not made again.
-        if let Some(alike) = alike.filter(|alike| minute.is_none_or(|minute| *alike < minute) && !self.gated()) {
+        if let Some(alike) =
+            alike.filter(|alike| minute.is_none_or(|minute| *alike < minute) && !self.gated())
+        {
             let script = vec![
                 Line::call(tool, arguments.clone(), end).with(&format!("times: {alike}")),
                 Line::call(tool, arguments.clone(), "rate_limited"),
@@ -266,7 +305,10 @@ fn texts(leaf: &Leaf) -> Vec<(&'static str, Value, bool)> {
     let free = leaf.free();
     let most = leaf.number("maxLength").and_then(|most| usize::try_from(most).ok());
     let room = |text: &str| free && most.is_none_or(|most| text.chars().count() <= most);
-    let mut found = vec![("number-in-place", json!(7), false), ("long", json!("x".repeat(5_000)), room(&"x".repeat(5_000)))];
+    let mut found = vec![
+        ("number-in-place", json!(7), false),
+        ("long", json!("x".repeat(5_000)), room(&"x".repeat(5_000))),
+    ];
     if let Some(most) = most.filter(|most| free && *most < 5_000) {
         found.push(("longest", json!("x".repeat(most)), true));
         found.push(("longer", json!("x".repeat(most.saturating_add(1))), false));
@@ -288,7 +330,11 @@ fn texts(leaf: &Leaf) -> Vec<(&'static str, Value, bool)> {
         if alike != own {
             found.push(("look-alike", json!(alike), false));
         }
-        let upper = if own.contains(|c: char| c.is_ascii_lowercase()) { own.to_uppercase() } else { own.to_lowercase() };
+        let upper = if own.contains(|c: char| c.is_ascii_lowercase()) {
+            own.to_uppercase()
+        } else {
+            own.to_lowercase()
+        };
         if upper != own {
             found.push(("other-case", json!(upper), false));
         }

@@ -1,12 +1,13 @@
 //! Cases as files: in a stable order, and never over what a person edited.
 
-use countersign_posture::evals::{Caller, CaseKind, shown};
 use countersign_core::id::Digest;
+use countersign_posture::evals::{Caller, CaseKind, shown};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// What the first line of a generated file begins with; after it stands the digest of what follows.
-const MARK: &str = "# Written by `countersign eval generate`, which leaves it alone once it is edited: ";
+const MARK: &str =
+    "# Written by `countersign eval generate`, which leaves it alone once it is edited: ";
 
 /// A file of cases.
 #[derive(Debug)]
@@ -36,7 +37,11 @@ impl GeneratedFile {
         let mut text = format!("suite: {suite}\nabout: {}\ncases:\n", quoted(about));
         cases.iter().for_each(|case| text.push_str(&case.text()));
         let count = cases.len();
-        Self { name: format!("{suite}.yaml"), text: format!("{MARK}{}\n{text}", digest(&text)), cases: count }
+        Self {
+            name: format!("{suite}.yaml"),
+            text: format!("{MARK}{}\n{text}", digest(&text)),
+            cases: count,
+        }
     }
 }
 
@@ -61,7 +66,10 @@ pub(crate) struct Line(String);
 
 impl Line {
     pub(crate) fn call(tool: &str, arguments: Map<String, Value>, end: &str) -> Self {
-        Self(format!("{{ call: {tool}, arguments: {}, expect: {end} }}", flow(&Value::Object(arguments))))
+        Self(format!(
+            "{{ call: {tool}, arguments: {}, expect: {end} }}",
+            flow(&Value::Object(arguments))
+        ))
     }
 
     /// The same with more keys.
@@ -90,7 +98,8 @@ impl Drafted {
         caller: &Caller,
         script: Vec<Line>,
     ) -> Self {
-        let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '-' };
+        let legal =
+            |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '-' };
         let name: String = name.chars().map(legal).take(56).collect();
         Self {
             name,
@@ -120,7 +129,8 @@ impl Drafted {
 
     pub(crate) fn plant(&mut self, tool: &str, arguments: Map<String, Value>, text: &str) {
         let arguments = flow(&Value::Object(arguments));
-        self.plants.push(format!("{{ tool: {tool}, arguments: {arguments}, text: {} }}", quoted(text)));
+        self.plants
+            .push(format!("{{ tool: {tool}, arguments: {arguments}, text: {} }}", quoted(text)));
     }
 
     pub(crate) fn goal(&mut self, goal: String) {
@@ -139,7 +149,11 @@ impl Drafted {
 
     fn text(&self) -> String {
         let Self { name, shows, kind, .. } = self;
-        let mut text = format!("  - case: {name}\n    shows: {}\n    kind: {}\n", quoted(shows), kind.as_str());
+        let mut text = format!(
+            "  - case: {name}\n    shows: {}\n    kind: {}\n",
+            quoted(shows),
+            kind.as_str()
+        );
         text.push_str(&format!("    caller: {}\n", caller(&self.caller)));
         let mut list = |key: &str, lines: &mut dyn Iterator<Item = &String>| {
             let mut lines = lines.peekable();
@@ -201,7 +215,8 @@ pub(crate) fn flow(value: &Value) -> String {
             format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
         }
         Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| format!("{}: {}", quoted(name), flow(value)));
+            let members =
+                members.iter().map(|(name, value)| format!("{}: {}", quoted(name), flow(value)));
             format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
