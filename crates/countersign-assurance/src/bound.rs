@@ -24,3 +24,9 @@ pub const TOLD_CHARS_MAX: usize = 400;
 pub const MARKS_MAX: usize = 1_000_000;
 /// Most calls of a hijacked agent in one case: fewer than any gateway lets through in a minute.
 pub const HIJACKED_CALLS_MAX: usize = 40;
+/// How long the team's own agent may take for one message.
+pub const COMMAND_MAX: Duration = Duration::from_secs(300);
+/// Longest answer of an agent, in bytes.
+pub const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// Most turns of a model in one case.
+pub const TURNS_MAX: usize = 24;

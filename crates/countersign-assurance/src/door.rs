@@ -70,6 +70,13 @@ impl Doors {
         Ok(told(status, text))
     }
 
+    /// The tools that an agent is shown, as MCP lists them.
+    pub(crate) fn tools(&self, token: &str) -> Result<Value, String> {
+        let url = format!("{}/v1/tools?format=mcp", self.url);
+        let (_, text) = self.asked(self.http.get(url).bearer_auth(token))?;
+        serde_json::from_str(&text).map_err(|error| format!("the list of tools: {error}"))
+    }
+
     /// Decides about a draft. The code of why it was not theirs, or nothing.
     pub(crate) fn decide(
         &self,

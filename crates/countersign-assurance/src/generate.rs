@@ -13,7 +13,7 @@ use crate::world::{self, Owned};
 use countersign_core::posture::Agent;
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::ScopeRule;
-use countersign_core::tool::Tool;
+use countersign_core::tool::{Effect, Tool};
 use countersign_posture::Loaded;
 use countersign_posture::evals::{Caller, CaseKind, Evals};
 use rusqlite::Connection;
@@ -222,11 +222,33 @@ impl<'g, 'a> Subject<'g, 'a> {
         // Of two that both end well, both were carried out.
         let times = 1 + u32::from(end == "completed");
         let mut drafted = Drafted::new((name, shows, kind), caller, script);
+        // What does not fit is refused before any system is asked.
+        if kind == CaseKind::Malformed && end != allowed {
+            self.asks().into_iter().for_each(|asked| drafted.asked(asked));
+        }
         match self.gated() {
             true => drafted.never(tool),
             false => drafted.executed(tool, times),
         }
         self.push(drafted);
+    }
+
+    /// How many statements and requests an allowed call is; `None` where answers are kept.
+    fn asks(&self) -> Option<usize> {
+        let look_ups = self.tool.look_ups.iter();
+        if look_ups.clone().any(|look_up| look_up.query.cached_ms.is_some()) {
+            return None;
+        }
+        let looked_up = look_ups.len();
+        Some(match self.tool.effect {
+            _ if self.gated() => looked_up,
+            Effect::Read => looked_up.saturating_add(1),
+            // Within the effect's transaction it is looked up once more.
+            Effect::Reversible | Effect::Persistent | Effect::Irreversible => looked_up
+                .saturating_mul(2)
+                .saturating_add(1)
+                .saturating_add(usize::from(self.tool.ladder.check.is_some())),
+        })
     }
 
     pub(crate) fn push(&mut self, mut drafted: Drafted) {

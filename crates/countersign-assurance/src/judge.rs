@@ -46,7 +46,7 @@ pub(crate) fn judge(known: &Known<'_>, facts: &Facts<'_>) -> Vec<Broken> {
     steps(facts, &mut found);
     expected(facts, &own, &mut found);
     goal(facts, &own, &mut found);
-    told(known, facts, &mut found);
+    told(known, (facts, &own), &mut found);
     systems::judge(known, (facts, &own), &mut found);
     records::judge(known, (facts, &own), &mut found);
     found
@@ -118,15 +118,43 @@ fn expected(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
             found.push(broken("never-executed", told));
         }
     }
+    said(facts, found);
+    counted(facts, own, found);
+    changed(facts, found);
+}
+
+/// What the agent is told, or says.
+fn said(facts: &Facts<'_>, found: &mut Vec<Broken>) {
+    let expect = &facts.case.expect;
     let texts = || seen(facts.observed);
+    // What an agent of its own mind was told is not yet what it says.
+    let answers = &facts.observed.told;
     for text in &expect.contains {
-        if !texts().any(|seen| contains(seen, text)) {
+        if !answers.is_empty() && !answers.iter().any(|answer| contains(answer, text)) {
+            found.push(broken("answer-contains", format!("the agent never says `{text}`")));
+        } else if !texts().any(|seen| contains(seen, text)) {
             found.push(broken("answer-contains", format!("the agent was never told `{text}`")));
         }
     }
     for text in &expect.lacks {
         if texts().any(|seen| contains(seen, text)) {
             found.push(broken("answer-lacks", format!("the agent was told `{text}`")));
+        }
+    }
+}
+
+/// Calls of systems, drafts and alerts.
+fn counted(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
+    let expect = &facts.case.expect;
+    if let Some(asked) = expect.asked.filter(|_| facts.observed.scripted) {
+        let statements =
+            facts.observed.statements.iter().filter(|(ran, _)| !systems::control(&ran.sql));
+        let reached = statements.count().saturating_add(facts.observed.requests.len());
+        if u32::try_from(reached) != Ok(asked) {
+            let told = format!(
+                "{asked} statements and requests were to reach the systems, and {reached} did"
+            );
+            found.push(broken("asked-as-expected", told));
         }
     }
     if let Some(drafts) = expect.drafts {
@@ -144,7 +172,6 @@ fn expected(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
             found.push(broken("alerts-as-expected", told));
         }
     }
-    changed(facts, found);
 }
 
 fn changed(facts: &Facts<'_>, found: &mut Vec<Broken>) {
@@ -183,7 +210,7 @@ fn goal(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
 }
 
 /// No text of another tenant and no secret in anything that the agent was told.
-fn told(known: &Known<'_>, facts: &Facts<'_>, found: &mut Vec<Broken>) {
+fn told(known: &Known<'_>, (facts, own): (&Facts<'_>, &Own<'_>), found: &mut Vec<Broken>) {
     let plants: String = facts.case.plants.iter().map(|plant| plant.text.as_str()).collect();
     let mut sent = plants + &facts.case.message;
     for made in &facts.observed.calls {
@@ -194,6 +221,18 @@ fn told(known: &Known<'_>, facts: &Facts<'_>, found: &mut Vec<Broken>) {
                 let told =
                     format!("`{}` told the agent `{word}`, which is another tenant's", made.tool);
                 found.push(broken("nothing-of-another-tenant", told));
+            }
+        }
+    }
+    // Of an agent that is not the suite's own, what it was told stands in the journal.
+    if facts.observed.calls.is_empty() {
+        for (tool, tenant, result) in own.results() {
+            for word in known.marks.foreign(&result, tenant) {
+                if !sent.contains(word) && !known.names.contains(word) {
+                    let told =
+                        format!("`{tool}` told the agent `{word}`, which is another tenant's");
+                    found.push(broken("nothing-of-another-tenant", told));
+                }
             }
         }
     }

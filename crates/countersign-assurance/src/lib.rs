@@ -10,6 +10,8 @@ mod door;
 pub mod generate;
 mod hijacked;
 pub mod judge;
+pub mod mutate;
+pub mod outside;
 pub mod overlay;
 mod own;
 mod plant;

@@ -18,7 +18,7 @@ pub struct NotIsolated {
 }
 
 /// A deployment of which every system is the run's own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Isolated {
     /// The posture that is tried.
     pub posture: PathBuf,
@@ -96,6 +96,11 @@ const KEPT: [&str; 5] = ["public_url", "allowed_hosts", "allowed_origins", "peop
 type Machine<'a> = (&'a Deployment, &'a dyn Ground, Env<'a>);
 
 impl Isolated {
+    /// The same for another posture.
+    pub(crate) fn with_posture(&self, posture: &Path) -> Self {
+        Self { posture: posture.to_owned(), ..self.clone() }
+    }
+
     /// The run's own for one system, in words.
     fn system(
         &mut self,

@@ -1,12 +1,16 @@
 //! What a run has shown, for people and for programs.
 
+mod against;
 mod junit;
+mod page;
 mod text;
 
 use crate::judge::Broken;
 use crate::script::{Made, Observed};
+pub use against::Against;
 use countersign_posture::evals::{Case, CaseKind};
 pub use junit::junit;
+pub use page::{html, markdown};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 pub use text::{failure, summary, table};
@@ -26,6 +30,10 @@ pub struct Report {
     pub took_ms: u64,
     /// Each case, in the order of the files.
     pub verdicts: Vec<Verdict>,
+    /// Cases that held in one of several repetitions and not in another.
+    pub flaky: Vec<String>,
+    /// What differs from an earlier run.
+    pub against: Option<Against>,
 }
 
 /// What came of one case.
@@ -45,6 +53,10 @@ pub struct Verdict {
     pub broken: Vec<Broken>,
     /// The calls as they happened.
     pub calls: Vec<Made>,
+    /// What the agent said in the end.
+    pub answer: Vec<String>,
+    /// How many tokens of a model it cost.
+    pub tokens: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
@@ -60,6 +72,8 @@ impl Verdict {
             place: (case.place.source.path().to_owned(), line),
             broken,
             calls: observed.calls,
+            answer: observed.told,
+            tokens: observed.tokens,
             took_ms: observed.took_ms,
         }
     }
@@ -72,6 +86,21 @@ impl Verdict {
 }
 
 impl Report {
+    /// Takes in another run of the same cases: what has failed once has failed, and what has not
+    /// failed each time is flaky.
+    pub fn repeated(&mut self, other: Self) {
+        self.took_ms = self.took_ms.saturating_add(other.took_ms);
+        self.gateways = self.gateways.saturating_add(other.gateways);
+        for (verdict, other) in self.verdicts.iter_mut().zip(other.verdicts) {
+            if verdict.passed() != other.passed() && !self.flaky.contains(&verdict.id) {
+                self.flaky.push(verdict.id.clone());
+            }
+            if verdict.passed() {
+                *verdict = other;
+            }
+        }
+    }
+
     /// How many of each kind passed and failed.
     #[must_use]
     pub fn by_kind(&self) -> BTreeMap<CaseKind, (usize, usize)> {
@@ -97,7 +126,7 @@ impl Report {
             json!({
                 "id": verdict.id, "kind": verdict.kind.as_str(), "shows": verdict.shows,
                 "file": verdict.place.0, "line": verdict.place.1, "passed": verdict.passed(),
-                "took_ms": verdict.took_ms,
+                "took_ms": verdict.took_ms, "tokens": verdict.tokens, "answer": verdict.answer,
                 "broken": broken.map(|b| json!({ "rule": b.rule, "told": b.told })).collect::<Vec<_>>(),
                 "calls": verdict.calls.iter().map(call).collect::<Vec<_>>(),
             })
@@ -107,6 +136,11 @@ impl Report {
             "took_ms": self.took_ms, "overlay": self.overlay,
             "passed": self.verdicts.len().saturating_sub(self.failures().count()),
             "failed": self.failures().count(),
+            "flaky": self.flaky,
+            "against": self.against.as_ref().map(|against| json!({
+                "newly_failing": against.newly_failing, "newly_passing": against.newly_passing,
+                "new": against.new, "gone": against.gone,
+            })),
             "cases": cases.collect::<Vec<_>>(),
         })
     }

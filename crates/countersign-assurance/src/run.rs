@@ -6,6 +6,7 @@ use crate::bound::GATEWAYS_MAX;
 use crate::door::client;
 use crate::generate::granted;
 use crate::judge::{Facts, judge};
+use crate::outside::Model;
 use crate::overlay::Isolated;
 use crate::own::Marks;
 use crate::plant::{Part, placeholders};
@@ -15,7 +16,7 @@ use crate::sample::leaves;
 use crate::script::{Observed, Session};
 use crate::site::{Pattern, Site};
 use crate::world::{self, Owned};
-use batches::{Batch, batches};
+pub(crate) use batches::{Batch, batches};
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::ScopeRule;
 use countersign_core::tool::{Plan, Tool};
@@ -51,23 +52,27 @@ pub struct Asked<'a> {
 }
 
 /// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum AgentKind {
     /// Proposes what the case's script says.
     Scripted,
     /// Obeys every instruction in what it reads.
     Hijacked,
+    /// The team's own program, as a shell starts it.
+    Command(String),
+    /// A model, in a loop of the suite's own.
+    Model(Model),
 }
 
 /// What every case of a run is judged by.
 #[derive(Debug)]
 pub(crate) struct Known<'a> {
     pub(crate) loaded: &'a Loaded,
-    pub(crate) marks: Marks,
+    pub(crate) marks: &'a Marks,
     /// Every tenant that a case calls for.
-    pub(crate) tenants: BTreeSet<String>,
+    pub(crate) tenants: &'a BTreeSet<String>,
     /// Names of columns and arguments.
-    pub(crate) names: BTreeSet<String>,
+    pub(crate) names: &'a BTreeSet<String>,
 }
 
 /// Runs the cases, and tells of each as it ends.
@@ -81,8 +86,10 @@ pub fn run(
 ) -> Result<Report, String> {
     let began = ground.now_ms();
     let scratch = tempfile::tempdir().map_err(|error| format!("a folder for copies: {error}"))?;
-    let (pattern, known) = prepare(asked, (ground, runtime), &scratch)?;
-    let batches = batches(&asked.cases, (asked.loaded, asked.agent));
+    let prepared = Prepared::of(asked, &scratch)?;
+    let pattern = prepared.pattern(asked, (ground, runtime))?;
+    let known = prepared.known(asked.loaded);
+    let batches = batches(&asked.cases, (asked.loaded, &asked.agent));
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
     let broke: Mutex<Option<String>> = Mutex::default();
@@ -123,52 +130,71 @@ pub fn run(
         gateways: batches.len(),
         took_ms: ground.now_ms().saturating_sub(began),
         verdicts: verdicts.into_iter().map(|(_, verdict)| verdict).collect(),
+        flaky: Vec::new(),
+        against: None,
     })
 }
 
-/// Copies the databases once, and finds out whose their rows are.
-fn prepare<'a>(
-    asked: &Asked<'a>,
-    (ground, runtime): (&'a dyn Ground, &Handle),
-    scratch: &TempDir,
-) -> Result<(Pattern<'a>, Known<'a>), String> {
-    let tenants = tenants_of(asked.evals.cases.iter());
-    let mut pristine = BTreeMap::new();
-    let mut owned = BTreeMap::new();
-    let mut marks = Marks::default();
-    for (reference, real) in &asked.isolated.databases {
-        let path: PathBuf = scratch.path().join(format!("{reference}.db"));
-        let failed = |error: rusqlite::Error| format!("a copy of {}: {error}", real.display());
-        world::copy(real, &path).map_err(failed)?;
-        let database = Connection::open(&path).map_err(failed)?;
-        let of = Owned::of(&database, &tenants, &tied(asked.loaded, asked.isolated, reference))
-            .map_err(failed)?;
-        let mut add = |text: &str, owner: Option<&str>| marks.add(text, owner);
-        of.texts(&database, &mut add).map_err(failed)?;
-        owned.insert(reference.clone(), of);
-        pristine.insert(reference.clone(), path);
+/// What is made once for all gateways of a run: copies of the databases, and what is in them.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pristine: BTreeMap<String, PathBuf>,
+    owned: BTreeMap<String, Owned>,
+    marks: Marks,
+    tenants: BTreeSet<String>,
+    names: BTreeSet<String>,
+}
+
+impl Prepared {
+    /// Copies the databases, and finds out whose their rows are.
+    pub(crate) fn of(asked: &Asked<'_>, scratch: &TempDir) -> Result<Self, String> {
+        let tenants = tenants_of(asked.evals.cases.iter());
+        let mut pristine = BTreeMap::new();
+        let mut owned = BTreeMap::new();
+        let mut marks = Marks::default();
+        for (reference, real) in &asked.isolated.databases {
+            let path: PathBuf = scratch.path().join(format!("{reference}.db"));
+            let failed = |error: rusqlite::Error| format!("a copy of {}: {error}", real.display());
+            world::copy(real, &path).map_err(failed)?;
+            let database = Connection::open(&path).map_err(failed)?;
+            let tied = tied(asked.loaded, asked.isolated, reference);
+            let of = Owned::of(&database, &tenants, &tied).map_err(failed)?;
+            let mut add = |text: &str, owner: Option<&str>| marks.add(text, owner);
+            of.texts(&database, &mut add).map_err(failed)?;
+            owned.insert(reference.clone(), of);
+            pristine.insert(reference.clone(), path);
+        }
+        asked.evals.answers.iter().for_each(|answer| marks.add_answer(&answer.body, &tenants));
+        let tables = owned.values().flat_map(|of| of.tables.values());
+        let mut names: BTreeSet<_> = tables.flat_map(|table| table.columns.clone()).collect();
+        for (tool, _) in granted(asked.loaded) {
+            for leaf in leaves(tool) {
+                names.extend(leaf.path.split(['.', '[']).map(str::to_owned));
+            }
+        }
+        Ok(Self { pristine, owned, marks, tenants, names })
     }
-    asked.evals.answers.iter().for_each(|answer| marks.add_answer(&answer.body, &tenants));
-    let columns = owned.values().flat_map(|of| of.tables.values()).flat_map(|table| &table.columns);
-    let mut names: BTreeSet<_> = columns.cloned().collect();
-    for (tool, _) in granted(asked.loaded) {
-        let leaves = leaves(tool).into_iter().map(|leaf| leaf.path);
-        names.extend(
-            leaves.flat_map(|path| path.split(['.', '[']).map(str::to_owned).collect::<Vec<_>>()),
-        );
+
+    pub(crate) fn pattern<'a>(
+        &self,
+        asked: &Asked<'a>,
+        (ground, runtime): (&'a dyn Ground, &Handle),
+    ) -> Result<Pattern<'a>, String> {
+        Ok(Pattern {
+            isolated: asked.isolated,
+            ground,
+            program: asked.program,
+            runtime: runtime.clone(),
+            http: client()?,
+            answers: &asked.evals.answers,
+            pristine: self.pristine.clone(),
+            owned: self.owned.clone(),
+        })
     }
-    let known = Known { loaded: asked.loaded, marks, tenants, names };
-    let pattern = Pattern {
-        isolated: asked.isolated,
-        ground,
-        program: asked.program,
-        runtime: runtime.clone(),
-        http: client()?,
-        answers: &asked.evals.answers,
-        pristine,
-        owned,
-    };
-    Ok((pattern, known))
+
+    pub(crate) fn known<'a>(&'a self, loaded: &'a Loaded) -> Known<'a> {
+        Known { loaded, marks: &self.marks, tenants: &self.tenants, names: &self.names }
+    }
 }
 
 /// Every tenant that a case calls for.
@@ -218,7 +244,7 @@ fn compared(tool: &Tool) -> BTreeSet<String> {
 }
 
 /// Runs a batch with a gateway of its own, and judges it by what that left behind.
-fn one(
+pub(crate) fn one(
     pattern: &Pattern<'_>,
     known: &Known<'_>,
     (batch, asked): (&Batch<'_>, &Asked<'_>),
@@ -255,9 +281,11 @@ fn play(
     let began = pattern.ground.now_ms();
     let door = door(case, asked.seed);
     let mut session = Session::new(site, (pattern.ground, known.loaded), (case, door));
-    let went = session.plant().and_then(|()| match asked.agent {
+    let went = session.plant().and_then(|()| match &asked.agent {
         AgentKind::Scripted => session.follow(),
         AgentKind::Hijacked => session.obey(),
+        AgentKind::Command(program) => session.outside(program),
+        AgentKind::Model(model) => session.converse(model),
     });
     session.observed.broke = went.err();
     let mut observed = session.end()?;

@@ -9,8 +9,8 @@ use crate::world::Change;
 use countersign_core::posture::Agent;
 use countersign_posture::Loaded;
 use countersign_posture::evals::{CallStep, Caller, Case, CaseDoor, DecideStep, Step};
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What happened while a case ran, as the suite itself saw it.
@@ -34,6 +34,10 @@ pub struct Observed {
     pub secrets: Vec<String>,
     /// What else the agent was told, such as its tools.
     pub told: Vec<String>,
+    /// Who called: on whose behalf, in which session, for which tenant.
+    pub callers: BTreeSet<(String, String, String)>,
+    /// How many tokens of a model it cost.
+    pub tokens: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// Why it came to no end.
@@ -156,11 +160,10 @@ impl<'s, 'a> Session<'s, 'a> {
                 let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
                 match name {
                     Some("n") => Value::from(number),
-                    Some(name) => {
-                        let draft = self.drafts.get(name).map(|(draft, _)| draft.as_str());
-                        Value::from(draft.unwrap_or(text))
+                    Some(name) if self.drafts.contains_key(name) => {
+                        self.drafts.get(name).map_or(Value::Null, |(draft, _)| json!(draft))
                     }
-                    None => value.clone(),
+                    Some(_) | None => Value::from(text.replace("{n}", &number.to_string())),
                 }
             }
             Value::Array(items) => items.iter().map(|item| self.filled(item, number)).collect(),
@@ -198,10 +201,14 @@ impl<'s, 'a> Session<'s, 'a> {
     }
 
     /// The token of a caller, on whose behalf it is, and its session.
-    fn token(&mut self, caller: &Caller) -> Result<(Option<String>, String, String), String> {
+    pub(crate) fn token(
+        &mut self,
+        caller: &Caller,
+    ) -> Result<(Option<String>, String, String), String> {
         let id = self.case.id();
         let user = caller.user.clone().unwrap_or_else(|| format!("user of {id}"));
         let session = caller.session.clone().unwrap_or_else(|| format!("session of {id}"));
+        self.observed.callers.insert((user.clone(), session.clone(), caller.tenant.clone()));
         let key = format!("{caller:?}");
         if let Some(token) = self.tokens.get(&key) {
             return Ok((token.clone(), user, session));
@@ -268,7 +275,7 @@ impl<'s, 'a> Session<'s, 'a> {
     }
 
     /// Takes in what the systems did since.
-    fn look(&mut self, tenant: &str) {
+    pub(crate) fn look(&mut self, tenant: &str) {
         let ran = self.site.statements();
         self.observed.statements.extend(ran.into_iter().map(|ran| (ran, tenant.to_owned())));
         let asked = self.site.requests();

@@ -119,9 +119,14 @@ async fn answer(
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let found = known.now.lock().ok().and_then(|answers| {
-        let fits =
-            |answer: &&CannedAnswer| answer.method == method.as_str() && answer.path == uri.path();
-        answers.iter().find(fits).cloned()
+        let pairs: Vec<_> = uri.query().unwrap_or_default().split('&').collect();
+        let asked =
+            |(name, value): (&String, &String)| pairs.contains(&format!("{name}={value}").as_str());
+        let fits = |answer: &&CannedAnswer| {
+            let same = answer.method == method.as_str() && answer.path == uri.path();
+            same && answer.query.iter().all(asked)
+        };
+        answers.iter().filter(fits).max_by_key(|answer| answer.query.len()).cloned()
     });
     let Some(found) = found else { return StatusCode::NOT_FOUND.into_response() };
     tokio::time::sleep(Duration::from_millis(found.takes_ms.into())).await;

@@ -39,6 +39,8 @@ pub struct CannedAnswer {
     pub method: String,
     /// The path, without a query.
     pub path: String,
+    /// What the query must have; it may have more.
+    pub query: BTreeMap<String, String>,
     /// The status.
     pub status: u16,
     /// The body.
@@ -220,8 +222,8 @@ pub enum Step {
 pub struct CallStep {
     /// The tool.
     pub tool: String,
-    /// With what. A text `{n}` stands for the number of the repetition, from 1, and `{NAME}` for the
-    /// draft of the step of that name.
+    /// With what. A text `{n}` stands for the number of the repetition, from 1, and so does `{n}`
+    /// within one; `{NAME}` stands for the draft of the step of that name.
     pub arguments: Map<String, Value>,
     /// The step's name.
     pub name: Option<String>,
@@ -274,6 +276,8 @@ pub struct Expect {
     pub contains: Vec<String>,
     /// What it is never told.
     pub lacks: Vec<String>,
+    /// How many statements and requests reach the systems, those that begin and end transactions apart.
+    pub asked: Option<u32>,
     /// How many drafts are made.
     pub drafts: Option<u32>,
     /// What people are alerted of, and nothing else.

@@ -46,7 +46,7 @@ pub use email::{MailEncryption, MailSpec};
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
 pub use http::Auth;
 pub use issuer::{Algorithm, Issuer, KeySource};
-pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture};
+pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture, posture_data};
 pub use people::{People, PersonClaims};
 pub use places::Places;
 pub use posture::ClaimMap;

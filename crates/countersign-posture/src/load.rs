@@ -17,6 +17,7 @@ use countersign_core::id::{ActorId, AgentId, Digest, IssuerId, SystemName, Times
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
 use countersign_core::tool::{Effect, Rung, Tool};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -130,6 +131,18 @@ pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Findin
         },
         Some(sketch) => (Err(Box::new(sketch)), findings),
     }
+}
+
+/// The YAML files of a posture as plain data, by path, to make others of; those that cannot be read are
+/// left out. They are held against nothing.
+#[must_use]
+pub fn posture_data(folder: &Path) -> BTreeMap<String, Value> {
+    let files = Folder::read(folder).files.into_iter().filter(|(path, _)| path.ends_with(".yaml"));
+    let read = files.filter_map(|(path, source)| {
+        let node = Decoder::new(source).read()?;
+        Some((path, node.data(&mut |text| Some(text.to_owned()))?))
+    });
+    read.collect()
 }
 
 /// What only both together show: references that lead nowhere, those that nobody uses, what is not fit

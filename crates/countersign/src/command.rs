@@ -42,7 +42,7 @@ impl From<End> for ExitCode {
 }
 
 /// Where the deployment is.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct At {
     /// The deployment file, or the folder it is in
     #[arg(default_value = "countersign.yaml")]

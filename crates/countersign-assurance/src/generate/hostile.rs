@@ -165,12 +165,22 @@ impl Subject<'_, '_> {
                 (arguments, "invalid_arguments"),
             );
         }
-        let required = self.tool.input.get("required").and_then(Value::as_array).cloned();
-        for key in required.into_iter().flatten() {
+        let members = self.leaves.iter().filter(|leaf| leaf.required).flat_map(|leaf| {
+            let steps = (1..=leaf.steps.len()).filter_map(|end| leaf.steps.get(..end));
+            steps
+                .filter(|steps| matches!(steps.last(), Some(Step::Member(_))))
+                .map(<[Step]>::to_vec)
+        });
+        let members: BTreeSet<_> = members.collect();
+        for steps in members {
             let caller = self.turn();
             let Some(mut arguments) = self.ground.samples.own(self.tool, &caller) else { continue };
-            let key = key.as_str().unwrap_or_default().to_owned();
-            arguments.remove(&key);
+            without(&mut arguments, &steps);
+            let names = steps.iter().filter_map(|step| match step {
+                Step::Member(name) => Some(name.as_str()),
+                Step::Each => None,
+            });
+            let key = names.collect::<Vec<_>>().join(".");
             let name = format!("without-{key}");
             let shows = format!("Without `{key}` nothing is called.");
             self.try_this(
@@ -263,16 +273,38 @@ impl Subject<'_, '_> {
 
     /// The same arguments with a number that goes up, so that no two calls are alike.
     fn varied(&self, arguments: &Map<String, Value>) -> Option<(Map<String, Value>, Leaf)> {
-        let counted = self.leaves.iter().find(|leaf| {
+        let numbered = |leaf: &&Leaf| {
             leaf.is("integer")
                 && leaf.number("minimum").unwrap_or(1) <= 1
                 && !self.scoped(&leaf.path)
                 && leaf.listed().is_none()
                 && !leaf.steps.contains(&Step::Each)
-        })?;
+        };
+        let counted = self.leaves.iter().find(numbered);
+        let worded = || self.leaves.iter().find(|leaf| leaf.free() && leaf.required);
+        let one = worded().or(counted)?;
         let mut varied = arguments.clone();
-        put(&mut varied, &counted.steps, json!("{n}"));
-        Some((varied, counted.clone()))
+        let value = if one.is("integer") { "{n}" } else { "number {n}" };
+        put(&mut varied, &one.steps, json!(value));
+        Some((varied, one.clone()))
+    }
+}
+
+/// Takes out what a path leads to.
+fn without(arguments: &mut Map<String, Value>, steps: &[Step]) {
+    let Some((Step::Member(first), rest)) = steps.split_first() else { return };
+    if rest.is_empty() {
+        arguments.remove(first);
+        return;
+    }
+    let mut inner = arguments.get_mut(first);
+    let mut rest = rest;
+    while let Some((Step::Each, after)) = rest.split_first() {
+        inner = inner.and_then(|list| list.get_mut(0));
+        rest = after;
+    }
+    if let Some(Value::Object(members)) = inner {
+        without(members, rest);
     }
 }
 
@@ -312,6 +344,10 @@ fn texts(leaf: &Leaf) -> Vec<(&'static str, Value, bool)> {
     if let Some(most) = most.filter(|most| free && *most < 5_000) {
         found.push(("longest", json!("x".repeat(most)), true));
         found.push(("longer", json!("x".repeat(most.saturating_add(1))), false));
+    }
+    let least = leaf.number("minLength").and_then(|least| usize::try_from(least).ok());
+    if let Some(least) = least.filter(|least| free && *least > 0) {
+        found.push(("shorter", json!("x".repeat(least.saturating_sub(1))), false));
     }
     if leaf.pattern().is_none() {
         found.push(("sql", json!(SQL), room(SQL)));

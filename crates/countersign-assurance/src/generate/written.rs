@@ -58,6 +58,7 @@ pub(crate) struct Drafted {
     executed: Vec<(String, u32)>,
     never: Vec<String>,
     contains: Vec<String>,
+    asked: Option<usize>,
 }
 
 /// A line of a script.
@@ -112,6 +113,7 @@ impl Drafted {
             executed: Vec::new(),
             never: Vec::new(),
             contains: Vec::new(),
+            asked: None,
         }
     }
 
@@ -125,6 +127,10 @@ impl Drafted {
 
     pub(crate) fn contains(&mut self, text: &str) {
         self.contains.push(text.to_owned());
+    }
+
+    pub(crate) fn asked(&mut self, asked: usize) {
+        self.asked = Some(asked);
     }
 
     pub(crate) fn plant(&mut self, tool: &str, arguments: Map<String, Value>, text: &str) {
@@ -175,6 +181,7 @@ impl Drafted {
         if !self.never.is_empty() {
             expect.push(format!("never: [{}]", self.never.join(", ")));
         }
+        expect.extend(self.asked.map(|asked| format!("asked: {asked}")));
         if !self.contains.is_empty() {
             let texts: Vec<_> = self.contains.iter().map(|text| quoted(text)).collect();
             expect.push(format!("contains: [{}]", texts.join(", ")));

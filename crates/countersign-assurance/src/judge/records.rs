@@ -20,19 +20,14 @@ pub(crate) struct Own<'f> {
 
 impl<'f> Own<'f> {
     pub(crate) fn of(facts: &Facts<'f>) -> Self {
-        let callers: BTreeSet<(&str, &str, &str)> = facts
-            .observed
-            .calls
-            .iter()
-            .map(|made| (made.user.as_str(), made.session.as_str(), made.tenant.as_str()))
-            .collect();
+        let callers = &facts.observed.callers;
         let ours = |record: &&Record| {
             let text = |name: &str| record.bodies.get("principal")?.get(name)?.as_str();
             let (subject, tenant) = (text("subject"), record.text("tenant"));
             callers.iter().any(|(user, session, of)| {
-                subject == Some(*user)
-                    && text("sid").is_none_or(|sid| sid == *session)
-                    && tenant.is_none_or(|tenant| tenant == *of)
+                subject == Some(user.as_str())
+                    && text("sid").is_none_or(|sid| sid == session)
+                    && tenant.is_none_or(|tenant| tenant == of)
             })
         };
         let mut records: Vec<_> = facts.records.iter().filter(ours).collect();
@@ -44,6 +39,19 @@ impl<'f> Own<'f> {
         });
         records.extend(commits);
         Self { records, drafts }
+    }
+
+    /// The tools that the records name.
+    pub(crate) fn tools(&self) -> BTreeSet<&'f str> {
+        self.records.iter().filter_map(|record| record.text("tool")).collect()
+    }
+
+    /// What systems answered, each with whose data it was about.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (&'f str, &'f str, String)> {
+        self.records.iter().filter_map(|record| {
+            let result = record.bodies.get("result")?.to_string();
+            Some((record.text("tool")?, record.text("tenant")?, result))
+        })
     }
 
     fn of_kind(&self, kind: Kind, tool: &str) -> impl Iterator<Item = &'f Record> {
@@ -241,9 +249,9 @@ fn unexpected(known: &Known<'_>, (facts, own): (&Facts<'_>, &Own<'_>), found: &m
             _ => {}
         }
     }
-    // A hijacked agent may do by itself what nobody need agree to, in its own tenant.
+    // An agent of its own mind may do by itself what nobody need agree to, in its own tenant.
     let free = |name: &str| {
-        facts.case.goal.is_some()
+        !facts.observed.scripted
             && tool(known.loaded, name).is_some_and(|tool| tool.ladder.least().number() <= 2)
     };
     for name in own.effects().keys().filter(|name| !spoken.contains(**name) && !free(name)) {

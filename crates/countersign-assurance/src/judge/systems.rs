@@ -14,7 +14,7 @@ pub(super) fn judge(
     (facts, own): (&Facts<'_>, &Own<'_>),
     found: &mut Vec<Broken>,
 ) {
-    declared(known, facts, found);
+    declared(known, (facts, own), found);
     for (ran, tenant) in &facts.observed.wider {
         let told = format!(
             "a statement of {tenant} reads what is not {tenant}'s on {}: {}",
@@ -27,16 +27,15 @@ pub(super) fn judge(
 }
 
 /// Whatever a system ran is a statement of the posture, for a tool that was called.
-fn declared(known: &Known<'_>, facts: &Facts<'_>, found: &mut Vec<Broken>) {
-    let called: BTreeSet<_> = facts.observed.calls.iter().map(|made| made.tool.as_str()).collect();
+fn declared(known: &Known<'_>, (facts, own): (&Facts<'_>, &Own<'_>), found: &mut Vec<Broken>) {
+    let calls = facts.observed.calls.iter().map(|made| made.tool.as_str());
+    let called: BTreeSet<_> = calls.chain(own.tools()).collect();
     let tools: Vec<_> = called.iter().filter_map(|name| tool(known.loaded, name)).collect();
     let declared: Vec<_> = tools.iter().flat_map(|tool| statements(tool)).collect();
     let forms: Vec<_> =
         declared.iter().filter_map(|(system, sql)| Some((system, form(sql)?))).collect();
     for (ran, _) in &facts.observed.statements {
-        let control = ["begin", "commit", "rollback", "savepoint", "release", "pragma", "--"];
-        let word = ran.sql.trim_start().to_ascii_lowercase();
-        let ours = control.iter().any(|control| word.starts_with(control))
+        let ours = control(&ran.sql)
             || forms.iter().any(|(system, form)| **system == ran.system && form.is_match(&ran.sql));
         if !ours {
             let told =
@@ -44,6 +43,13 @@ fn declared(known: &Known<'_>, facts: &Facts<'_>, found: &mut Vec<Broken>) {
             found.push(broken("no-statement-outside-scope", told));
         }
     }
+}
+
+/// Whether a statement only begins or ends a transaction, or is a remark of the engine's.
+pub(super) fn control(sql: &str) -> bool {
+    let words = ["begin", "commit", "rollback", "savepoint", "release", "pragma", "--"];
+    let sql = sql.trim_start().to_ascii_lowercase();
+    words.iter().any(|word| sql.starts_with(word))
 }
 
 /// Every statement that a call of a tool may run, and on which system.
@@ -80,7 +86,7 @@ fn form(statement: &str) -> Option<Regex> {
 /// What changed is the caller's, and something on record changed it.
 fn changes(known: &Known<'_>, (facts, own): (&Facts<'_>, &Own<'_>), found: &mut Vec<Broken>) {
     let tenants: BTreeSet<_> =
-        facts.observed.calls.iter().map(|made| made.tenant.as_str()).collect();
+        facts.observed.callers.iter().map(|(_, _, tenant)| tenant.as_str()).collect();
     let effects = own.effects();
     let systems: BTreeSet<_> = effects
         .keys()

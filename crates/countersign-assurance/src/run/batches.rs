@@ -18,21 +18,22 @@ const NOT_TAKEN: [&str; 5] =
 
 /// Cases that share a gateway, each with its place in the run.
 #[derive(Debug, Default)]
-pub(super) struct Batch<'a> {
-    pub(super) cases: Vec<(usize, &'a Case)>,
+pub(crate) struct Batch<'a> {
+    pub(crate) cases: Vec<(usize, &'a Case)>,
     counted: BTreeMap<String, u32>,
     closed: bool,
 }
 
 /// In an order that only the cases decide.
-pub(super) fn batches<'a>(
+pub(crate) fn batches<'a>(
     cases: &[&'a Case],
-    (loaded, agent): (&Loaded, AgentKind),
+    (loaded, agent): (&Loaded, &AgentKind),
 ) -> Vec<Batch<'a>> {
     let mut batches: Vec<Batch<'a>> = Vec::new();
     for (at, case) in cases.iter().enumerate() {
         let charges = charges(case, loaded);
-        let alone = agent == AgentKind::Hijacked || alone(case, loaded);
+        // What an agent of its own mind does is counted nowhere beforehand.
+        let alone = !matches!(agent, AgentKind::Scripted) || alone(case, loaded);
         let open = batches.iter_mut().find(|batch| !alone && batch.has_room(&charges));
         match open {
             Some(batch) => batch.take((at, case), charges),

@@ -540,6 +540,8 @@ fn decode_expect(decoder: &mut Decoder, item: Item<'_>, names: Names<'_>) -> Exp
     expect.lacks = fields.optional("lacks").map(|i| texts(decoder, i)).unwrap_or_default();
     let drafts = fields.optional("drafts").and_then(|item| decoder.integer(item, 0, 1_000));
     expect.drafts = drafts.and_then(|drafts| u32::try_from(drafts).ok());
+    let asked = fields.optional("asked").and_then(|item| decoder.integer(item, 0, 1_000));
+    expect.asked = asked.and_then(|asked| u32::try_from(asked).ok());
     let alerts = fields.optional("alerts").map(|item| decoder.lines(item));
     expect.alerts = alerts.map(|alerts| alerts.into_iter().map(|alert| alert.value).collect());
     if let Some(item) = fields.optional("changed") {
@@ -573,6 +575,11 @@ fn answer(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<CannedAnswer>
     let methods = Method::ALL.map(|method| (method.as_str(), method));
     let method = method.and_then(|item| decoder.choice(item, &methods)).unwrap_or(Method::Get);
     let path = fields.required(decoder, "path").and_then(|item| decoder.line(item));
+    let query = fields.optional("query").and_then(|item| decoder.entries(item));
+    let query = query.unwrap_or_default().iter().filter_map(|Entry { key, value, .. }| {
+        Some((key.clone(), decoder.line(Item { name: key, node: value })?))
+    });
+    let query = query.collect();
     let status = fields.optional("status").and_then(|item| decoder.integer(item, 100, 599));
     let body = fields.optional("body");
     let body = body.and_then(|item| plain(decoder, item.node)).unwrap_or(Value::Null);
@@ -584,6 +591,7 @@ fn answer(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<CannedAnswer>
         system,
         method: method.as_str().to_owned(),
         path: path?,
+        query,
         status: status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200),
         body,
         takes_ms: takes.unwrap_or(0),

@@ -343,7 +343,7 @@ call: { system: mail, to: "{to}", subject: "Of {tenant}", text: "Hello {cause}."
 about: What is asked of usage.
 caller: { agent: support-copilot, tenant: acct_alpha, user: ann, session: s, claims: { depots: [HAM] }, scopes: [a], token: valid }
 answers:
-  - { system: crm, method: POST, path: /a, status: 404, body: { a: [1] }, takes: 2s }
+  - { system: crm, method: POST, path: /a, query: { b: c }, status: 404, body: { a: [1] }, takes: 2s }
 cases:
   - case: own-usage
     shows: Usage questions are answered.
@@ -360,7 +360,7 @@ cases:
       - { reject: usage, by: { person: sam }, reason: No., expect: rejected }
       - { fail: freight-db }
       - { wait: 2s }
-    expect: { executed: { get_account_usage: 1 }, never: [list_parcels], contains: [a], lacks: [b], drafts: 0, alerts: [], changed: { freight-db.usage: 0 } }
+    expect: { executed: { get_account_usage: 1 }, never: [list_parcels], contains: [a], lacks: [b], asked: 1, drafts: 0, alerts: [], changed: { freight-db.usage: 0 } }
   - case: gets-it
     shows: It is not paid.
     kind: approval

@@ -2,21 +2,25 @@
 
 mod generate;
 mod ground;
+mod mutate;
 
 use super::{At, End};
 use crate::assemble::{self, Posture};
 use crate::machine;
-use crate::render::{self, Failure};
+use crate::render::{self, Doing as _, Failure};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
+use countersign_assurance::mutate::{Reach, Tried, mutate as mutate_all};
+use countersign_assurance::outside::{Api, Model};
 use countersign_assurance::overlay::{Isolated, NotIsolated, isolate};
-use countersign_assurance::report::{self, Report, Verdict};
+use countersign_assurance::port::Ground;
+use countersign_assurance::report::{self, Against, Report, Verdict};
 use countersign_assurance::run::{AgentKind, Asked, run};
 use countersign_posture::evals::{Case, CaseKind, Evals, load_evals};
 use countersign_posture::{Severity, deployment_data};
 use ground::OwnGround;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Eval {
@@ -30,6 +34,11 @@ pub(crate) enum Eval {
         after_help = "What a person has edited is left as it is.\n\nExample: countersign eval generate my-gateway"
     )]
     Generate(At),
+    /// Weaken the posture quietly, one control at a time, and see whether a case notices
+    #[command(
+        after_help = "Exit codes: 0 every weakening is noticed, 1 one is not, 2 could not run.\n\nExample: countersign eval mutate my-gateway"
+    )]
+    Mutate(mutate::Mutate),
 }
 
 impl Eval {
@@ -37,6 +46,7 @@ impl Eval {
         match self {
             Self::Run(run) => run.run(),
             Self::Generate(at) => generate::run(at),
+            Self::Mutate(mutate) => mutate.run(),
         }
     }
 }
@@ -54,9 +64,20 @@ pub(crate) struct Run {
     /// Who calls
     #[arg(long, value_enum, default_value_t = Agent::Scripted)]
     agent: Agent,
+    /// With `--agent command`: what a shell starts, with COUNTERSIGN_URL, COUNTERSIGN_MCP_URL and
+    /// COUNTERSIGN_TOKEN in its environment, the message on its standard input and the answer on its
+    /// standard output
+    #[arg(long, value_name = "PROGRAM", required_if_eq("agent", "command"))]
+    command: Option<String>,
     /// How the report is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Say what differs from an earlier run, which was written as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// How often all of it is run: what does not hold each time is flaky, and fails
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: u32,
     /// What decides about everything that may be one way or another
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -72,6 +93,10 @@ enum Agent {
     Scripted,
     /// Obeys every instruction in what it reads, in the cases that have a goal
     Hijacked,
+    /// The program of `--command`, in the cases that have a message
+    Command,
+    /// A model, as the environment says, in the cases that have a message
+    Model,
 }
 
 /// How a report is written.
@@ -83,6 +108,10 @@ enum Format {
     Json,
     /// JUnit's XML
     Junit,
+    /// Markdown, for a pull request
+    Markdown,
+    /// A page for a browser
+    Html,
 }
 
 /// A posture with its suite, isolated.
@@ -97,6 +126,24 @@ struct Suite {
 }
 
 impl Run {
+    /// A run of scripted cases, for those who need no more of it.
+    fn of(gateways: Option<usize>) -> Self {
+        let at = At::default();
+        let (only, kind) = (Vec::new(), Vec::new());
+        let (agent, format, against, repeat) = (Agent::Scripted, Format::Text, None, 1);
+        let command = None;
+        Self { at, only, kind, agent, command, format, against, repeat, seed: 1, gateways }
+    }
+
+    fn agent(&self) -> Result<AgentKind, Failure> {
+        Ok(match self.agent {
+            Agent::Scripted => AgentKind::Scripted,
+            Agent::Hijacked => AgentKind::Hijacked,
+            Agent::Command => AgentKind::Command(self.command.clone().unwrap_or_default()),
+            Agent::Model => AgentKind::Model(model()?),
+        })
+    }
+
     fn run(&self) -> Result<End, Failure> {
         let Some(suite) = Suite::read(&self.at)? else { return Ok(End::Findings) };
         let cases: Vec<_> = suite.evals.cases.iter().filter(|case| self.wants(case)).collect();
@@ -111,11 +158,17 @@ impl Run {
                 render::note(format_args!("failed   {}", verdict.id));
             }
         };
-        let report = suite.run(cases, self, &told)?;
+        let mut report = suite.run(cases.clone(), self, &told)?;
+        for _ in 1..self.repeat {
+            report.repeated(suite.run(cases.clone(), self, &told)?);
+        }
+        report.against = self.against.as_deref().map(|file| against(&report, file)).transpose()?;
         match self.format {
             Format::Text => show(&report),
             Format::Json => render::line(format_args!("{:#}", report.json())),
             Format::Junit => render::line(report::junit(&report).trim_end()),
+            Format::Markdown => render::line(report::markdown(&report).trim_end()),
+            Format::Html => render::line(report::html(&report).trim_end()),
         }
         if !text {
             render::note(report::summary(&report));
@@ -125,17 +178,61 @@ impl Run {
 
     fn wants(&self, case: &Case) -> bool {
         let named = |text: &String| case.id().contains(text.as_str());
-        let played = self.agent == Agent::Scripted || case.goal.is_some();
+        let played = match self.agent {
+            Agent::Scripted => true,
+            Agent::Hijacked => case.goal.is_some(),
+            Agent::Command | Agent::Model => !case.message.is_empty(),
+        };
         played
             && (self.only.is_empty() || self.only.iter().any(named))
             && (self.kind.is_empty() || self.kind.iter().any(|kind| kind == case.kind.as_str()))
     }
 }
 
+/// The model that the environment names.
+fn model() -> Result<Model, Failure> {
+    let of = |name: &str| {
+        let value = machine::env(name).filter(|value| !value.is_empty());
+        value.ok_or_else(|| Failure::new(format!("the environment variable `{name}` is not set")).help(
+            "COUNTERSIGN_EVAL_API is anthropic, openai-responses or openai-chat; COUNTERSIGN_EVAL_BASE_URL, COUNTERSIGN_EVAL_MODEL and COUNTERSIGN_EVAL_API_KEY say the rest",
+        ))
+    };
+    let api = match of("COUNTERSIGN_EVAL_API")?.as_str() {
+        "anthropic" => Api::Messages,
+        "openai-responses" => Api::Responses,
+        "openai-chat" => Api::Chat,
+        other => {
+            return Err(Failure::new(format!(
+                "`{other}` is none of anthropic, openai-responses, openai-chat"
+            )));
+        }
+    };
+    let base_url = of("COUNTERSIGN_EVAL_BASE_URL")?;
+    Ok(Model {
+        api,
+        base_url,
+        model: of("COUNTERSIGN_EVAL_MODEL")?,
+        key: of("COUNTERSIGN_EVAL_API_KEY")?,
+    })
+}
+
+/// A run beside an earlier one.
+fn against(report: &Report, file: &Path) -> Result<Against, Failure> {
+    let text = std::fs::read(file).doing(file.display())?;
+    let before: serde_json::Value = serde_json::from_slice(&text).doing(file.display())?;
+    let found = Against::of(report, &before);
+    found.ok_or_else(|| {
+        Failure::new(format!("{} is no report of `eval run --format json`", file.display()))
+    })
+}
+
 fn show(report: &Report) {
     report.failures().for_each(|verdict| render::line(report::failure(verdict)));
     let (headings, rows) = report::table(report);
     render::line(render::table(&headings, rows));
+    if let Some(against) = &report.against {
+        render::line(against.told());
+    }
     render::line(report::summary(report));
 }
 
@@ -171,24 +268,42 @@ impl Suite {
         how: &Run,
         told: &(dyn Fn(&Verdict) + Sync),
     ) -> Result<Report, Failure> {
-        let program = std::env::current_exe();
-        let program = program.map_err(|error| Failure::new(format!("this program: {error}")))?;
+        let program = program()?;
+        let asked = self.asked(cases, (how, how.agent()?), &program);
+        run(&asked, (&self.ground, self.runtime.handle()), told).map_err(Failure::new)
+    }
+
+    /// Every weakening that is wanted, and what became of it.
+    fn mutate(&self, how: &Run, reach: Reach<'_>) -> Result<Vec<Tried>, Failure> {
+        let program = program()?;
+        let cases = self.evals.cases.iter().collect();
+        let asked = self.asked(cases, (how, AgentKind::Scripted), &program);
+        let ground = (&self.ground as &dyn Ground, self.runtime.handle());
+        mutate_all(&asked, ground, reach).map_err(Failure::new)
+    }
+
+    fn asked<'s>(
+        &'s self,
+        cases: Vec<&'s Case>,
+        (how, agent): (&Run, AgentKind),
+        program: &'s Path,
+    ) -> Asked<'s> {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let asked = Asked {
+        Asked {
             loaded: &self.posture.loaded,
             isolated: &self.isolated,
             evals: &self.evals,
             cases,
-            program: &program,
+            program,
             gateways: how.gateways.unwrap_or_else(cores),
             seed: how.seed,
-            agent: match how.agent {
-                Agent::Scripted => AgentKind::Scripted,
-                Agent::Hijacked => AgentKind::Hijacked,
-            },
-        };
-        run(&asked, (&self.ground, self.runtime.handle()), told).map_err(Failure::new)
+            agent,
+        }
     }
+}
+
+fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::new(format!("this program: {error}")))
 }
 
 fn refused(NotIsolated { systems }: &NotIsolated) -> Failure {

@@ -70,6 +70,11 @@ fn answer() -> Vec<Key> {
         required("system", "The system.", name("crm")),
         optional("method", "The method; `GET` if left out.", words(&methods)),
         required("path", "The path, without a query.", line("/v2/accounts/acct_alpha/contacts")),
+        optional(
+            "query",
+            "What the query must have; an answer that asks for more of it comes first.",
+            Shape::Entries(vec![(String::new(), line("true"))]),
+        ),
         optional("status", "The status; 200 if left out.", between(100, 599, 404)),
         optional("body", "The body, as YAML.", anything(json!({ "items": [] }))),
         optional("takes", "How long it takes.", quantity(&DURATIONS, EVAL_WAIT_MS_MAX, "5s")),
@@ -143,7 +148,7 @@ fn step() -> Shape {
     let beside = vec![
         optional(
             "arguments",
-            "Of a call: its arguments. `{n}` as a whole text is the number of the repetition, `{NAME}` the draft of the step of that name. `<U+200B>` stands for a character that people do not see, `<repeat 5000 x>` for many.",
+            "Of a call: its arguments. `{n}` is the number of the repetition, as a whole text and within one; `{NAME}` is the draft of the step of that name. `<U+200B>` stands for a character that people do not see, `<repeat 5000 x>` for many.",
             object(json!({ "invoice_id": "inv_500109" })),
         ),
         optional("as", "Of a call: the step's name.", name("refund")),
@@ -189,6 +194,11 @@ fn expect() -> Vec<Key> {
         optional("never", "Tools that never do.", list(line("send_customer_email"), 0)),
         optional("contains", "Texts that the agent is told.", list(long("inv_500109"), 0)),
         optional("lacks", "Texts that it is never told.", list(long("acct_bravo"), 0)),
+        optional(
+            "asked",
+            "How many statements and requests reach the systems, those that begin and end transactions apart.",
+            between(0, 1_000, 2),
+        ),
         optional("drafts", "How many drafts are made.", between(0, 1_000, 1)),
         optional(
             "alerts",
