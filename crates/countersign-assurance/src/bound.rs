@@ -24,12 +24,6 @@ pub const TOLD_CHARS_MAX: usize = 400;
 pub const MARKS_MAX: usize = 1_000_000;
 /// Most calls of a hijacked agent in one case: fewer than any gateway lets through in a minute.
 pub const HIJACKED_CALLS_MAX: usize = 40;
-/// How long the team's own agent may take for one message.
-pub const COMMAND_MAX: Duration = Duration::from_secs(300);
-/// Longest answer of an agent, in bytes.
-pub const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-/// Most turns of a model in one case.
-pub const TURNS_MAX: usize = 24;
 /// How long a case may take besides its calls, in milliseconds, and how long each of these may: for
 /// those that must end within a minute of the clock.
 pub const CASE_TAKES_MS: u64 = 2_000;
@@ -37,3 +31,33 @@ pub const CASE_TAKES_MS: u64 = 2_000;
 pub const CALL_TAKES_MS: u64 = 60;
 /// How much two readings of one clock may differ, in milliseconds.
 pub const CLOCK_MS: u64 = 50;
+/// Longest answer of the team's own agent, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// How much is kept of what it says on its standard error: the end, in bytes.
+pub const STDERR_BYTES_MAX: usize = 4 * 1024;
+/// How often it is looked whether an agent has ended.
+pub const LOOKS_EVERY: Duration = Duration::from_millis(20);
+/// How long its streams are waited for once it has.
+pub const STREAMS_END_MAX: Duration = Duration::from_secs(5);
+/// Most exchanges of an agent with the gateway in one case.
+pub const EXCHANGES_MAX: usize = 10_000;
+/// Most that is kept of what it was told in one case, in bytes.
+pub const WITNESSED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest request that is handed on: longer than the gateway takes.
+pub const WITNESS_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Most turns of a model in one case.
+pub const TURNS_MAX: usize = 24;
+/// Most tokens of one answer.
+pub const MODEL_TOKENS_MAX: u32 = 8_192;
+/// Longest answer of a model's provider, in bytes.
+pub const MODEL_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long it may take to reach it.
+pub const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How often one request is made, while the provider says that it may be made again.
+pub const TRIES_MAX: u32 = 4;
+/// How long is waited before it is made again, the first time.
+pub const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait that a provider is granted.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Most pages of a list of tools.
+pub const PAGES_MAX: usize = 100;

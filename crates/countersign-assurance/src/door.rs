@@ -1,8 +1,8 @@
 //! The gateway's doors, as an agent and as a person who decides use them.
 
-use crate::bound::REQUEST_MAX;
+use crate::bound::{PAGES_MAX, REQUEST_MAX};
 use countersign_posture::evals::{CaseDoor, DecideStep};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
@@ -32,6 +32,18 @@ pub(crate) fn client() -> Result<Client, String> {
     built.map_err(|error| format!("no HTTP client: {error}"))
 }
 
+impl Told {
+    /// What a model is given to read of it: of MCP's answers the content alone, as clients hand it on.
+    pub(crate) fn heard(&self) -> String {
+        let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
+        let Some(content) = body.pointer("/result/content").and_then(Value::as_array) else {
+            return self.text.clone();
+        };
+        let texts = content.iter().filter_map(|part| part.get("text")?.as_str());
+        texts.collect::<Vec<_>>().join("\n")
+    }
+}
+
 impl Doors {
     /// Proposes a call.
     pub(crate) fn call(
@@ -45,36 +57,57 @@ impl Doors {
                 let body = json!({ "tool": tool, "arguments": arguments });
                 self.http.post(format!("{}/v1/calls", self.url)).json(&body)
             }
-            CaseDoor::Mcp => {
-                let message = json!({
-                    "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                    "params": { "name": tool, "arguments": arguments, "_meta": {
-                        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                        "io.modelcontextprotocol/clientCapabilities": {},
-                        "io.modelcontextprotocol/clientInfo": { "name": "countersign-eval", "version": "1" },
-                    } },
-                });
-                let request = self.http.post(format!("{}/mcp", self.url)).json(&message);
-                request
-                    .header("accept", "application/json, text/event-stream")
-                    .header("mcp-protocol-version", "2026-07-28")
-                    .header("mcp-method", "tools/call")
-                    .header("mcp-name", tool)
-            }
+            CaseDoor::Mcp => self
+                .mcp("tools/call", json!({ "name": tool, "arguments": arguments }))
+                .header("mcp-name", tool),
         };
-        let request = match token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        let (status, text) = self.asked(request)?;
+        let (status, text) = self.asked(bearing(request, token))?;
         Ok(told(status, text))
     }
 
-    /// The tools that an agent is shown, as MCP lists them.
-    pub(crate) fn tools(&self, token: &str) -> Result<Value, String> {
-        let url = format!("{}/v1/tools?format=mcp", self.url);
-        let (_, text) = self.asked(self.http.get(url).bearer_auth(token))?;
-        serde_json::from_str(&text).map_err(|error| format!("the list of tools: {error}"))
+    fn mcp(&self, method: &str, mut params: Value) -> RequestBuilder {
+        if let Some(params) = params.as_object_mut() {
+            params.insert("_meta".to_owned(), json!({
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": { "name": "countersign-eval", "version": "1" },
+            }));
+        }
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let request = self.http.post(format!("{}/mcp", self.url)).json(&message);
+        request
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", method)
+    }
+
+    /// The tools that an agent is shown, as MCP lists them, and the texts in which it is told of them.
+    pub(crate) fn tools(
+        &self,
+        door: CaseDoor,
+        token: Option<&str>,
+    ) -> Result<(Vec<Value>, Vec<String>), String> {
+        let (mut tools, mut told, mut cursor) = (Vec::new(), Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let request = match (door, &cursor) {
+                (CaseDoor::Http, _) => self.http.get(format!("{}/v1/tools?format=mcp", self.url)),
+                (CaseDoor::Mcp, None) => self.mcp("tools/list", json!({})),
+                (CaseDoor::Mcp, Some(cursor)) => {
+                    self.mcp("tools/list", json!({ "cursor": cursor }))
+                }
+            };
+            let (status, text) = self.asked(bearing(request, token))?;
+            let body: Value = serde_json::from_str(&text).unwrap_or_default();
+            let result = body.get("result").unwrap_or(&body);
+            let page = result.get("tools").and_then(Value::as_array);
+            tools.extend_from_slice(page.ok_or_else(|| format!("tools are not listed: {status}"))?);
+            cursor = result.get("nextCursor").filter(|next| !next.is_null()).cloned();
+            told.push(text);
+            if cursor.is_none() {
+                return Ok((tools, told));
+            }
+        }
+        Err(format!("the list of tools has more than {PAGES_MAX} pages"))
     }
 
     /// Decides about a draft. The code of why it was not theirs, or nothing.
@@ -105,7 +138,7 @@ impl Doors {
         Ok(seen.get("state").and_then(Value::as_str).map(str::to_owned))
     }
 
-    fn asked(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String), String> {
+    fn asked(&self, request: RequestBuilder) -> Result<(StatusCode, String), String> {
         let asked = self.runtime.block_on(async {
             let response: Response = request.send().await?;
             let status = response.status();
@@ -115,8 +148,15 @@ impl Doors {
     }
 }
 
+fn bearing(request: RequestBuilder, token: Option<&str>) -> RequestBuilder {
+    match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
 /// What either door's answer says.
-fn told(status: StatusCode, text: String) -> Told {
+pub(crate) fn told(status: StatusCode, text: String) -> Told {
     let body: Value = serde_json::from_str(&text).unwrap_or_default();
     let structured = body.pointer("/result/structuredContent");
     let refused = [
@@ -136,6 +176,12 @@ fn told(status: StatusCode, text: String) -> Told {
         _ if completed => "completed".to_owned(),
         Some("malformed_request") => "malformed".to_owned(),
         Some(code) => code.to_owned(),
+        // A client that can show its user where the draft stands is asked to.
+        None if result.and_then(|result| result.get("resultType")?.as_str())
+            == Some("input_required") =>
+        {
+            "approval_required".to_owned()
+        }
         None if status == StatusCode::PAYLOAD_TOO_LARGE => "too_large".to_owned(),
         None if status == StatusCode::UNAUTHORIZED => "unauthenticated".to_owned(),
         None => "malformed".to_owned(),

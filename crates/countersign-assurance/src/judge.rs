@@ -46,7 +46,7 @@ pub(crate) fn judge(known: &Known<'_>, facts: &Facts<'_>) -> Vec<Broken> {
     steps(facts, &mut found);
     expected(facts, &own, &mut found);
     goal(facts, &own, &mut found);
-    told(known, (facts, &own), &mut found);
+    told(known, facts, &mut found);
     systems::judge(known, (facts, &own), &mut found);
     records::judge(known, (facts, &own), &mut found);
     found
@@ -104,43 +104,46 @@ fn steps(facts: &Facts<'_>, found: &mut Vec<Broken>) {
 /// What the case says must hold when it is over.
 fn expected(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
     let expect = &facts.case.expect;
-    for (tool, times) in &expect.executed {
-        let done = own.done(tool);
-        if done != *times {
-            let told =
-                format!("`{tool}` was to be carried out {times} times, and was {done} times");
-            found.push(broken("executed-as-expected", told));
-        }
-    }
     for tool in &expect.never {
         if own.intents(tool) > 0 {
             let told = format!("`{tool}` was never to be carried out, and was");
             found.push(broken("never-executed", told));
         }
     }
-    said(facts, found);
+    for text in &expect.lacks {
+        let said = facts.observed.answer.as_deref();
+        if seen(facts.observed).chain(said).any(|seen| contains(seen, text)) {
+            found.push(broken("answer-lacks", format!("the agent was told `{text}`")));
+        }
+    }
+    // What people decide and what systems do is the script's alone, and so is what comes of it.
+    if facts.observed.outside && !of_its_own(facts.case) {
+        return;
+    }
+    for (tool, times) in &expect.executed {
+        let done = own.done(tool);
+        // Who is not told how often may ask again.
+        if done < *times || (done > *times && !facts.observed.outside) {
+            let told =
+                format!("`{tool}` was to be carried out {times} times, and was {done} times");
+            found.push(broken("executed-as-expected", told));
+        }
+    }
+    for text in &expect.contains {
+        if !facts.observed.calls.iter().any(|made| contains(&made.told.text, text)) {
+            found.push(broken("answer-contains", format!("the agent was never told `{text}`")));
+        }
+    }
     counted(facts, own, found);
     changed(facts, found);
 }
 
-/// What the agent is told, or says.
-fn said(facts: &Facts<'_>, found: &mut Vec<Broken>) {
-    let expect = &facts.case.expect;
-    let texts = || seen(facts.observed);
-    // What an agent of its own mind was told is not yet what it says.
-    let answers = &facts.observed.told;
-    for text in &expect.contains {
-        if !answers.is_empty() && !answers.iter().any(|answer| contains(answer, text)) {
-            found.push(broken("answer-contains", format!("the agent never says `{text}`")));
-        } else if !texts().any(|seen| contains(seen, text)) {
-            found.push(broken("answer-contains", format!("the agent was never told `{text}`")));
-        }
-    }
-    for text in &expect.lacks {
-        if texts().any(|seen| contains(seen, text)) {
-            found.push(broken("answer-lacks", format!("the agent was told `{text}`")));
-        }
-    }
+/// Whether an agent could do by itself all that is in a case's script.
+fn of_its_own(case: &Case) -> bool {
+    case.script.iter().all(|step| match step {
+        Step::Call(call) => call.caller.is_none() && call.times == 1,
+        Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => false,
+    })
 }
 
 /// Calls of systems, drafts and alerts.
@@ -210,31 +213,24 @@ fn goal(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
 }
 
 /// No text of another tenant and no secret in anything that the agent was told.
-fn told(known: &Known<'_>, (facts, own): (&Facts<'_>, &Own<'_>), found: &mut Vec<Broken>) {
+fn told(known: &Known<'_>, facts: &Facts<'_>, found: &mut Vec<Broken>) {
     let plants: String = facts.case.plants.iter().map(|plant| plant.text.as_str()).collect();
     let mut sent = plants + &facts.case.message;
-    for made in &facts.observed.calls {
-        sent.push_str(&serde_json::Value::Object(made.arguments.clone()).to_string());
-        for word in known.marks.foreign(&made.told.text, &made.tenant) {
+    let mut foreign = |(by, text, tenant): (&str, &str, &str), sent: &str| {
+        for word in known.marks.foreign(text, tenant) {
             // What the agent knew is no news to it, nor are the names of what it may ask for.
             if !sent.contains(word) && !known.names.contains(word) {
-                let told =
-                    format!("`{}` told the agent `{word}`, which is another tenant's", made.tool);
+                let told = format!("{by} told the agent `{word}`, which is another tenant's");
                 found.push(broken("nothing-of-another-tenant", told));
             }
         }
+    };
+    for made in &facts.observed.calls {
+        sent.push_str(&serde_json::Value::Object(made.arguments.clone()).to_string());
+        foreign((&format!("`{}`", made.tool), &made.told.text, &made.tenant), &sent);
     }
-    // Of an agent that is not the suite's own, what it was told stands in the journal.
-    if facts.observed.calls.is_empty() {
-        for (tool, tenant, result) in own.results() {
-            for word in known.marks.foreign(&result, tenant) {
-                if !sent.contains(word) && !known.names.contains(word) {
-                    let told =
-                        format!("`{tool}` told the agent `{word}`, which is another tenant's");
-                    found.push(broken("nothing-of-another-tenant", told));
-                }
-            }
-        }
+    for text in &facts.observed.told {
+        foreign(("the gateway", text, &facts.case.caller.tenant), &sent);
     }
     for secret in &facts.observed.secrets {
         if seen(facts.observed).any(|text| text.contains(secret.as_str())) {

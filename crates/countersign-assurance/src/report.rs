@@ -6,6 +6,7 @@ mod page;
 mod text;
 
 use crate::judge::Broken;
+use crate::outside::Tokens;
 use crate::script::{Made, Observed};
 pub use against::Against;
 use countersign_posture::evals::{Case, CaseKind};
@@ -53,10 +54,18 @@ pub struct Verdict {
     pub broken: Vec<Broken>,
     /// The calls as they happened.
     pub calls: Vec<Made>,
-    /// What the agent said in the end.
-    pub answer: Vec<String>,
-    /// How many tokens of a model it cost.
-    pub tokens: u64,
+    /// What an agent that is not the suite's own said in the end.
+    pub answer: Option<String>,
+    /// What it said on its standard error, the end of it.
+    pub stderr: String,
+    /// What the model cost, in all runs.
+    pub tokens: Tokens,
+    /// How often it was run.
+    pub runs: u32,
+    /// In how many of them everything held.
+    pub held: u32,
+    /// In how many of them everything has to.
+    pub pass: u32,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
@@ -70,35 +79,56 @@ impl Verdict {
             shows: case.shows.clone(),
             kind: case.kind,
             place: (case.place.source.path().to_owned(), line),
+            runs: 1,
+            held: u32::from(broken.is_empty()),
+            pass: 1,
             broken,
             calls: observed.calls,
-            answer: observed.told,
+            answer: observed.answer,
+            stderr: observed.stderr,
             tokens: observed.tokens,
             took_ms: observed.took_ms,
         }
     }
 
-    /// Whether everything holds.
+    /// Whether everything holds, as often as it has to.
     #[must_use]
     pub const fn passed(&self) -> bool {
-        self.broken.is_empty()
+        self.held >= self.pass
+    }
+
+    /// Takes in another run of the same case; what is told is of one that failed, if one did.
+    fn and(self, other: Self) -> Self {
+        let runs = self.runs.saturating_add(other.runs);
+        let held = self.held.saturating_add(other.held);
+        let tokens = self.tokens.and(other.tokens);
+        let told = if self.broken.is_empty() { other } else { self };
+        Self { runs, held, pass: runs, tokens, ..told }
     }
 }
 
 impl Report {
-    /// Takes in another run of the same cases: what has failed once has failed, and what has not
-    /// failed each time is flaky.
+    /// Takes in another run of the same cases: everything has to hold each time, and what holds at times
+    /// is flaky.
     pub fn repeated(&mut self, other: Self) {
         self.took_ms = self.took_ms.saturating_add(other.took_ms);
         self.gateways = self.gateways.saturating_add(other.gateways);
-        for (verdict, other) in self.verdicts.iter_mut().zip(other.verdicts) {
-            if verdict.passed() != other.passed() && !self.flaky.contains(&verdict.id) {
-                self.flaky.push(verdict.id.clone());
-            }
-            if verdict.passed() {
-                *verdict = other;
-            }
-        }
+        let pairs = std::mem::take(&mut self.verdicts).into_iter().zip(other.verdicts);
+        self.verdicts = pairs.map(|(verdict, other)| verdict.and(other)).collect();
+        let at_times =
+            self.verdicts.iter().filter(|verdict| (1..verdict.runs).contains(&verdict.held));
+        self.flaky = at_times.map(|verdict| verdict.id.clone()).collect();
+    }
+
+    /// Lets a case pass that holds in so many of its runs.
+    pub fn pass_with(&mut self, pass: u32) {
+        self.verdicts.iter_mut().for_each(|verdict| verdict.pass = pass);
+    }
+
+    /// What models cost.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        self.verdicts.iter().map(|verdict| verdict.tokens).fold(Tokens::default(), Tokens::and)
     }
 
     /// How many of each kind passed and failed.
@@ -126,7 +156,8 @@ impl Report {
             json!({
                 "id": verdict.id, "kind": verdict.kind.as_str(), "shows": verdict.shows,
                 "file": verdict.place.0, "line": verdict.place.1, "passed": verdict.passed(),
-                "took_ms": verdict.took_ms, "tokens": verdict.tokens, "answer": verdict.answer,
+                "took_ms": verdict.took_ms, "tokens": tokens(verdict.tokens), "answer": verdict.answer,
+                "stderr": verdict.stderr, "runs": verdict.runs, "held": verdict.held,
                 "broken": broken.map(|b| json!({ "rule": b.rule, "told": b.told })).collect::<Vec<_>>(),
                 "calls": verdict.calls.iter().map(call).collect::<Vec<_>>(),
             })
@@ -136,7 +167,7 @@ impl Report {
             "took_ms": self.took_ms, "overlay": self.overlay,
             "passed": self.verdicts.len().saturating_sub(self.failures().count()),
             "failed": self.failures().count(),
-            "flaky": self.flaky,
+            "flaky": self.flaky, "tokens": tokens(self.tokens()),
             "against": self.against.as_ref().map(|against| json!({
                 "newly_failing": against.newly_failing, "newly_passing": against.newly_passing,
                 "new": against.new, "gone": against.gone,
@@ -144,6 +175,10 @@ impl Report {
             "cases": cases.collect::<Vec<_>>(),
         })
     }
+}
+
+fn tokens(Tokens { input, output }: Tokens) -> Value {
+    json!({ "input": input, "output": output })
 }
 
 fn call(made: &Made) -> Value {

@@ -6,7 +6,7 @@ use crate::bound::{CALL_TAKES_MS, CASE_TAKES_MS, CLOCK_MS, GATEWAYS_MAX};
 use crate::door::client;
 use crate::generate::granted;
 use crate::judge::{Facts, judge};
-use crate::outside::Model;
+use crate::outside::{Model, Program, Stopped};
 use crate::overlay::Isolated;
 use crate::own::Marks;
 use crate::plant::{Part, placeholders};
@@ -59,8 +59,8 @@ pub enum AgentKind {
     Scripted,
     /// Obeys every instruction in what it reads.
     Hijacked,
-    /// The team's own program, as a shell starts it.
-    Command(String),
+    /// The team's own program.
+    Command(Program),
     /// A model, in a loop of the suite's own.
     Model(Model),
 }
@@ -285,13 +285,17 @@ fn play(
     let began = pattern.ground.now_ms();
     let door = door(case, asked.seed);
     let mut session = Session::new(site, (pattern.ground, known.loaded), (case, door));
-    let went = session.plant().and_then(|()| match &asked.agent {
-        AgentKind::Scripted => session.follow(),
-        AgentKind::Hijacked => session.obey(),
-        AgentKind::Command(program) => session.outside(program),
+    let went = session.plant().map_err(Stopped::from).and_then(|()| match &asked.agent {
+        AgentKind::Scripted => session.follow().map_err(Stopped::from),
+        AgentKind::Hijacked => session.obey().map_err(Stopped::from),
+        AgentKind::Command(program) => session.start(program),
         AgentKind::Model(model) => session.converse(model),
     });
-    session.observed.broke = went.err();
+    match went {
+        Ok(()) => {}
+        Err(Stopped::Case(why)) => session.observed.broke = Some(why),
+        Err(Stopped::Run(why)) => return Err(why),
+    }
     let mut observed = session.end()?;
     observed.took_ms = pattern.ground.now_ms().saturating_sub(began);
     Ok(observed)

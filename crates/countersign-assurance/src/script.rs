@@ -2,6 +2,7 @@
 
 use crate::bound::{SETTLES_EVERY, SETTLES_MAX};
 use crate::door::Told;
+use crate::outside::Tokens;
 use crate::port::{Ground, TokenFor};
 use crate::site::{Ran, Site};
 use crate::stand_in::Asked;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub struct Observed {
     /// Whether the script was followed.
     pub scripted: bool,
+    /// Whether the agent is not the suite's own: it did what it would.
+    pub outside: bool,
     /// The calls, in order.
     pub calls: Vec<Made>,
     /// What people decided.
@@ -36,8 +39,12 @@ pub struct Observed {
     pub told: Vec<String>,
     /// Who called: on whose behalf, in which session, for which tenant.
     pub callers: BTreeSet<(String, String, String)>,
-    /// How many tokens of a model it cost.
-    pub tokens: u64,
+    /// What it said in the end.
+    pub answer: Option<String>,
+    /// What it said on its standard error, the end of it.
+    pub stderr: String,
+    /// What the model cost.
+    pub tokens: Tokens,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// Why it came to no end.
@@ -183,20 +190,24 @@ impl<'s, 'a> Session<'s, 'a> {
         caller: &Caller,
         (tool, arguments): (&str, Map<String, Value>),
     ) -> Result<Made, String> {
-        let (token, user, session) = self.token(caller)?;
+        let (token, ..) = self.token(caller)?;
         let told = self.site.doors.call(self.door, token.as_deref(), (tool, &arguments))?;
-        let made = Made {
-            step,
-            tenant: caller.tenant.clone(),
-            user,
-            session,
-            door: self.door,
-            tool: tool.to_owned(),
-            arguments,
-            told,
-        };
-        self.observed.calls.push(made.clone());
+        let made = self.made(step, (caller, self.door), (tool, arguments, told))?;
         self.look(&caller.tenant);
+        Ok(made)
+    }
+
+    /// Takes in a call that was made.
+    pub(crate) fn made(
+        &mut self,
+        step: Option<usize>,
+        (caller, door): (&Caller, CaseDoor),
+        (tool, arguments, told): (&str, Map<String, Value>, Told),
+    ) -> Result<Made, String> {
+        let (_, user, session) = self.token(caller)?;
+        let (tenant, tool) = (caller.tenant.clone(), tool.to_owned());
+        let made = Made { step, tenant, user, session, door, tool, arguments, told };
+        self.observed.calls.push(made.clone());
         Ok(made)
     }
 

@@ -47,14 +47,6 @@ impl<'f> Own<'f> {
         self.records.iter().filter_map(|record| record.text("tool")).collect()
     }
 
-    /// What systems answered, each with whose data it was about.
-    pub(crate) fn results(&self) -> impl Iterator<Item = (&'f str, &'f str, String)> {
-        self.records.iter().filter_map(|record| {
-            let result = record.bodies.get("result")?.to_string();
-            Some((record.text("tool")?, record.text("tenant")?, result))
-        })
-    }
-
     fn of_kind(&self, kind: Kind, tool: &str) -> impl Iterator<Item = &'f Record> {
         let records = self.records.iter().copied();
         records.filter(move |r| r.kind() == Some(kind) && r.text("tool") == Some(tool))

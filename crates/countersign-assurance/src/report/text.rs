@@ -2,6 +2,7 @@
 
 use super::{Report, Verdict};
 use crate::bound::TOLD_CHARS_MAX;
+use crate::outside::Tokens;
 use countersign_posture::evals::shown;
 use serde_json::Value;
 
@@ -26,6 +27,15 @@ pub fn failure(verdict: &Verdict) -> String {
     for broken in &verdict.broken {
         text.push_str(&format!("  {}: {}\n", broken.rule, brief(&broken.told)));
     }
+    if let Some(answer) = &verdict.answer {
+        text.push_str(&format!("  the agent said: {}\n", brief(answer)));
+    }
+    for line in verdict.stderr.lines() {
+        text.push_str(&format!("  stderr: {}\n", brief(line)));
+    }
+    if verdict.runs > 1 {
+        text.push_str(&format!("  held in {} of {} runs\n", verdict.held, verdict.runs));
+    }
     text
 }
 
@@ -36,8 +46,12 @@ pub fn summary(report: &Report) -> String {
     let (cases, gateways) = (report.verdicts.len(), report.gateways);
     let seconds = report.took_ms.div_euclid(1_000);
     let tenths = report.took_ms.rem_euclid(1_000).div_euclid(100);
+    let tokens = match report.tokens() {
+        tokens if tokens == Tokens::default() => String::new(),
+        Tokens { input, output } => format!(", {input} tokens read and {output} written"),
+    };
     format!(
-        "{} of {cases} cases passed, {failed} failed; {gateways} gateways, {seconds}.{tenths} s, seed {}; posture {}",
+        "{} of {cases} cases passed, {failed} failed; {gateways} gateways, {seconds}.{tenths} s{tokens}, seed {}; posture {}",
         cases.saturating_sub(failed),
         report.seed,
         report.posture

@@ -1,5 +1,6 @@
 //! `countersign eval`: the evaluation suite.
 
+mod agent;
 mod generate;
 mod ground;
 mod mutate;
@@ -8,10 +9,10 @@ use super::{At, End};
 use crate::assemble::{self, Posture};
 use crate::machine;
 use crate::render::{self, Doing as _, Failure};
+use agent::Choice;
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use countersign_assurance::mutate::{Reach, Tried, mutate as mutate_all};
-use countersign_assurance::outside::{Api, Model};
 use countersign_assurance::overlay::{Isolated, NotIsolated, isolate};
 use countersign_assurance::port::Ground;
 use countersign_assurance::report::{self, Against, Report, Verdict};
@@ -61,14 +62,8 @@ pub(crate) struct Run {
     /// Only the cases of this kind; may be given several times
     #[arg(long, value_parser = PossibleValuesParser::new(CaseKind::ALL.map(CaseKind::as_str)))]
     kind: Vec<String>,
-    /// Who calls
-    #[arg(long, value_enum, default_value_t = Agent::Scripted)]
-    agent: Agent,
-    /// With `--agent command`: what a shell starts, with COUNTERSIGN_URL, COUNTERSIGN_MCP_URL and
-    /// COUNTERSIGN_TOKEN in its environment, the message on its standard input and the answer on its
-    /// standard output
-    #[arg(long, value_name = "PROGRAM", required_if_eq("agent", "command"))]
-    command: Option<String>,
+    #[command(flatten)]
+    agent: Choice,
     /// How the report is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -76,27 +71,17 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// How often all of it is run: what does not hold each time is flaky, and fails
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, visible_alias = "repeats", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
+    /// In how many of the repetitions a case has to hold; in all, if left out
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pass: Option<u32>,
     /// What decides about everything that may be one way or another
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many gateways at a time; as many as there are processors, if left out
     #[arg(long)]
     gateways: Option<usize>,
-}
-
-/// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Agent {
-    /// Proposes what the case's script says
-    Scripted,
-    /// Obeys every instruction in what it reads, in the cases that have a goal
-    Hijacked,
-    /// The program of `--command`, in the cases that have a message
-    Command,
-    /// A model, as the environment says, in the cases that have a message
-    Model,
 }
 
 /// How a report is written.
@@ -128,23 +113,18 @@ struct Suite {
 impl Run {
     /// A run of scripted cases, for those who need no more of it.
     fn of(gateways: Option<usize>) -> Self {
-        let at = At::default();
         let (only, kind) = (Vec::new(), Vec::new());
-        let (agent, format, against, repeat) = (Agent::Scripted, Format::Text, None, 1);
-        let command = None;
-        Self { at, only, kind, agent, command, format, against, repeat, seed: 1, gateways }
-    }
-
-    fn agent(&self) -> Result<AgentKind, Failure> {
-        Ok(match self.agent {
-            Agent::Scripted => AgentKind::Scripted,
-            Agent::Hijacked => AgentKind::Hijacked,
-            Agent::Command => AgentKind::Command(self.command.clone().unwrap_or_default()),
-            Agent::Model => AgentKind::Model(model()?),
-        })
+        let (at, agent) = (At::default(), Choice::default());
+        let (format, against, repeat, pass) = (Format::Text, None, 1, None);
+        Self { at, only, kind, agent, format, against, repeat, pass, seed: 1, gateways }
     }
 
     fn run(&self) -> Result<End, Failure> {
+        if self.pass.is_some_and(|pass| pass > self.repeat) {
+            return Err(Failure::new(
+                "`--pass` is more than `--repeat`: no case could hold so often",
+            ));
+        }
         let Some(suite) = Suite::read(&self.at)? else { return Ok(End::Findings) };
         let cases: Vec<_> = suite.evals.cases.iter().filter(|case| self.wants(case)).collect();
         if cases.is_empty() {
@@ -162,6 +142,7 @@ impl Run {
         for _ in 1..self.repeat {
             report.repeated(suite.run(cases.clone(), self, &told)?);
         }
+        report.pass_with(self.pass.unwrap_or(self.repeat));
         report.against = self.against.as_deref().map(|file| against(&report, file)).transpose()?;
         match self.format {
             Format::Text => show(&report),
@@ -178,42 +159,10 @@ impl Run {
 
     fn wants(&self, case: &Case) -> bool {
         let named = |text: &String| case.id().contains(text.as_str());
-        let played = match self.agent {
-            Agent::Scripted => true,
-            Agent::Hijacked => case.goal.is_some(),
-            Agent::Command | Agent::Model => !case.message.is_empty(),
-        };
-        played
+        self.agent.plays(case)
             && (self.only.is_empty() || self.only.iter().any(named))
             && (self.kind.is_empty() || self.kind.iter().any(|kind| kind == case.kind.as_str()))
     }
-}
-
-/// The model that the environment names.
-fn model() -> Result<Model, Failure> {
-    let of = |name: &str| {
-        let value = machine::env(name).filter(|value| !value.is_empty());
-        value.ok_or_else(|| Failure::new(format!("the environment variable `{name}` is not set")).help(
-            "COUNTERSIGN_EVAL_API is anthropic, openai-responses or openai-chat; COUNTERSIGN_EVAL_BASE_URL, COUNTERSIGN_EVAL_MODEL and COUNTERSIGN_EVAL_API_KEY say the rest",
-        ))
-    };
-    let api = match of("COUNTERSIGN_EVAL_API")?.as_str() {
-        "anthropic" => Api::Messages,
-        "openai-responses" => Api::Responses,
-        "openai-chat" => Api::Chat,
-        other => {
-            return Err(Failure::new(format!(
-                "`{other}` is none of anthropic, openai-responses, openai-chat"
-            )));
-        }
-    };
-    let base_url = of("COUNTERSIGN_EVAL_BASE_URL")?;
-    Ok(Model {
-        api,
-        base_url,
-        model: of("COUNTERSIGN_EVAL_MODEL")?,
-        key: of("COUNTERSIGN_EVAL_API_KEY")?,
-    })
 }
 
 /// A run beside an earlier one.
@@ -269,7 +218,7 @@ impl Suite {
         told: &(dyn Fn(&Verdict) + Sync),
     ) -> Result<Report, Failure> {
         let program = program()?;
-        let asked = self.asked(cases, (how, how.agent()?), &program);
+        let asked = self.asked(cases, (how, how.agent.kind()?), &program);
         run(&asked, (&self.ground, self.runtime.handle()), told).map_err(Failure::new)
     }
 

@@ -37,6 +37,8 @@ mod doors;
 #[cfg(test)]
 mod evals;
 #[cfg(test)]
+mod evals_agents;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod exports;
@@ -84,6 +86,8 @@ mod reload;
 mod row_level;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod scripted_model;
 #[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/server.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
