@@ -30,3 +30,10 @@ pub const COMMAND_MAX: Duration = Duration::from_secs(300);
 pub const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 /// Most turns of a model in one case.
 pub const TURNS_MAX: usize = 24;
+/// How long a case may take besides its calls, in milliseconds, and how long each of these may: for
+/// those that must end within a minute of the clock.
+pub const CASE_TAKES_MS: u64 = 2_000;
+/// See [`CASE_TAKES_MS`].
+pub const CALL_TAKES_MS: u64 = 60;
+/// How much two readings of one clock may differ, in milliseconds.
+pub const CLOCK_MS: u64 = 50;

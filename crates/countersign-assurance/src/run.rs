@@ -2,7 +2,7 @@
 
 mod batches;
 
-use crate::bound::GATEWAYS_MAX;
+use crate::bound::{CALL_TAKES_MS, CASE_TAKES_MS, CLOCK_MS, GATEWAYS_MAX};
 use crate::door::client;
 use crate::generate::granted;
 use crate::judge::{Facts, judge};
@@ -21,12 +21,13 @@ use countersign_core::principal::CallerRef;
 use countersign_core::scope::ScopeRule;
 use countersign_core::tool::{Plan, Tool};
 use countersign_posture::Loaded;
-use countersign_posture::evals::{Case, CaseDoor, Evals, Step};
+use countersign_posture::evals::{Case, CaseDoor, CaseKind, Evals, Step};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -278,6 +279,9 @@ fn play(
     site: &mut Site<'_>,
     (case, asked): (&Case, &Asked<'_>),
 ) -> Result<Observed, String> {
+    if case.kind == CaseKind::Limits {
+        within_a_minute(pattern.ground, case);
+    }
     let began = pattern.ground.now_ms();
     let door = door(case, asked.seed);
     let mut session = Session::new(site, (pattern.ground, known.loaded), (case, door));
@@ -291,6 +295,20 @@ fn play(
     let mut observed = session.end()?;
     observed.took_ms = pattern.ground.now_ms().saturating_sub(began);
     Ok(observed)
+}
+
+/// Limits are counted by minutes of the clock: a case that is about them begins where it ends before
+/// the next minute does.
+fn within_a_minute(ground: &dyn Ground, case: &Case) {
+    let calls = case.script.iter().map(|step| match step {
+        Step::Call(call) => u64::from(call.times),
+        Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => 1,
+    });
+    let takes = CASE_TAKES_MS.saturating_add(calls.sum::<u64>().saturating_mul(CALL_TAKES_MS));
+    let left = 60_000_u64.saturating_sub(ground.now_ms().rem_euclid(60_000));
+    if left < takes {
+        std::thread::sleep(Duration::from_millis(left.saturating_add(CLOCK_MS)));
+    }
 }
 
 /// By which door a case goes in that does not say: by its name and the seed.

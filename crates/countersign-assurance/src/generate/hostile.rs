@@ -264,9 +264,10 @@ impl Subject<'_, '_> {
         }
         let script = vec![
             Line::call(tool, varied.clone(), end).with(&format!("times: {minute}")),
-            Line::call(tool, arguments, "rate_limited"),
+            // A new session is no new minute.
+            Line::call(tool, arguments, "rate_limited").with("caller: { session: another }"),
         ];
-        let shows = format!("No more than {minute} calls a minute.");
+        let shows = format!("No more than {minute} calls a minute, in whatever session.");
         let drafted = Drafted::new(("minute", shows, CaseKind::Limits), &caller, script);
         self.push(drafted);
     }

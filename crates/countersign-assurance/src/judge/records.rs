@@ -3,6 +3,7 @@
 use super::{Broken, Facts, broken};
 use crate::plant::tool;
 use crate::run::Known;
+use crate::script::Decided;
 use countersign_core::ladder::Approvers;
 use countersign_core::reading::Record;
 use countersign_core::record::Kind;
@@ -215,20 +216,30 @@ fn gates(known: &Known<'_>, (facts, own): (&Facts<'_>, &Own<'_>), found: &mut Ve
             continue;
         };
         let person = &decided.what.by.person;
-        let entitled = match &gate.approvers {
-            Approvers::Named(named) => {
-                named.contains(&person.to_lowercase()) && *person != decided.user
-            }
-            Approvers::Group { group, subject } => {
-                decided.what.by.groups.contains(group) && (*subject || *person != decided.user)
-            }
-        };
+        // When further people may agree, and for whom others stand in, is the gateway's to know.
+        let further = gate.escalation.as_ref().map(|escalation| &escalation.to);
+        let mut approvers = std::iter::once(&gate.approvers).chain(further);
+        let entitled = approvers.any(|approvers| entitles(approvers, decided))
+            || gate.delegates.contains(&person.to_lowercase());
         if !entitled {
             let told = format!(
                 "`{}` was carried out on the word of {person}, whose it was not",
                 tool.name
             );
             found.push(broken("no-effect-without-its-gate", told));
+        }
+    }
+}
+
+/// Whether one who decided is among those who may.
+fn entitles(approvers: &Approvers, decided: &Decided) -> bool {
+    let person = &decided.what.by.person;
+    match approvers {
+        Approvers::Named(named) => {
+            named.contains(&person.to_lowercase()) && *person != decided.user
+        }
+        Approvers::Group { group, subject } => {
+            decided.what.by.groups.contains(group) && (*subject || *person != decided.user)
         }
     }
 }
