@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Calls and lists under way at once; beyond it requests are turned away with 503.
 pub const REQUESTS_UNDER_WAY_MAX: usize = 1_024;
+/// Most requests to the console under way at one time.
+pub const CONSOLE_REQUESTS_UNDER_WAY_MAX: usize = 512;
 /// Requests to the development issuer under way at once; they have no token, so no share in the above.
 pub const TOKEN_REQUESTS_UNDER_WAY_MAX: usize = 8;
 /// Connections at once; for one more, the one that has rested longest is closed.

@@ -148,15 +148,18 @@ pub(crate) fn routes(console: Console, guard: &Arc<Guard>) -> Router {
         .route(live::PATH, get(live::events))
         .route("/console/sign-out", post(sign_in::out))
         .route("/console/{*elsewhere}", get(nowhere))
+        // INVARIANT: no body is waited for before it is known whose it is.
+        .layer(middleware::from_fn_with_state(Arc::clone(guard), guard::bounded))
         .layer(middleware::from_fn_with_state(console.clone(), known));
+    let made_up = get(sign_in::made_up).post(sign_in::make_up);
+    let made_up = made_up.layer(middleware::from_fn_with_state(Arc::clone(guard), guard::bounded));
     Router::new()
         .route("/console/sign-in", get(sign_in::begin))
         .route("/console/signed-in", get(sign_in::returned))
         .route("/console/signed-out", get(sign_in::signed_out))
-        .route(sign_in::MADE_UP_PATH, get(sign_in::made_up).post(sign_in::make_up))
+        .route(sign_in::MADE_UP_PATH, made_up)
         .route("/console/assets/{file}", get(assets::serve))
         .merge(people)
-        .layer(middleware::from_fn_with_state(Arc::clone(guard), guard::bounded))
         .layer(middleware::map_response(headers))
         .with_state(console)
 }

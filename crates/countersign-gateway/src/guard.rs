@@ -35,6 +35,8 @@ pub struct Guard {
     pub refuse_forwarded: bool,
     /// Room for requests under way.
     pub room: Semaphore,
+    /// Room for requests to the console: whoever fills it keeps no agent out, nor the admin API.
+    pub console_room: Semaphore,
     /// Room for requests to the development issuer.
     pub token_room: Semaphore,
     /// Room for bodies, in KiB.
@@ -102,7 +104,11 @@ pub(crate) async fn admit(
     if let Some(why) = guard.turned_away(request.uri(), request.headers()) {
         return problem(StatusCode::FORBIDDEN, "turned_away", why);
     }
-    let room = if request.uri().path() == TOKEN_PATH { &guard.token_room } else { &guard.room };
+    let room = match request.uri().path() {
+        TOKEN_PATH => &guard.token_room,
+        path if path.starts_with("/console") => &guard.console_room,
+        _ => &guard.room,
+    };
     let Ok(_room) = room.try_acquire() else { return busy() };
     next.run(request).await
 }
@@ -380,6 +386,7 @@ mod tests {
             origins: vec!["https://app.example".into()],
             refuse_forwarded: true,
             room: Semaphore::new(1),
+            console_room: Semaphore::new(1),
             token_room: Semaphore::new(1),
             bodies: Semaphore::new(1),
         }

@@ -1,8 +1,9 @@
 //! The gateway as a server: routes, health, and an end in good order.
 
 use crate::bound::{
-    ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, FLUSH_GRACE, HEADER_BYTES_MAX,
-    HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE, TOKEN_REQUESTS_UNDER_WAY_MAX,
+    ACCEPT_PAUSE, BODIES_KIB_MAX, CONNECTIONS_MAX, CONSOLE_REQUESTS_UNDER_WAY_MAX, FLUSH_GRACE,
+    HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, REQUESTS_UNDER_WAY_MAX, SHUTDOWN_GRACE,
+    TOKEN_REQUESTS_UNDER_WAY_MAX,
 };
 use crate::connections::{Connections, Seat};
 use crate::console::{self, Console};
@@ -138,6 +139,7 @@ impl Gateway {
             origins,
             refuse_forwarded: development.is_some(),
             room: Semaphore::new(REQUESTS_UNDER_WAY_MAX),
+            console_room: Semaphore::new(CONSOLE_REQUESTS_UNDER_WAY_MAX),
             token_room: Semaphore::new(TOKEN_REQUESTS_UNDER_WAY_MAX),
             bodies: Semaphore::new(BODIES_KIB_MAX),
         });

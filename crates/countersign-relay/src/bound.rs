@@ -44,6 +44,8 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 pub const DELIVERY_MAX: Duration = Duration::from_secs(10);
 /// So often one message is tried, two hours long, before it is given up.
 pub const ATTEMPTS_MAX: u32 = 240;
+/// So often one that is refused for good (400 to 499, but for 408, 425 and 429), a minute long.
+pub const REFUSED_ATTEMPTS_MAX: u32 = 8;
 /// How often a destination that was sent nothing keeps how far it has come.
 pub const NOTIFY_KEPT_EVERY: Duration = Duration::from_secs(60);
 /// Most reminders and escalations that are to come, for each destination.

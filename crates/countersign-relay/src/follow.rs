@@ -53,6 +53,7 @@ impl Driven {
         let mut patience = RETRY_MIN;
         loop {
             let stopping = self.stop.is_cancelled();
+            let before = follower.cursor().clone();
             let wait = match self.step(&mut follower).await {
                 Ok(read) => {
                     patience = RETRY_MIN;
@@ -64,6 +65,10 @@ impl Driven {
                 }
                 Err(stall) => {
                     self.progress.failed(&stall.to_string(), self.clock.now());
+                    // It does get on, and is only asked to slow down.
+                    if *follower.cursor() != before {
+                        patience = RETRY_MIN;
+                    }
                     let wait = patience;
                     patience = patience.saturating_mul(2).min(RETRY_MAX);
                     wait

@@ -10,6 +10,7 @@ use countersign_core::ladder::{Approvers, Gate};
 use countersign_core::port::Letter;
 use countersign_core::reading::Record;
 use countersign_core::recipient::Recipient;
+use countersign_core::screen;
 use serde_json::{Map, Value, json};
 
 /// What is in a request to a webhook.
@@ -89,7 +90,7 @@ impl Message {
             id: format!("{id}.{}", stage.as_str()),
             kind: stage.as_str(),
             title: format!("A draft of {tool} {}", stage.says()),
-            facts,
+            facts: legible(facts),
             link: format!("{public_url}/console/drafts/{id}"),
         }
     }
@@ -114,7 +115,7 @@ impl Message {
             id: format!("alert.{}.{}", record.stream(), record.sequence()),
             kind: "alert",
             title: rule.what().to_owned(),
-            facts,
+            facts: legible(facts),
             link: format!("{public_url}/console/alerts"),
         })
     }
@@ -142,13 +143,19 @@ impl Message {
 
     fn slack(&self) -> Value {
         let Self { title, facts, link, .. } = self;
-        let facts = facts.iter().map(|(name, text)| format!("*{name}:* {}", for_slack(text)));
+        let facts = facts.iter().map(|(name, text)| format!("{name}: {text}"));
         let facts = facts.collect::<Vec<_>>().join("\n");
-        let text = format!("*{}*\n{facts}\n<{}|Open it>", for_slack(title), for_slack(link));
+        // Plain: nothing that somebody was named is a mark, a link or a mention.
+        let plain = |text: &str| json!({ "type": "plain_text", "text": text });
+        let open = json!({ "type": "button", "text": plain("Open it"), "url": link });
         // The first is what a phone shows before it is opened.
         json!({
             "text": for_slack(title),
-            "blocks": [{ "type": "section", "text": { "type": "mrkdwn", "text": text } }],
+            "blocks": [
+                { "type": "header", "text": plain(title) },
+                { "type": "section", "text": plain(&facts) },
+                { "type": "actions", "elements": [open] },
+            ],
         })
     }
 
@@ -194,6 +201,23 @@ fn who(approvers: &Approvers) -> String {
 fn written(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or_default();
     format!("{at:.0}")
+}
+
+/// What nobody would see of a text is spelt out: a name may hold what turns the text around it.
+fn legible(facts: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
+    let hidden = |c: char| screen::strip_hidden(&mut Value::from(c.to_string())) > 0;
+    let spelt = |text: String| match text.is_ascii() {
+        true => text,
+        false => text.chars().fold(String::new(), |mut shown, c| {
+            if hidden(c) {
+                shown.extend(c.escape_unicode())
+            } else {
+                shown.push(c)
+            }
+            shown
+        }),
+    };
+    facts.into_iter().map(|(name, text)| (name, spelt(text))).collect()
 }
 
 /// Nothing in a text is a link, a mention or a mark there (Slack's own three escapes).

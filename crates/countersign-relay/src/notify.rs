@@ -4,12 +4,12 @@
 //! draft is sent only while the draft waits, so that a destination that was away is not told of what is
 //! long decided.
 
-use crate::bound::{ATTEMPTS_MAX, NOTIFY_KEPT_EVERY, TIMERS_MAX};
+use crate::bound::{ATTEMPTS_MAX, NOTIFY_KEPT_EVERY, REFUSED_ATTEMPTS_MAX, TIMERS_MAX};
 use crate::feed::Batch;
 use crate::follow::{Follow, Stall};
 use crate::kept::Kept;
 use crate::message::{Message, Stage};
-use crate::webhook::Webhook;
+use crate::webhook::{Unsent, Webhook};
 use countersign_core::draft::{Draft, State};
 use countersign_core::id::{DraftId, TenantId, Timestamp};
 use countersign_core::ladder::Gate;
@@ -58,10 +58,10 @@ impl Means {
         }
     }
 
-    async fn send(&self, message: &Message) -> Result<(), String> {
+    async fn send(&self, message: &Message) -> Result<(), Unsent> {
         match self {
             Self::Webhook(webhook) => webhook.send(message).await,
-            Self::Letters(post, to) => post.send(message.letter(to)).await,
+            Self::Letters(post, to) => post.send(message.letter(to)).await.map_err(Unsent::for_now),
         }
     }
 }
@@ -282,9 +282,10 @@ impl Notify {
                 self.moved = true;
                 Ok(())
             }
-            Err(why) => {
+            Err(Unsent { why, for_good }) => {
                 self.tried.1 = self.tried.1.saturating_add(1);
-                if self.tried.1 < ATTEMPTS_MAX {
+                let most = if for_good { REFUSED_ATTEMPTS_MAX } else { ATTEMPTS_MAX };
+                if self.tried.1 < most {
                     return Err(Stall::Sent(why));
                 }
                 let (name, id) = (&self.to.name, &message.id);

@@ -149,8 +149,8 @@ fn subject(Raised { rule, agent, tenant, tool, .. }: &Raised) -> String {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let tool = text(tool);
     let (agent, tenant) = match rule {
-        // Whoever calls: what is to be mended is the tool.
-        Rule::ForeignRows => (String::new(), String::new()),
+        // Whichever agent calls: what is to be mended is the tool. Each customer's people are told.
+        Rule::ForeignRows => (String::new(), text(tenant)),
         Rule::OutOfScope
         | Rule::CallSpike
         | Rule::OutsideApprovalFlow

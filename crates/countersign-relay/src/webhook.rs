@@ -34,6 +34,21 @@ pub enum WebhookError {
     Client(String),
 }
 
+/// Why a message was not taken.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    /// One sentence.
+    pub(crate) why: String,
+    /// Whether it will not be taken later either.
+    pub(crate) for_good: bool,
+}
+
+impl Unsent {
+    pub(crate) const fn for_now(why: String) -> Self {
+        Self { why, for_good: false }
+    }
+}
+
 impl Webhook {
     /// Reads an address. In development an address of this machine may be spoken to in the clear.
     ///
@@ -62,17 +77,22 @@ impl Webhook {
     /// Sends one message, once.
     ///
     /// # Errors
-    /// One sentence, without the address.
-    pub(crate) async fn send(&self, message: &Message) -> Result<(), String> {
+    /// [`Unsent`], without the address.
+    pub(crate) async fn send(&self, message: &Message) -> Result<(), Unsent> {
         let request = self
             .client
             .post(self.url.clone())
             .header("idempotency-key", &message.id)
             .json(&message.body(self.template));
-        let answer = request.send().await.map_err(|error| chain(&error.without_url()))?;
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| Unsent::for_now(chain(&error.without_url())))?;
         // What it says beside its status is nobody's here, and is not read.
         let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(format!("it answered {}", status.as_u16())) }
+        if status.is_success() {
+            return Ok(());
+        }
+        let for_good = status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429);
+        Err(Unsent { why: format!("it answered {}", status.as_u16()), for_good })
     }
 }
 

@@ -34,7 +34,10 @@ pub(super) async fn events(
     Extension(seen): Who,
     Ask(Asked { calls }): Ask<Asked>,
 ) -> Response {
-    let Ok(room) = Arc::clone(&console.live).try_acquire_owned() else {
+    // Whoever opens many is in nobody else's way.
+    let own = Arc::clone(&seen.session.live).try_acquire_owned();
+    let Ok(room) = own.and_then(|own| Ok((own, Arc::clone(&console.live).try_acquire_owned()?)))
+    else {
         return told(Some(&seen), StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.");
     };
     let pages = Pages {
@@ -67,7 +70,7 @@ struct Pages {
     drafts: u64,
     /// `None` if they do not want to know.
     calls: Option<Position>,
-    _room: OwnedSemaphorePermit,
+    _room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 impl Pages {

@@ -13,6 +13,7 @@ use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::Entropy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Sessions at once; for one more, the one that was not used for longest ends.
 const SESSIONS_MAX: usize = 4_096;
@@ -22,6 +23,8 @@ const SESSIONS_PER_PERSON_MAX: usize = 8;
 pub(super) const IDLE_S: u64 = 30 * 60;
 /// A session ends after so long whatever happens, in seconds; with its token, if that is sooner.
 pub(super) const SESSION_S: u64 = 8 * 60 * 60;
+/// Pages of one session that are kept up to date at once.
+const LIVE_PER_SESSION_MAX: usize = 8;
 /// How long somebody may take to sign in, in seconds.
 pub(super) const ATTEMPT_S: i64 = 10 * 60;
 /// Sign-ins of the last minutes that are remembered, so that none is completed twice.
@@ -41,6 +44,7 @@ struct Held {
     who: Who,
     token: Arc<str>,
     form: Arc<str>,
+    live: Arc<Semaphore>,
     begun: Timestamp,
     used: Timestamp,
     ends: Timestamp,
@@ -66,6 +70,8 @@ pub(super) struct Session {
     pub(super) token: Arc<str>,
     /// What every form of this session carries.
     pub(super) form: Arc<str>,
+    /// Room for its pages that are kept up to date.
+    pub(super) live: Arc<Semaphore>,
     name: Digest,
 }
 
@@ -111,7 +117,8 @@ impl Sessions {
         now: Timestamp,
     ) -> String {
         let (cookie, form) = (self.drawn(), self.drawn().into());
-        let session = Held { who, token: token.into(), form, begun: now, used: now, ends };
+        let (token, live) = (token.into(), Arc::new(Semaphore::new(LIVE_PER_SESSION_MAX)));
+        let session = Held { who, token, form, live, begun: now, used: now, ends };
         let mut held = self.held();
         if let Some(before) = before {
             held.remove(&named(before));
@@ -140,7 +147,9 @@ impl Sessions {
             return None;
         }
         session.used = session.used.max(now);
-        Some(Session { token: Arc::clone(&session.token), form: Arc::clone(&session.form), name })
+        let Held { token, form, live, .. } = session;
+        let (token, form, live) = (Arc::clone(token), Arc::clone(form), Arc::clone(live));
+        Some(Session { token, form, live, name })
     }
 
     /// Whether a session is not over. It does not count as used.

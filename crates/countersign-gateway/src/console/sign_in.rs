@@ -34,6 +34,8 @@ pub(super) const MADE_UP_PATH: &str = "/console/made-up";
 const DISCOVERED: Duration = Duration::from_secs(5 * 60);
 /// Requests at once that ask the provider what it is.
 const ASKING_MAX: usize = 8;
+/// Sign-ins for which it exchanges a code at one time.
+const EXCHANGING_MAX: usize = 64;
 /// How long a made-up person is signed in, in seconds.
 const MADE_UP_TTL_S: u64 = 8 * 60 * 60;
 /// How long ago a made-up sign-in was that is not fresh, in seconds.
@@ -48,6 +50,8 @@ pub(super) struct Entry {
     provider: ArcSwapOption<(Instant, Arc<Provider>)>,
     /// Room to ask the provider what it is.
     asking: Semaphore,
+    /// Room to have it exchange codes.
+    exchanging: Semaphore,
 }
 
 impl Entry {
@@ -58,7 +62,8 @@ impl Entry {
     ) -> Self {
         let development = development.filter(|issuer| issuer.people.is_some());
         let (provider, asking) = (ArcSwapOption::empty(), Semaphore::new(ASKING_MAX));
-        Self { url, people, development, provider, asking }
+        let exchanging = Semaphore::new(EXCHANGING_MAX);
+        Self { url, people, development, provider, asking, exchanging }
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -175,6 +180,8 @@ pub(super) async fn returned(
         if iss.is_some_and(|iss| iss != provider.issuer()) {
             return Err("another provider answered".to_owned());
         }
+        let full = |_full| "too many sign in at once".to_owned();
+        let _room = console.entry.exchanging.try_acquire().map_err(full)?;
         provider.exchange(&console.entry.attempt(&console, &pending), code).await
     };
     match signed_in.await {

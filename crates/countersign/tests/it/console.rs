@@ -10,6 +10,9 @@ use reqwest::{Client, StatusCode, Url};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "console", depots: &[] };
@@ -293,6 +296,46 @@ async fn somebody_lets_another_stand_in_and_is_back_and_pages_say_so() {
     assert_eq!(company.records(&["--kind", "delegated"], 1).len(), 1);
     gateway.stop();
     company.says(&["audit", "verify", "."]);
+}
+
+/// Whoever has not signed in is answered at once, whatever body they say is coming, and what they hold
+/// keeps nobody out.
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for_before_a_sign_in() {
+    let (_company, gateway) = made_up();
+    let host = gateway.url.trim_start_matches("http://").to_owned();
+    let mut held = Vec::new();
+    for path in ["/console/sign-out", "/console/signed-out", "/console/drafts/decide"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99\r\n\r\n");
+        let mut stream = TcpStream::connect(&host).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 9];
+        let read = stream.read_exact(&mut answer);
+        tokio::time::timeout(Duration::from_secs(5), read).await.expect(path).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 ");
+        held.push(stream);
+    }
+    gateway.stop();
+}
+
+#[tokio::test]
+async fn one_session_keeps_a_few_pages_up_to_date_and_others_have_their_own() {
+    let (_company, gateway) = made_up();
+    let one = signed_in(&gateway, "ada@acme.example", "audit").await;
+    let other = signed_in(&gateway, "sam@acme.example", "finance").await;
+    let events = async |browser: &Browser| {
+        let cookies: Vec<_> = browser.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let request = browser.http.get(format!("{}/console/events", browser.url));
+        request.header(COOKIE, cookies.join("; ")).send().await.unwrap()
+    };
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(events(&one).await);
+    }
+    assert!(open.iter().all(|stream| stream.status() == StatusCode::OK));
+    assert_eq!(events(&one).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(events(&other).await.status(), StatusCode::OK);
+    gateway.kill();
 }
 
 /// A day that is to come, in UTC.

@@ -17,7 +17,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "told", depots: &[] };
@@ -29,6 +29,8 @@ enum Answer {
     Taken,
     Broken,
     Elsewhere,
+    /// One message in a while; for others it is too early.
+    Slow(Duration),
 }
 
 /// What reached a server: where, under which name, and what it said.
@@ -39,6 +41,7 @@ type Told = (String, String, Value);
 struct Room {
     told: Arc<Mutex<Vec<Told>>>,
     answer: Arc<Mutex<Answer>>,
+    taken: Arc<Mutex<Option<Instant>>>,
     port: u16,
 }
 
@@ -85,9 +88,16 @@ async fn hear(
     Json(said): Json<Value>,
 ) -> Response {
     let id = headers["idempotency-key"].to_str().unwrap().to_owned();
+    if let Answer::Slow(pace) = *room.answer.lock().unwrap() {
+        let mut taken = room.taken.lock().unwrap();
+        if taken.is_some_and(|last| last.elapsed() < pace) {
+            return StatusCode::TOO_MANY_REQUESTS.into_response();
+        }
+        *taken = Some(Instant::now());
+    }
     room.told.lock().unwrap().push((place, id, said));
     match *room.answer.lock().unwrap() {
-        Answer::Taken => StatusCode::OK.into_response(),
+        Answer::Taken | Answer::Slow(_) => StatusCode::OK.into_response(),
         Answer::Broken => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Answer::Elsewhere => {
             (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/elsewhere")]).into_response()
@@ -350,6 +360,25 @@ async fn the_console_shows_how_each_stands_and_the_reason_to_those_who_mend_it()
     assert!(page.contains("does not get on") && !page.contains("it answered 500"), "{page}");
     let page = auditor.get("/console/audit").await.text;
     assert!(page.contains("siem") && page.contains("state/journal.jsonl"), "{page}");
+    gateway.stop();
+}
+
+/// Whoever takes one message in a while gets them in that while, and not ever more seldom.
+#[tokio::test]
+async fn a_destination_that_asks_to_slow_down_is_told_as_fast_as_it_takes() {
+    let room = Room::open().await;
+    room.answers(Answer::Slow(Duration::from_millis(300)));
+    let company = company(&room, &format!("notify:\n{}", webhook("json", "drafts: true")));
+    company.lift_limits();
+    let gateway = company.serve();
+    let token = gateway.token(WHO).await;
+    for amount in 1..=9 {
+        let arguments = json!({"invoice_id": PAID[0], "amount_cents": amount, "note": "Late."});
+        gateway.call(&token, "refund_invoice", arguments).await;
+    }
+    let told: BTreeSet<String> =
+        room.told("json", 9).await.iter().map(|said| said["id"].to_string()).collect();
+    assert_eq!(told.len(), 9, "each once");
     gateway.stop();
 }
 
