@@ -17,7 +17,8 @@ use std::fs;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "told", depots: &[] };
