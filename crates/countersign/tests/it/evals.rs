@@ -3,7 +3,7 @@
 use crate::gateway::Company;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 /// A run of the suite, as it is told to programs.
 fn report(company: &Company, arguments: &[&str]) -> (Option<i32>, Value) {
@@ -245,5 +245,19 @@ fn ten_weakenings_that_people_thought_of_are_noticed() {
             report["cases"].as_array().unwrap().iter().filter(|case| case["passed"] != true);
         assert!(code == Some(1) && failed.count() > 0, "{file}: {to} is noticed by nothing");
         std::fs::write(company.path().join(&path), before).unwrap();
+    }
+}
+
+/// The gateways that `scripts/broken` builds: what each of them takes away is still there.
+#[test]
+fn each_broken_gateway_can_still_be_made() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let patches = std::fs::read_dir(root.join("crates/countersign/tests/broken")).unwrap();
+    let patches: Vec<_> = patches.map(|patch| patch.unwrap().path()).collect();
+    assert_eq!(patches.len(), 14);
+    for patch in patches {
+        let mut git = Command::new("git");
+        git.args(["apply", "--check"]).arg(&patch).current_dir(&root);
+        assert!(git.status().unwrap().success(), "{}", patch.display());
     }
 }
