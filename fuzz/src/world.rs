@@ -8,11 +8,13 @@ use countersign_core::call::{Consultation, Inquiry, Monitor, Permit};
 use countersign_core::chain::GENESIS;
 use countersign_core::id::Timestamp;
 use countersign_core::port::{
-    Clock, Connector, Entropy, Eventually, Found, Journal, Receipt, Refused, Report, Unrecorded,
+    Clock, Connector, Entropy, Eventually, Found, Journal, Receipt, Refused, Report, Shape,
+    Unrecorded,
 };
 use countersign_core::quota::{Charge, Counter, LimitReached, Meter, Reservation};
 use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
+use countersign_core::tool::Tool;
 use countersign_gateway::development::Development;
 use countersign_gateway::door::InForce;
 use countersign_gateway::identity::Identity;
@@ -161,6 +163,7 @@ impl Connector for World {
         let sum = Value::Object(arguments.clone()).to_string().bytes().map(u64::from).sum::<u64>();
         let row = json!({"account_id": "acct_alpha", "text": "a\u{200b}b \u{1b}[1m", "n": 1.5});
         let report = |rows: Vec<Value>| Report {
+            shape: Shape::Rows,
             rows: rows.len().try_into().unwrap_or(u64::MAX),
             result: rows.into(),
             truncated: false,
@@ -196,10 +199,14 @@ impl Connector for World {
     fn consult(&self, _: Consultation) -> Eventually<'_, Result<bool, SystemFault>> {
         Box::pin(std::future::ready(Ok(false)))
     }
+
+    fn is_withdrawn(&self, _: &Tool) -> bool {
+        false
+    }
 }
 
 fn fault(applied: Applied) -> SystemFault {
-    SystemFault { kind: SystemFaultKind::Failed, applied, detail: "secret_ledger".into() }
+    SystemFault::new(SystemFaultKind::Failed, applied, "secret_ledger".into())
 }
 
 impl Clock for World {

@@ -27,7 +27,7 @@ pub(crate) fn plant(
             site.plant(tool.system.as_str(), &sql, &plant.text)
         }
         Plan::Http(_) => Ok(site.plant_answer(tool.system.as_str(), &caller.tenant, &plant.text)),
-        Plan::Email(_) => Ok(false),
+        Plan::Email(_) | Plan::Mcp(_) => Ok(false),
     }
 }
 

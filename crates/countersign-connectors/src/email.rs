@@ -153,7 +153,7 @@ impl Email {
                 false => Applied::NotApplied,
             };
             let detail = "the mail server was given up when the time was over".to_owned();
-            Err(SystemFault { kind: SystemFaultKind::TimedOut, applied, detail })
+            Err(SystemFault::new(SystemFaultKind::TimedOut, applied, detail))
         })?;
         // It has the message: how it takes its leave changes nothing.
         drop(timeout(QUIT_MAX, connection.quit()).await);
@@ -209,7 +209,7 @@ impl Email {
                 let detail =
                     format!("it is not known whether the mail server took the message: {said}");
                 let (kind, applied) = (SystemFaultKind::Failed, Applied::Unknown);
-                Err(SystemFault { kind, applied, detail: self.system.screened(&detail) })
+                Err(SystemFault::new(kind, applied, self.system.screened(&detail)))
             }
         }
     }

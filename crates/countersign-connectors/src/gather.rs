@@ -1,7 +1,7 @@
 //! The rows of a result, gathered within their bounds.
 
 use crate::fault;
-use countersign_core::port::Report;
+use countersign_core::port::{Report, Shape};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_core::tool::ResultBounds;
 use serde_json::{Map, Value};
@@ -52,6 +52,7 @@ impl Gathered {
         Report {
             rows: u64::try_from(self.rows.len()).unwrap_or(u64::MAX),
             result: Value::Array(self.rows),
+            shape: Shape::Rows,
             truncated: self.truncated,
             changed: 0,
             applied: Applied::Applied,

@@ -193,7 +193,7 @@ pub(crate) fn unknown(fault: SystemFault) -> SystemFault {
 fn statement(permit: &Permit) -> Result<SqlPlan, SystemFault> {
     match permit.plan() {
         Plan::Sql(plan) => Ok(plan.clone()),
-        Plan::Http(_) | Plan::Email(_) => Err(misplaced("anything but a statement")),
+        Plan::Http(_) | Plan::Email(_) | Plan::Mcp(_) => Err(misplaced("anything but a statement")),
     }
 }
 

@@ -28,7 +28,7 @@ use countersign_core::call::{Consultation, Inquiry, Permit};
 use countersign_core::id::SystemName;
 use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
-use countersign_core::tool::Effect;
+use countersign_core::tool::{Effect, Tool};
 use email::Email;
 use http::Http;
 use leave::{Act, Leave, misplaced};
@@ -196,11 +196,15 @@ impl Connector for Connectors {
             system.consult(consultation).await
         })
     }
+
+    fn is_withdrawn(&self, _tool: &Tool) -> bool {
+        false
+    }
 }
 
 /// A fault of a call that changed nothing.
 pub(crate) fn fault(kind: SystemFaultKind, detail: String) -> SystemFault {
-    SystemFault { kind, applied: Applied::NotApplied, detail }
+    SystemFault::new(kind, Applied::NotApplied, detail)
 }
 
 #[cfg(test)]

@@ -26,11 +26,13 @@
 //! Neither can a permit, not even out of another:
 //!
 //! ```compile_fail,E0451
-//! # use countersign_core::{call::Permit, tool::Tool, id::{CallId, TenantId}, args::Arguments};
-//! # fn parts() -> (CallId, TenantId, std::sync::Arc<Tool>, Arguments) { std::process::abort() }
+//! # use countersign_core::{call::Permit, tool::Tool, id::CallId, args::Arguments};
+//! # use countersign_core::principal::Principal;
+//! # use std::sync::Arc;
+//! # fn parts() -> (CallId, Arc<Principal>, Arc<Tool>, Arguments) { std::process::abort() }
 //! # fn given() -> Permit { std::process::abort() }
-//! let (call, tenant, tool, arguments) = parts();
-//! let permit = Permit { call, tenant, tool, arguments: arguments.into(), ..given() };
+//! let (call, principal, tool, arguments) = parts();
+//! let permit = Permit { call, principal, tool, arguments: arguments.into(), ..given() };
 //! ```
 //!
 //! Nor an answer:
@@ -115,7 +117,7 @@ pub use crate::ladder::Clearance;
 use crate::ladder::{Budget, Check, DecisionPoint, Per, Summed};
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, People,
-    Permission, Question, Receipt, Refused as Noted, Register, Report, Unrecorded,
+    Permission, Question, Receipt, Refused as Noted, Register, Report, Shape, Unrecorded,
 };
 use crate::posture::{Agent, Grant, Posture};
 use crate::principal::Principal;
@@ -126,7 +128,7 @@ use crate::refusal::{
 };
 use crate::scope::{self, Asks, LookUp, Query, ScopeEvidence, ScopeViolation};
 use crate::screen;
-use crate::tool::{Effect, Issue, Plan, Rung, Tool};
+use crate::tool::{Effect, Issue, Offered, Plan, Rung, Tool};
 pub use crate::trail::LookedUpBy;
 use crate::trail::{Shown, Trail, bounded, cut};
 pub use explained::{Evidence, Explained};
@@ -303,14 +305,16 @@ impl Monitor {
         };
         let asks = gated::has_gates(agent).then(gated::listed).flatten();
         let grants = agent.grants.values();
-        let granted = grants.filter(|grant| grant.lacking(&caller.principal).is_none()).map(
-            |Grant { tool, .. }| Listed {
-                name: tool.name.clone(),
-                description: tool.description.clone(),
-                input: scope::shown_to(&caller.principal, &tool.scope, &tool.input),
-                effect: tool.effect,
-            },
-        );
+        let granted = grants.filter(|grant| {
+            grant.lacking(&caller.principal).is_none() && !self.connector.is_withdrawn(&grant.tool)
+        });
+        let granted = granted.map(|Grant { tool, .. }| Listed {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            input: scope::shown_to(&caller.principal, &tool.scope, &tool.input),
+            effect: tool.effect,
+            offered: tool.offered.clone(),
+        });
         let mut listed: Vec<Listed> = granted.chain(asks).collect();
         listed.sort_by(|one, other| one.name.cmp(&other.name));
         listed
@@ -334,6 +338,8 @@ pub struct Listed {
     pub input: Map<String, Value>,
     /// What a call changes.
     pub effect: Effect,
+    /// As what it is offered.
+    pub offered: Offered,
 }
 
 /// A call as the agent put it. Nothing in it but the caller is to be believed.
@@ -439,6 +445,9 @@ impl Monitor {
         };
         if let Some(suspension) = self.register.suspended(&reach) {
             return Err(Refusal::Suspended(Box::new(suspension)));
+        }
+        if self.connector.is_withdrawn(&tool) {
+            return Err(Refusal::DefinitionChanged);
         }
         Ok(Resolved { principal, agent, tool, arguments, source })
     }
@@ -809,11 +818,11 @@ impl Monitor {
 }
 
 fn unanswered(why: &str) -> Refusal {
-    Refusal::LookUpFailed(SystemFault {
-        kind: SystemFaultKind::Failed,
-        applied: Applied::NotApplied,
-        detail: why.to_owned(),
-    })
+    Refusal::LookUpFailed(SystemFault::new(
+        SystemFaultKind::Failed,
+        Applied::NotApplied,
+        why.to_owned(),
+    ))
 }
 
 /// Leave to ask a decision point of the company's, once, whether a call may be made. It is no
@@ -872,11 +881,11 @@ impl Monitor {
     async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
         let said = caught(async { self.connector.consult(consultation).await }).await;
         said.unwrap_or_else(|| {
-            Err(SystemFault {
-                kind: SystemFaultKind::Failed,
-                applied: Applied::NotApplied,
-                detail: "the connector panicked".to_owned(),
-            })
+            Err(SystemFault::new(
+                SystemFaultKind::Failed,
+                Applied::NotApplied,
+                "the connector panicked".to_owned(),
+            ))
         })
     }
 }
@@ -1033,7 +1042,7 @@ impl Monitor {
 #[must_use]
 pub struct Permit {
     call: CallId,
-    tenant: TenantId,
+    principal: Arc<Principal>,
     tool: Arc<Tool>,
     does: Does,
     arguments: Arc<Arguments>,
@@ -1057,7 +1066,12 @@ impl Permit {
     /// Whose data it may touch.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
-        &self.tenant
+        &self.principal.tenant
+    }
+    /// Whose call it is. What a system keeps for one of them is never used for another.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
     }
     /// The tool, with the system to reach, the plan to carry out and its bounds.
     #[must_use]
@@ -1105,11 +1119,10 @@ pub struct Executed {
 impl Monitor {
     async fn execute(&self, call: Recorded) -> Result<Executed, Fault> {
         let Recorded { cleared: Cleared { principal, tool, arguments, .. }, call } = call;
-        let tenant = principal.tenant.clone();
         let arguments = Arc::new(arguments);
         let permit = |does| Permit {
             call: call.clone(),
-            tenant: tenant.clone(),
+            principal: Arc::clone(&principal),
             tool: Arc::clone(&tool),
             does,
             arguments: Arc::clone(&arguments),
@@ -1135,11 +1148,11 @@ impl Monitor {
     async fn perform(&self, permit: Permit) -> Result<Report, SystemFault> {
         let outcome = caught(async { self.connector.execute(permit).await }).await;
         outcome.unwrap_or_else(|| {
-            Err(SystemFault {
-                kind: SystemFaultKind::Failed,
-                applied: Applied::Unknown,
-                detail: "the connector panicked".to_owned(),
-            })
+            Err(SystemFault::new(
+                SystemFaultKind::Failed,
+                Applied::Unknown,
+                "the connector panicked".to_owned(),
+            ))
         })
     }
 }
@@ -1192,10 +1205,19 @@ pub struct Screened {
 
 impl Monitor {
     fn screen(&self, call: Verified, trail: &mut Trail) -> Result<Screened, Fault> {
-        let Report { mut result, rows, truncated, changed, applied } = call.report;
-        let hidden = screen::strip_hidden(&mut result);
+        let Report { mut result, shape, rows, truncated, changed, applied } = call.report;
+        let mut hidden = screen::strip_hidden(&mut result);
         trail.used = Some(rows.max(changed));
-        let value = json!({ "rows": result, "row_count": rows, "truncated": truncated });
+        let value = match shape {
+            Shape::Rows => json!({ "rows": result, "row_count": rows, "truncated": truncated }),
+            Shape::Content(None) => json!({ "content": result, "truncated": truncated }),
+            Shape::Content(Some(mut structured)) => {
+                hidden = hidden.saturating_add(screen::strip_hidden(&mut structured));
+                json!({ "content": result, "structuredContent": structured, "truncated": truncated })
+            }
+            Shape::Contents => json!({ "contents": result, "truncated": truncated }),
+            Shape::Messages => json!({ "messages": result, "truncated": truncated }),
+        };
         let text = value.to_string();
         trail.shown = Some(Shown { rows, truncated, hidden });
         Ok(Screened { text, value, applied })
@@ -1244,7 +1266,8 @@ impl Completed {
     pub fn text(&self) -> &str {
         &self.text
     }
-    /// The same as a value: `{rows, row_count, truncated}`.
+    /// The same as a value: `{rows, row_count, truncated}`; of an MCP server `{content, truncated}`, with
+    /// `structuredContent` if there is any, `{contents, truncated}` or `{messages, truncated}`.
     #[must_use]
     pub fn into_value(self) -> Value {
         self.value

@@ -20,7 +20,7 @@ use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::relaying::Relaying;
 use crate::scope::ScopeEvidence;
-use crate::tool::Rung;
+use crate::tool::{Rung, Tool};
 use serde_json::{Map, Value};
 use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
@@ -435,6 +435,9 @@ pub trait Connector: Send + Sync + Debug {
     /// # Errors
     /// [`SystemFault`]: it did not say. That is no yes. Nothing is retried.
     fn consult(&self, consultation: Consultation) -> Eventually<'_, Result<bool, SystemFault>>;
+
+    /// Whether what stands behind a tool is known not to be what was reviewed. In memory, never waits.
+    fn is_withdrawn(&self, tool: &Tool) -> bool;
 }
 
 /// What a look-up found.
@@ -488,9 +491,11 @@ fn only_column(row: &Value) -> Option<&Value> {
 /// What a connector brought back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// The result: an array of rows for SQL. Unscreened.
+    /// The result: an array of rows, or of what else the shape says. Unscreened.
     pub result: Value,
-    /// How many rows are in it.
+    /// What is in it.
+    pub shape: Shape,
+    /// How many there are.
     pub rows: u64,
     /// Whether there were more than the bounds admit.
     pub truncated: bool,
@@ -498,4 +503,17 @@ pub struct Report {
     pub changed: u64,
     /// What is known of the effect.
     pub applied: Applied,
+}
+
+/// What a result is an array of.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// Rows: objects.
+    Rows,
+    /// Blocks of content of MCP, and beside them the structured content, if there is any.
+    Content(Option<Value>),
+    /// Contents of an MCP resource.
+    Contents,
+    /// Messages of an MCP prompt.
+    Messages,
 }

@@ -39,6 +39,8 @@ pub enum Refusal {
     OverBudget(LimitReached),
     /// Somebody switched it off.
     Suspended(Box<Suspension>),
+    /// What stands behind the tool is not what was reviewed.
+    DefinitionChanged,
     /// A person must agree first.
     ApprovalRequired(Pending),
     /// A person did not agree, for this reason.
@@ -153,9 +155,18 @@ pub struct SystemFault {
     pub applied: Applied,
     /// What the system said: for the journal, never for the agent.
     pub detail: String,
+    /// What it said to the agent: data from a system like every result. Bounded, and screened where it
+    /// is told.
+    pub said: Option<String>,
 }
 
 impl SystemFault {
+    /// A fault; the agent is told nothing of what the system said.
+    #[must_use]
+    pub const fn new(kind: SystemFaultKind, applied: Applied, detail: String) -> Self {
+        Self { kind, applied, detail, said: None }
+    }
+
     /// Whether it is known that the effect took place and is not the one that was to be.
     pub(crate) fn is_to_be_undone(&self) -> bool {
         self.kind == SystemFaultKind::PostCondition && self.applied == Applied::Applied
@@ -189,6 +200,10 @@ pub enum SystemFaultKind {
     Failed,
     /// As many calls as it may take are under way.
     Busy,
+    /// It answered that it would not, in words that are for the agent.
+    Refused,
+    /// What it defines is not what was reviewed, so nothing was asked of it.
+    DefinitionChanged,
     /// It answered, and the effect is not the one that was to be: the post-condition does not hold,
     /// or more or fewer rows changed than may.
     PostCondition,
@@ -239,6 +254,7 @@ impl Refusal {
             Self::LookUpFailed(_) => "lookup_failed",
             Self::OverBudget(_) => "over_budget",
             Self::Suspended(_) => "suspended",
+            Self::DefinitionChanged => "definition_changed",
             Self::ApprovalRequired(_) => "approval_required",
             Self::Rejected(_) => "rejected",
             Self::OutcomeUnknown(_) => "outcome_unknown",
@@ -289,6 +305,7 @@ impl Refusal {
                 | Self::LookUpFailed(_)
                 | Self::OverBudget(_)
                 | Self::Suspended(_)
+                | Self::DefinitionChanged
                 | Self::Conflict
                 | Self::JournalUnavailable(_)
         )
@@ -334,6 +351,7 @@ impl Refusal {
             Self::UnknownDraft { foreign: true } => "it is another caller's".to_owned(),
             Self::OutcomeUnknown(_)
             | Self::UnknownDraft { foreign: false }
+            | Self::DefinitionChanged
             | Self::OutsideApproval
             | Self::TooManyDrafts
             | Self::Stale
@@ -352,6 +370,8 @@ impl Fault {
                 SystemFaultKind::TimedOut => "system_timed_out",
                 SystemFaultKind::Failed => "system_failed",
                 SystemFaultKind::Busy => "system_busy",
+                SystemFaultKind::Refused => "system_refused",
+                SystemFaultKind::DefinitionChanged => "definition_changed",
                 SystemFaultKind::PostCondition => "post_condition_failed",
             },
             Self::Withheld(_) | Self::ForeignRows(_) => "withheld",

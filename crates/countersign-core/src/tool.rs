@@ -1,6 +1,6 @@
 //! A tool as the posture declares it: what a model may ask for, and the plan that answers it.
 
-use crate::id::{SystemName, ToolName};
+use crate::id::{Digest, SystemName, ToolName};
 use crate::ladder::{Ladder, Phrase};
 use crate::quota::Limits;
 use crate::scope::{LookUp, ResultRule, ScopeRule};
@@ -34,6 +34,32 @@ pub struct Tool {
     pub plan: Plan,
     /// Limits over all agents, per tenant.
     pub limits: Limits,
+    /// As what an MCP client is offered it.
+    pub offered: Offered,
+}
+
+/// As what an MCP client is offered a tool. It is the same tool, called by the same pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// A tool: `tools/list`, `tools/call`.
+    Tool,
+    /// A resource, or a template of several: `resources/read` of a URI that fits.
+    Resource(ResourceUri),
+    /// A prompt: `prompts/list`, `prompts/get`.
+    Prompt,
+}
+
+/// The URI of a resource, with places for arguments (RFC 6570, level 1: `{name}`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceUri(pub Vec<UriPart>);
+
+/// A part of a [`ResourceUri`]. Two arguments never stand side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UriPart {
+    /// The author's text.
+    Text(String),
+    /// An argument, which is a text: anything but unreserved characters (RFC 3986 §2.3) is escaped.
+    Argument(String),
 }
 
 /// A compiled JSON Schema (2020-12), as the pipeline sees it.
@@ -131,6 +157,8 @@ pub enum Plan {
     Http(HttpPlan),
     /// One message.
     Email(EmailPlan),
+    /// One request to an MCP server.
+    Mcp(McpPlan),
 }
 
 impl Plan {
@@ -141,6 +169,109 @@ impl Plan {
             Self::Sql(plan) => plan.bounds,
             Self::Http(plan) => plan.bounds,
             Self::Email(plan) => plan.bounds,
+            Self::Mcp(plan) => plan.bounds,
+        }
+    }
+}
+
+/// One request to an MCP server, for something that it defined and a person reviewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpPlan {
+    /// What is asked for.
+    pub ask: McpAsk,
+    /// Its definition, as it was reviewed.
+    pub pin: Arc<Pin>,
+    /// Where in the structured content of a tool's result its rows are: a JSON pointer (RFC 6901).
+    /// Without it the result is what the server says, as MCP writes it.
+    pub rows: Option<String>,
+    /// What of each row is kept, as in an [`HttpPlan`].
+    pub pick: Vec<(String, String)>,
+    /// Whether an error result says, by the word of the tool's author, that nothing was done.
+    pub undone_on_error: bool,
+    /// How long the whole of it may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// What may come back: rows, or else blocks of content.
+    pub bounds: ResultBounds,
+}
+
+/// What is asked of an MCP server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum McpAsk {
+    /// `tools/call`.
+    Tool {
+        /// The server's name of it.
+        name: String,
+        /// An object.
+        arguments: Template,
+    },
+    /// `resources/read`.
+    Resource(ResourceUri),
+    /// `prompts/get`.
+    Prompt {
+        /// The server's name of it.
+        name: String,
+        /// The server's names of its arguments, which are texts. One that is left out is left out.
+        arguments: Vec<(String, Piece)>,
+    },
+}
+
+/// A definition of an MCP server's, as it was when a person reviewed it.
+#[derive(Debug, Clone)]
+pub struct Pin {
+    /// Of which kind, and by which name (a resource's URI, or its template).
+    pub of: (Defined, String),
+    /// The definition as the server gave it, without what is not pinned.
+    pub definition: Map<String, Value>,
+    /// The digest of its canonical text (RFC 8785).
+    pub digest: Digest,
+    /// Its output schema, compiled.
+    pub output: Option<Arc<dyn InputSchema>>,
+}
+
+impl PartialEq for Pin {
+    /// The digest covers the schema.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.of, self.digest) == (&other.of, other.digest)
+    }
+}
+
+impl Eq for Pin {}
+
+/// What an MCP server defines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Defined {
+    /// A tool.
+    Tool,
+    /// A resource.
+    Resource,
+    /// A template of resources.
+    Template,
+    /// A prompt.
+    Prompt,
+}
+
+impl Defined {
+    /// What of a definition is pinned: what a model or a person may read of it, and what binds it. Icons
+    /// and `_meta` are not: servers change them from day to day.
+    #[must_use]
+    pub const fn pinned(self) -> &'static [&'static str] {
+        match self {
+            Self::Tool => {
+                &["name", "title", "description", "inputSchema", "outputSchema", "annotations"]
+            }
+            Self::Resource => &["uri", "name", "title", "description", "mimeType"],
+            Self::Template => &["uriTemplate", "name", "title", "description", "mimeType"],
+            Self::Prompt => &["name", "title", "description", "arguments"],
+        }
+    }
+
+    /// Which member of a definition names it.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Tool | Self::Prompt => "name",
+            Self::Resource => "uri",
+            Self::Template => "uriTemplate",
         }
     }
 }

@@ -108,7 +108,7 @@ impl Doors {
 
 /// What an agent is told of a call that did not complete: `{code, message, next, call, …}`.
 pub(crate) fn told(public: &Public, call: &str) -> Map<String, Value> {
-    let Public { code, message, next, issues, retry_after_s, reference } = public;
+    let Public { code, message, next, issues, retry_after_s, reference, said } = public;
     let mut told = Map::from_iter([
         ("code".to_owned(), json!(code)),
         ("message".to_owned(), json!(message)),
@@ -129,6 +129,9 @@ pub(crate) fn told(public: &Public, call: &str) -> Map<String, Value> {
     }
     if let Some(reference) = reference {
         told.insert("reference".to_owned(), json!(reference));
+    }
+    if let Some(said) = said {
+        told.insert("said".to_owned(), json!(said));
     }
     told
 }

@@ -22,7 +22,7 @@ use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
 use countersign_core::tool::{
-    Effect, EmailPlan, HttpPlan, InputSchema, Parameter, Plan, ResultBounds, SqlPlan, Tool,
+    Effect, EmailPlan, HttpPlan, InputSchema, Offered, Parameter, Plan, ResultBounds, SqlPlan, Tool,
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
@@ -474,5 +474,6 @@ pub(crate) fn compile<'a>(
         system: system.name.clone(),
         plan,
         limits: file.limits,
+        offered: Offered::Tool,
     })
 }

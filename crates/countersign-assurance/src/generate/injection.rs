@@ -66,7 +66,7 @@ impl Subject<'_, '_> {
             Plan::Http(_) => self.ground.samples.answers.iter().any(|answer| {
                 answer.system == self.tool.system.as_str() && answer.path.contains(&caller.tenant)
             }),
-            Plan::Email(_) => false,
+            Plan::Email(_) | Plan::Mcp(_) => false,
         }
     }
 

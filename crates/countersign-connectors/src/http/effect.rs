@@ -160,7 +160,7 @@ impl Http {
         };
         let Some((at, _)) = expect.iter().find(|expected| !holds(expected)) else { return Ok(()) };
         let detail = format!("the check does not find at `{at}` what it must");
-        Err(SystemFault { kind: SystemFaultKind::PostCondition, applied: Applied::Applied, detail })
+        Err(SystemFault::new(SystemFaultKind::PostCondition, Applied::Applied, detail))
     }
 }
 

@@ -308,6 +308,7 @@ pub(crate) fn report(answer: Answer) -> Result<Report, SystemFault> {
         Answer::Completed(completed) => {
             let value = completed.into_value();
             Ok(Report {
+                shape: countersign_core::port::Shape::Rows,
                 result: value["rows"].clone(),
                 rows: value["row_count"].as_u64().unwrap(),
                 truncated: value["truncated"].as_bool().unwrap(),
@@ -394,6 +395,7 @@ pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
         system: SystemName::new(system).unwrap(),
         plan,
         limits: Limits::default(),
+        offered: countersign_core::tool::Offered::Tool,
     }
 }
 

@@ -57,7 +57,7 @@ fn said(database: &Database<'_>) -> String {
 }
 
 async fn fault(bench: &Bench, tool: Tool, arguments: Value) -> (SystemFaultKind, Applied, String) {
-    let SystemFault { kind, applied, detail } =
+    let SystemFault { kind, applied, detail, .. } =
         bench.call_tool("acct_alpha", tool, arguments).await.unwrap_err();
     (kind, applied, detail)
 }

@@ -424,6 +424,7 @@ pub(super) fn listed() -> Option<super::Listed> {
         "additionalProperties": false,
     });
     Some(super::Listed {
+        offered: super::Offered::Tool,
         name: ToolName::new(CHECK_DRAFT).ok()?,
         description: "Tells how far a drafted call is: waiting for a person, rejected, or carried \
                       out, with its result. With `withdraw` it takes the draft back."
@@ -462,11 +463,7 @@ fn bound_again(draft: &Draft, tool: &Tool) -> Option<Map<String, Value>> {
 }
 
 fn unasked(why: &str) -> SystemFault {
-    SystemFault {
-        kind: SystemFaultKind::Unavailable,
-        applied: Applied::NotApplied,
-        detail: why.to_owned(),
-    }
+    SystemFault::new(SystemFaultKind::Unavailable, Applied::NotApplied, why.to_owned())
 }
 
 fn unavailable(error: &Unrecorded) -> Refusal {

@@ -201,6 +201,7 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
             bounds: ResultBounds { rows_max: 3, bytes_max: 1_000 },
         }),
         limits: Limits::default(),
+        offered: countersign_core::tool::Offered::Tool,
     });
     let grant = Grant {
         tool: Arc::clone(&tool),
@@ -435,11 +436,16 @@ impl Journal for World {
 }
 
 impl Connector for World {
+    fn is_withdrawn(&self, _: &countersign_core::tool::Tool) -> bool {
+        false
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         self.saw(format!("execute {}", Value::Object(permit.arguments().clone())));
         let acts = self.behaviour().connector;
         Box::pin(async move {
             let report = |rows: u64| Report {
+                shape: countersign_core::port::Shape::Rows,
                 result: (0..rows)
                     .map(|n| {
                         // The first row is the caller's in every column, the second is not.
@@ -456,11 +462,11 @@ impl Connector for World {
                 Acts::Answers => Ok(report(2)),
                 Acts::SendsTooMuch => Ok(report(4)),
                 Acts::Panics => panic!("a defect in a connector"),
-                Acts::Fails => Err(SystemFault {
-                    kind: SystemFaultKind::Failed,
-                    applied: Applied::Unknown,
-                    detail: "table secret_ledger is missing".into(),
-                }),
+                Acts::Fails => Err(SystemFault::new(
+                    SystemFaultKind::Failed,
+                    Applied::Unknown,
+                    "table secret_ledger is missing".into(),
+                )),
             }
         })
     }
@@ -471,10 +477,8 @@ impl Connector for World {
         Box::pin(async move {
             assert_ne!(connector, Acts::Panics, "a defect in a connector");
             let found = found.map(|rows| Found { rows, truncated: false, cached: false });
-            found.map_err(|why| SystemFault {
-                kind: SystemFaultKind::Unavailable,
-                applied: Applied::NotApplied,
-                detail: why.to_owned(),
+            found.map_err(|why| {
+                SystemFault::new(SystemFaultKind::Unavailable, Applied::NotApplied, why.to_owned())
             })
         })
     }

@@ -51,7 +51,7 @@ pub(crate) async fn tools(
 
 fn in_format(format: Format, listed: Listed) -> Value {
     let (read_only, destructive) = annotations(&listed);
-    let Listed { name, description, input, effect: _ } = listed;
+    let Listed { name, description, input, .. } = listed;
     let name = name.as_str();
     match format {
         Format::Mcp => json!({

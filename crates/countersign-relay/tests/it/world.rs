@@ -78,17 +78,22 @@ struct Systems(Mutex<Mood>);
 
 impl Systems {
     fn fault(kind: SystemFaultKind, applied: Applied) -> SystemFault {
-        SystemFault { kind, applied, detail: "made up".to_owned() }
+        SystemFault::new(kind, applied, "made up".to_owned())
     }
 }
 
 impl Connector for Systems {
+    fn is_withdrawn(&self, _: &countersign_core::tool::Tool) -> bool {
+        false
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         let mood = *self.0.lock().unwrap();
         let tenant = permit.tenant().as_str();
         let whose = if mood == Mood::Foreign { "acct_other" } else { tenant };
         let answer = match mood {
             Mood::Well | Mood::Foreign => Ok(Report {
+                shape: countersign_core::port::Shape::Rows,
                 result: json!([{ "account": whose, "account_id": whose, "n": 1 }]),
                 rows: 1,
                 truncated: false,

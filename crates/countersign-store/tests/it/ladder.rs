@@ -82,19 +82,20 @@ struct System {
 }
 
 impl Connector for System {
+    fn is_withdrawn(&self, _: &countersign_core::tool::Tool) -> bool {
+        false
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         let mode = *self.mode.lock().unwrap();
         if matches!(mode, Mode::Does | Mode::Loses(true) | Mode::Dies(true)) {
             self.effects.lock().unwrap().push(permit.call().clone());
         }
-        let fault = |applied| SystemFault {
-            kind: SystemFaultKind::Failed,
-            applied,
-            detail: "made up".into(),
-        };
+        let fault = |applied| SystemFault::new(SystemFaultKind::Failed, applied, "made up".into());
         Box::pin(async move {
             match mode {
                 Mode::Does => Ok(Report {
+                    shape: countersign_core::port::Shape::Rows,
                     result: json!([]),
                     rows: 0,
                     truncated: false,
@@ -224,6 +225,7 @@ fn tool(name: &str, lowered: bool) -> Tool {
         system: SystemName::new("bank").unwrap(),
         plan: Plan::Sql(statement()),
         limits: Limits::default(),
+        offered: countersign_core::tool::Offered::Tool,
     }
 }
 

@@ -291,6 +291,11 @@ impl Subject<'_> {
                 let change = "the system has to answer: what it does not confirm is nobody's";
                 (because.collect(), vec![said(change, None)])
             }
+            Refusal::DefinitionChanged => {
+                let change = "the server has to define it again as it was reviewed, or it has to be reviewed and imported anew";
+                let because = "the server behind it defines it otherwise than the posture's pin";
+                (vec![said(because, None)], vec![said(change, None)])
+            }
             Refusal::InsufficientScope(scope) => {
                 let text = format!("the grant asks for the scope `{scope}`");
                 let because = vec![said(text, places.grant(self.agent_id(), tool))];

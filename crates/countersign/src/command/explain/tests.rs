@@ -54,9 +54,14 @@ impl Journal for World {
 }
 
 impl Connector for World {
+    fn is_withdrawn(&self, _: &countersign_core::tool::Tool) -> bool {
+        false
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         *self.executed.lock().unwrap() = Some(permit.arguments().clone());
         let report = Report {
+            shape: countersign_core::port::Shape::Rows,
             result: json!([]),
             rows: 0,
             truncated: false,
@@ -72,11 +77,11 @@ impl Connector for World {
         let known = digit != '3';
         let rows = if known { vec![json!({"1": 1})] } else { Vec::new() };
         let found = match digit {
-            '7' => Err(SystemFault {
-                kind: SystemFaultKind::Unavailable,
-                applied: Applied::NotApplied,
-                detail: "away".to_owned(),
-            }),
+            '7' => Err(SystemFault::new(
+                SystemFaultKind::Unavailable,
+                Applied::NotApplied,
+                "away".to_owned(),
+            )),
             _ => Ok(Found { rows, truncated: false, cached: false }),
         };
         Box::pin(std::future::ready(found))
