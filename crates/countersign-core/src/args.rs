@@ -187,6 +187,12 @@ impl Arguments {
         &self.values
     }
 
+    /// The values, alone.
+    #[must_use]
+    pub(crate) fn into_values(self) -> Map<String, Value> {
+        self.values
+    }
+
     /// The canonical form, RFC 8785.
     #[must_use]
     pub fn canonical(&self) -> &[u8] {

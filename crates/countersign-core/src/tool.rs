@@ -1,5 +1,6 @@
 //! A tool as the posture declares it: what a model may ask for, and the plan that answers it.
 
+use crate::args::{Arguments, ArgumentsError};
 use crate::id::{Digest, SystemName, ToolName};
 use crate::ladder::{Ladder, Phrase};
 use crate::quota::Limits;
@@ -265,6 +266,32 @@ impl Defined {
         }
     }
 
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tool, Self::Resource, Self::Template, Self::Prompt];
+
+    /// What is pinned of a definition, and the digest of that: SHA-256 of its canonical text (RFC
+    /// 8785). Whoever holds a live definition against a reviewed one asks here, so that both are read
+    /// alike; both are to come from [`parse_answer`](crate::args::parse_answer).
+    ///
+    /// # Errors
+    /// [`ArgumentsError::Malformed`] for a number, or a depth, that has no canonical text.
+    pub fn pin(
+        self,
+        definition: &Map<String, Value>,
+    ) -> Result<(Map<String, Value>, Digest), ArgumentsError> {
+        let kept = self.pinned().iter().filter_map(|&name| definition.get_key_value(name));
+        let kept = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let kept = Arguments::new(kept)?;
+        let digest = Digest::sha256(kept.canonical());
+        Ok((kept.into_values(), digest))
+    }
+
+    /// By what a definition is known, if it says so.
+    #[must_use]
+    pub fn name(self, definition: &Map<String, Value>) -> Option<&str> {
+        definition.get(self.key()).and_then(Value::as_str)
+    }
+
     /// Which member of a definition names it.
     #[must_use]
     pub const fn key(self) -> &'static str {
@@ -403,4 +430,49 @@ pub struct ResultBounds {
     pub rows_max: u32,
     /// Bytes as JSON; the result is cut before the row that would pass it, and says so.
     pub bytes_max: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::parse_answer;
+
+    fn pin(text: &str) -> (Map<String, Value>, Digest) {
+        let Ok(Value::Object(definition)) = parse_answer(text.as_bytes()) else { panic!("{text}") };
+        Defined::Tool.pin(&definition).unwrap()
+    }
+
+    #[test]
+    fn a_pin_covers_what_a_model_may_read_whatever_its_order_and_nothing_else() {
+        let (kept, digest) =
+            pin(r#"{"name":"a","inputSchema":{"b":1.0,"a":[]},"icons":[],"_meta":{}}"#);
+        assert_eq!(
+            Value::Object(kept.clone()),
+            serde_json::json!({"name":"a","inputSchema":{"a":[],"b":1}})
+        );
+        assert_eq!(digest, Digest::sha256(br#"{"inputSchema":{"a":[],"b":1},"name":"a"}"#));
+        assert_eq!(
+            pin(r#"{"inputSchema":{"a":[],"b":1},"name":"a","execution":{}}"#),
+            (kept, digest)
+        );
+        for (member, value) in [
+            ("title", "\"x\""),
+            ("description", "\"x\""),
+            ("outputSchema", "{}"),
+            ("annotations", "{\"readOnlyHint\":true}"),
+        ] {
+            let other = format!(
+                "{{\"name\":\"a\",\"inputSchema\":{{\"a\":[],\"b\":1}},\"{member}\":{value}}}"
+            );
+            assert_ne!(pin(&other).1, digest, "{member}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_readers_round_are_pinned_as_they_were_sent() {
+        let with = |number: &str| {
+            pin(&format!(r#"{{"name":"a","inputSchema":{{"maximum":{number}}}}}"#)).1
+        };
+        assert_ne!(with("9007199254740993"), with("9007199254740992"));
+    }
 }
