@@ -140,6 +140,9 @@ impl Isolated {
                 self.mail.insert(name.to_owned(), server.clone());
                 Ok("a mail server that hands nothing on".to_owned())
             }
+            Backend::Mcp(_) => {
+                Err("it is an MCP server, and the suite has no stand-in for one".to_owned())
+            }
         }
     }
 

@@ -78,3 +78,14 @@ pub const EVAL_TEXT_BYTES_MAX: usize = 300 * 1024;
 pub const EVAL_WAIT_MS_MAX: u32 = 60_000;
 /// Longest time since a person signed in, in seconds.
 pub const EVAL_SIGNED_IN_S_MAX: u32 = 86_400;
+/// Longest time for which it is taken on trust that an MCP server's definitions are as they were
+/// reviewed, in milliseconds.
+pub const RECHECK_MS_MAX: u32 = 300_000;
+/// The same of a system that does not say.
+pub const RECHECK_MS_DEFAULT: u32 = 10_000;
+/// Most words that a program is started with.
+pub const PROGRAM_WORDS_MAX: usize = 64;
+/// Largest file of pins, in bytes: as large as what a server says of all its tools.
+pub const PINS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most findings about the words of one system's pins.
+pub const PINS_REPORTED_MAX: usize = 100;

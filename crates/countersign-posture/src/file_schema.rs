@@ -231,7 +231,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (
         Code::BadValue,
         "has no part",
-        "`ca` beside `tls: none`, or `query` and the like beside `sql`.",
+        "`ca` beside `tls: none`, `query` and the like beside `sql`, `auth` and the like beside `program`.",
     ),
     (
         Code::BadValue,
@@ -291,6 +291,16 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::EffectTenant, "", ""),
     (Code::UnknownPlaceholder, "", ""),
     (Code::BadRequest, "", ""),
+    (Code::BadPin, "", ""),
+    (Code::Unpinned, "", ""),
+    (Code::PinArguments, "", ""),
+    (Code::BadOffer, "", ""),
+    (
+        Code::BadValue,
+        "speaks of rows",
+        "A rule under `result` for what an MCP server answers, where that is no rows.",
+    ),
+    (Code::BadValue, "takes no `arguments`", "`arguments` beside a resource."),
     (Code::ArgumentPlace, "", ""),
     (Code::CallSystem, "", ""),
     (Code::BadValue, "at most `max`", "Fewer rows at most than at least."),

@@ -247,6 +247,19 @@ codes! {
     CallSystem Error "call-system",
     /// An argument that the statement or request does not use.
     UnusedArgument Warning "unused-argument",
+    // What MCP servers define.
+    /// A file of pins that does not say what a server defines.
+    BadPin Error "bad-pin",
+    /// A call of what nobody has pinned, so that the server says what it means.
+    Unpinned Error "unpinned",
+    /// Arguments that the pinned definition does not take, or that it asks for and nobody sends.
+    PinArguments Error "pin-arguments",
+    /// An argument of another type than the pinned definition takes.
+    PinType Warning "pin-type",
+    /// A pinned definition that no tool calls.
+    UnusedPin Warning "unused-pin",
+    /// A tool offered as a resource or a prompt that it is not.
+    BadOffer Error "bad-offer",
     // Gates and grants.
     /// An effect for which people must be asked, and nobody who is.
     GateApprovers Error "gate-approvers",

@@ -1,7 +1,8 @@
 //! `http:` of a system: an API at one origin, in networks that are named.
 
-use crate::decode::{Decoder, Item, Spanned};
+use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::Code;
+use crate::gate::whole;
 use crate::node::Kind;
 use crate::request::header_name;
 use crate::system::{Backend, reference};
@@ -45,18 +46,31 @@ impl Auth {
 pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Option<Spanned<Backend>> {
     let mut fields = decoder.fields(item)?;
     let origin = fields.required(decoder, "origin").and_then(|item| reference(decoder, item));
-    let auth = fields.optional("auth").map(|item| decode_auth(decoder, item));
-    let networks = fields.optional("networks").map(|item| decode_networks(decoder, item));
-    let plaintext = fields.optional("plaintext").map(|item| decoder.boolean(item));
+    let way = Way::decode(decoder, &mut fields);
     fields.finish(decoder);
     let Spanned { value: origin, span } = origin?;
-    let backend = Backend::Http {
-        origin,
-        auth: auth.map_or(Some(None), |known| known.map(Some))?,
-        networks: networks.unwrap_or(Some(Vec::new()))?,
-        plaintext: plaintext.unwrap_or(Some(false))?,
-    };
-    Some(Spanned { value: backend, span })
+    let Way { auth, networks, plaintext } = way?;
+    Some(Spanned { value: Backend::Http { origin, auth, networks, plaintext }, span })
+}
+
+/// How a system is spoken to over HTTP, beside where it is.
+pub(crate) struct Way {
+    pub(crate) auth: Option<Auth>,
+    pub(crate) networks: Vec<IpNet>,
+    pub(crate) plaintext: bool,
+}
+
+impl Way {
+    pub(crate) fn decode(decoder: &mut Decoder, fields: &mut Fields<'_>) -> Option<Self> {
+        let auth = fields.optional("auth").map(|item| decode_auth(decoder, item));
+        let networks = fields.optional("networks").map(|item| decode_networks(decoder, item));
+        let plaintext = fields.optional("plaintext").map(|item| decoder.boolean(item));
+        Some(Self {
+            auth: whole(auth)?,
+            networks: networks.unwrap_or(Some(Vec::new()))?,
+            plaintext: plaintext.unwrap_or(Some(false))?,
+        })
+    }
 }
 
 fn decode_auth(decoder: &mut Decoder, item: Item<'_>) -> Option<Auth> {

@@ -154,7 +154,7 @@ pub(crate) fn check(decoder: &mut Decoder, tool: &mut ToolFile, place: Span, dia
     let Some(entry) = &mut ladder else { return };
     if let Some(effect) = tool.effect {
         check_exception(decoder, entry);
-        check_reached(decoder, entry, (effect, place));
+        check_reached(decoder, entry, (effect, place), tool.call.asked());
         check_understated(decoder, entry, tool, place);
         check_parts(decoder, entry, (effect, &tool.call));
     }
@@ -181,7 +181,13 @@ impl LadderEntry {
     }
 }
 
-fn check_reached(decoder: &mut Decoder, entry: &LadderEntry, (effect, place): (Effect, Span)) {
+fn check_reached(
+    decoder: &mut Decoder,
+    entry: &LadderEntry,
+    (effect, place): (Effect, Span),
+    asked: Option<Asked>,
+) {
+    let by = asked;
     let reached = entry.reached(place);
     let unasked = reached.iter().find(|(rung, _)| *rung < Rung::CONFIRMED);
     let asked = reached.iter().find(|(rung, _)| *rung >= Rung::CONFIRMED);
@@ -194,7 +200,10 @@ fn check_reached(decoder: &mut Decoder, entry: &LadderEntry, (effect, place): (E
         (Some((_, span)), None) if effect != Effect::Read => {
             let message = "nobody agrees to this effect, and nothing shows that it took place";
             decoder.report(Code::MissingCheck, *span, message);
-            decoder.help("write a `check`: a statement that selects whether it did, or a request and what its answer must say");
+            decoder.help(match by {
+                Some(Asked::Definition) => "what an MCP server did cannot be checked: write `rung: 3` and a `gate`",
+                _ => "write a `check`: a statement that selects whether it did, or a request and what its answer must say",
+            });
         }
         _ => {}
     }
@@ -279,6 +288,8 @@ fn check_parts(decoder: &mut Decoder, entry: &LadderEntry, (effect, call): (Effe
             idle(*span, "a read changes nothing that could be checked");
         } else if asked == Some(Asked::Message) {
             idle(*span, "nothing can be asked about a message that was sent");
+        } else if asked == Some(Asked::Definition) {
+            idle(*span, "nothing can be asked about what an MCP server did");
         }
     }
     if let Some(UndoEntry { span, .. }) = &entry.undo {
@@ -330,7 +341,7 @@ fn check_asked(
     {
         statement(decoder, preview, preview.span());
     }
-    if asked == Some(Asked::Message) {
+    if matches!(asked, Some(Asked::Message | Asked::Definition)) {
         return; // That there is nothing to check or put back is said already.
     }
     match &mut entry.check {

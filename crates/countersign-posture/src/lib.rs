@@ -6,6 +6,7 @@
 //! [`Loaded`] holds a posture in which every name leads somewhere and every input is bounded.
 
 mod agent;
+mod ask;
 pub mod bound;
 mod budget;
 mod check;
@@ -23,9 +24,11 @@ mod ladder;
 mod lint;
 mod load;
 mod look_up;
+mod mcp;
 mod message;
 mod node;
 mod people;
+mod pin;
 mod places;
 mod posture;
 mod relay;
@@ -47,6 +50,7 @@ pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
 pub use http::Auth;
 pub use issuer::{Algorithm, Issuer, KeySource};
 pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture, posture_data};
+pub use mcp::{McpReach, McpSpec};
 pub use people::{People, PersonClaims};
 pub use places::Places;
 pub use posture::ClaimMap;

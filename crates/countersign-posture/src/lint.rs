@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
 };
+use unicode_security::confusable_detection::skeleton;
 
 /// Reads a description. A model takes it for part of its instructions, so it must give none.
 pub(crate) fn description<'a>(decoder: &mut Decoder, item: Item<'a>) -> Option<&'a str> {
@@ -75,7 +76,7 @@ const OPENINGS: [&[&str]; 8] = [
 const TAGS: [&str; 6] = ["system", "user", "assistant", "instruction", "instructions", "important"];
 
 /// Where a text first commands.
-fn command(text: &str) -> Option<Range<usize>> {
+pub(crate) fn command(text: &str) -> Option<Range<usize>> {
     phrase(text).into_iter().chain(tag(text)).min_by_key(|range| range.start)
 }
 
@@ -185,6 +186,14 @@ fn singular(word: &str) -> &str {
         Some(stem) if stem.len() > 2 && !stem.ends_with(['s', 'u', 'i']) => stem,
         _ => word,
     }
+}
+
+/// What a name looks like to somebody who reads past case, marks between words, and letters that only
+/// look like others (UTS 39 §4).
+pub(crate) fn look(name: &str) -> String {
+    let plain = name.to_lowercase();
+    let plain = plain.chars().filter(|c| !matches!(c, '_' | '-' | '.' | '/' | ' '));
+    skeleton(&plain.collect::<String>()).collect::<String>().to_lowercase()
 }
 
 /// Tools that a model could take for one another, by name and description: for each that is like
@@ -310,6 +319,17 @@ mod tests {
         ] {
             assert_eq!(command(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn names_look_alike_past_case_marks_and_foreign_letters() {
+        for other in
+            ["sendMail", "send-mail", "SEND_MAIL", "send_rnail", "send_m\u{430}il", "5end_mail"]
+        {
+            let alike = look(other) == look("send_mail");
+            assert_eq!(alike, other != "5end_mail", "{other}");
+        }
+        assert_ne!(look("get_issue"), look("get_issues"));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The posture folder: read once, decoded file by file, checked across files, compiled.
 
 use crate::agent::{self, AgentFile, GrantEntry, Owner};
-use crate::bound::{EXCEPTION_ENDS_SECONDS, FILE_BYTES_MAX, FILES_MAX, POSTURE_BYTES_MAX};
+use crate::ask::Servers;
+use crate::bound::{
+    EXCEPTION_ENDS_SECONDS, FILE_BYTES_MAX, FILES_MAX, PINS_BYTES_MAX, POSTURE_BYTES_MAX,
+};
 use crate::decode::Decoder;
 use crate::deployment::{Deployment, Environment};
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
 use crate::ladder::Steps;
 use crate::lint;
 use crate::node::{Span, hidden};
+use crate::pin::{self, PinFile};
 use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
@@ -16,7 +20,7 @@ use crate::tool::{self, Asked, Ground, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, IssuerId, SystemName, Timestamp, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
-use countersign_core::tool::{Effect, Rung, Tool};
+use countersign_core::tool::{Defined, Effect, Plan, Rung, Tool};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -118,6 +122,8 @@ pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Findin
     draft.check_names();
     draft.check_tools();
     draft.check_calls();
+    draft.check_pins();
+    draft.check_look();
     draft.check_alike();
     draft.check_agents();
     draft.check_granted();
@@ -339,7 +345,7 @@ struct Folder {
     findings: Vec<Finding>,
 }
 
-const FOLDERS: [&str; 4] = ["agents", "tools", "systems", "policies"];
+const FOLDERS: [&str; 5] = ["agents", "tools", "systems", "pins", "policies"];
 
 impl Folder {
     fn read(folder: &Path) -> Self {
@@ -407,6 +413,7 @@ impl Folder {
         let expected = match prefix {
             "" => name == "posture.yaml",
             "policies/" => name.ends_with(".cedar"),
+            "pins/" => name.ends_with(".json"),
             _ => name.ends_with(".yaml"),
         };
         if expected {
@@ -433,7 +440,8 @@ impl Folder {
             self.unexpected(&path, name);
             return;
         }
-        match read_text(&full, FILE_BYTES_MAX) {
+        let most = if prefix == "pins/" { PINS_BYTES_MAX } else { FILE_BYTES_MAX };
+        match read_text(&full, most) {
             Ok(text) => self.keep(path, text),
             Err(ReadError { code, message }) => self.report(&path, code, message),
         }
@@ -467,7 +475,7 @@ impl Folder {
         let stem = name.strip_suffix(".yml").map(|stem| format!("call it `{stem}.yaml`"));
         if let Some(finding) = self.findings.last_mut() {
             finding.help = stem.or_else(|| {
-                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems` and `evals`, and NAME.cedar in `policies`".to_owned())
+                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems` and `evals`, NAME.json in `pins`, and NAME.cedar in `policies`".to_owned())
             });
         }
     }
@@ -514,6 +522,7 @@ struct Draft {
     folder: Folder,
     posture: Option<Decoded<PostureFile>>,
     systems: Vec<Decoded<SystemFile>>,
+    pins: Vec<Decoded<PinFile>>,
     tools: Vec<Decoded<ToolFile>>,
     agents: Vec<Decoded<AgentFile>>,
 }
@@ -531,10 +540,12 @@ impl Draft {
         let steps = file.map_or(Steps::OWN, |file| file.steps);
         let systems = decode_all(&folder, "systems/", system::decode);
         let dialects = Dialects::new(systems.iter().filter_map(|system| system.file.as_ref()));
-        let ground = Ground { attributes, dialects: &dialects, steps };
+        let pins = decode_all(&folder, "pins/", pin::decode);
+        let servers = servers(&systems, &pins);
+        let ground = Ground { attributes, dialects: &dialects, servers: &servers, steps };
         let tools = decode_all(&folder, "tools/", |decoder| tool::decode(decoder, ground));
         let agents = decode_all(&folder, "agents/", agent::decode);
-        Self { folder, posture, systems, tools, agents }
+        Self { folder, posture, systems, pins, tools, agents }
     }
 
     /// Names that a folder declares: what its files are called, so that a file with a mistake in it
@@ -564,6 +575,78 @@ impl Draft {
         });
     }
 
+    /// Pins are of an MCP system, and of what its tools call; and they look like nothing else.
+    fn check_pins(&mut self) {
+        let declared = self.declared("systems");
+        let files = self.systems.iter().filter_map(|system| system.file.as_ref());
+        let servers =
+            files.filter(|file| file.takes.is_none_or(|takes| takes == Takes::Definitions));
+        let servers: BTreeSet<_> =
+            servers.filter_map(|file| Some(file.name.as_ref()?.value.clone())).collect();
+        let files: Vec<_> = self.tools.iter().filter_map(|tool| tool.file.as_ref()).collect();
+        let calls = files.iter().filter_map(|file| {
+            Some((&file.call.system.as_ref()?.value, file.call.ask.as_ref()?.pinned.as_ref()))
+        });
+        let calls: BTreeSet<_> = calls.collect();
+        // Of a tool with a mistake in its file it is not known what it calls.
+        let known = self.declared("tools").map(|names| names.len()) == Some(files.len())
+            && files.iter().all(|file| file.call.system.is_some());
+        for Decoded { decoder, file } in &mut self.pins {
+            let Some(PinFile { system: Some(system), pinned, whole }) = file else { continue };
+            if declared.as_ref().is_some_and(|names| !names.contains(system.as_str())) {
+                let message = format!("there is no system `{system}` whose pins these could be");
+                decoder.report(Code::UnknownSystem, Span::default(), message);
+                continue;
+            }
+            if !servers.contains(system) && declared.is_some() {
+                let message = format!("`{system}` is no MCP server, and only those are pinned");
+                decoder.report(Code::BadPin, Span::default(), message);
+                continue;
+            }
+            let known = known && *whole && !calls.contains(&(system, None));
+            let idle = |of| known && !calls.contains(&(system, Some(of)));
+            for (of, pin) in pinned.iter().filter(|(of, _)| idle(of)) {
+                let message = format!("no tool calls the {} `{}`", pin::called(of.0), of.1);
+                decoder.report(Code::UnusedPin, pin.span, message);
+            }
+        }
+    }
+
+    /// No name of a server's looks like another's, or like a tool that asks somebody else.
+    fn check_look(&mut self) {
+        let tools = self.tools.iter().filter_map(|tool| tool.file.as_ref()).filter_map(|file| {
+            let system = file.call.system.as_ref().map(|system| system.value.clone());
+            Some((
+                lint::look(file.name.as_ref()?.value.as_str()),
+                (file.name.as_ref()?.value.clone(), system),
+            ))
+        });
+        let tools: BTreeMap<_, _> = tools.collect();
+        for Decoded { decoder, file } in &mut self.pins {
+            let Some(file) = file.as_ref().filter(|file| file.system.is_some()) else { continue };
+            let named = file.pinned.iter().filter(|((of, _), _)| *of == Defined::Tool);
+            let named: Vec<_> = named.map(|((_, name), pin)| (name.as_str(), pin.span)).collect();
+            let texts: Vec<_> = named.iter().map(|(name, _)| *name).collect();
+            let pairs = pin::look_alike(&texts);
+            let pairs = pairs.into_iter().filter_map(|(later, first)| {
+                Some((named.get(later)?, format!("`{}`", named.get(first)?.0)))
+            });
+            let others = named.iter().filter_map(|at| {
+                let (tool, system) = tools.get(&lint::look(at.0))?;
+                let other =
+                    system.as_ref().filter(|system| file.system.as_ref() != Some(system))?;
+                Some((at, format!("the tool `{tool}`, which asks `{other}`")))
+            });
+            for ((name, span), other) in pairs.chain(others).collect::<Vec<_>>() {
+                let message = format!("`{name}` looks like {other}");
+                decoder.report(Code::AlikeTools, *span, message);
+                decoder.help(
+                    "take the definition out unless a tool calls it, or call the tool otherwise",
+                );
+            }
+        }
+    }
+
     /// A statement is for a database, a request for an API, a message for a mail server.
     fn check_calls(&mut self) {
         let files = self.systems.iter().filter_map(|system| system.file.as_ref());
@@ -576,10 +659,12 @@ impl Draft {
                     (None, _)
                     | (Some(Takes::Statements(_)), Asked::Statement)
                     | (Some(Takes::Requests), Asked::Request)
-                    | (Some(Takes::Messages), Asked::Message) => continue,
+                    | (Some(Takes::Messages), Asked::Message)
+                    | (Some(Takes::Definitions), Asked::Definition) => continue,
                     (Some(Takes::Statements(_)), _) => "statements",
                     (Some(Takes::Requests), _) => "requests",
                     (Some(Takes::Messages), _) => "messages",
+                    (Some(Takes::Definitions), _) => "calls of its definitions",
                 };
                 let this = asked.as_str();
                 let message = format!("`{}` takes {takes}, and this is a {this}", system.value);
@@ -657,21 +742,23 @@ impl Draft {
     }
 
     fn any_error(&self) -> bool {
-        let Self { folder, posture, systems, tools, agents } = self;
+        let Self { folder, posture, systems, pins, tools, agents } = self;
         any_error(&folder.findings)
             || posture.iter().any(Decoded::is_wrong)
             || systems.iter().any(Decoded::is_wrong)
+            || pins.iter().any(Decoded::is_wrong)
             || tools.iter().any(Decoded::is_wrong)
             || agents.iter().any(Decoded::is_wrong)
     }
 
     fn take_findings(&mut self) -> Vec<Finding> {
-        let Self { folder, posture, systems, tools, agents } = self;
+        let Self { folder, posture, systems, pins, tools, agents } = self;
         let mut findings = std::mem::take(&mut folder.findings);
         let decoders = posture
             .iter_mut()
             .map(|decoded| &mut decoded.decoder)
             .chain(systems.iter_mut().map(|decoded| &mut decoded.decoder))
+            .chain(pins.iter_mut().map(|decoded| &mut decoded.decoder))
             .chain(tools.iter_mut().map(|decoded| &mut decoded.decoder))
             .chain(agents.iter_mut().map(|decoded| &mut decoded.decoder));
         for decoder in decoders {
@@ -680,6 +767,23 @@ impl Draft {
         findings
     }
 }
+
+/// The MCP systems, each with its pins.
+fn servers<'a>(systems: &[Decoded<SystemFile>], pins: &'a [Decoded<PinFile>]) -> Servers<'a> {
+    let files = systems.iter().filter_map(|system| system.file.as_ref());
+    let servers = files.filter(|file| file.takes == Some(Takes::Definitions));
+    let names = servers.filter_map(|file| Some(file.name.as_ref()?.value.clone()));
+    let of = |name: &SystemName| {
+        // One that cannot be read has been spoken of, and pins nobody knows what.
+        let path = format!("pins/{name}.json");
+        let found = pins.iter().find(|pins| pins.decoder.source.path() == path)?;
+        Some(found.file.as_ref().unwrap_or(&BROKEN))
+    };
+    names.map(|name| (name.clone(), of(&name))).collect()
+}
+
+/// Stands for pins that cannot be read.
+static BROKEN: PinFile = PinFile { system: None, pinned: BTreeMap::new(), whole: false };
 
 fn decode_all<T>(
     folder: &Folder,
@@ -716,6 +820,8 @@ fn distinct<T>(all: &mut [Decoded<T>], what: &str, named: impl Fn(&T) -> Option<
 /// A tool and the texts that its decision digest covers.
 struct Compiled<'a> {
     tool: Arc<Tool>,
+    /// Of the definition that it calls.
+    pin: Option<String>,
     text: &'a str,
     system_texts: Vec<&'a str>,
 }
@@ -853,7 +959,11 @@ impl Draft {
             let texts = asked.into_iter().map(|name| systems.get(name).map(|(_, text)| *text));
             let system_texts = texts.collect::<Option<_>>()?;
             let text = decoder.source.text();
-            Some((tool.name.clone(), Compiled { tool, text, system_texts }))
+            let pin = match &tool.plan {
+                Plan::Mcp(plan) => Some(plan.pin.digest.to_string()),
+                Plan::Sql(_) | Plan::Http(_) | Plan::Email(_) => None,
+            };
+            Some((tool.name.clone(), Compiled { tool, pin, text, system_texts }))
         });
         tools.collect()
     }
@@ -866,7 +976,7 @@ fn compile_grant(
     (agent_text, identity): (&str, &str),
 ) -> Option<(ToolName, Grant)> {
     let GrantEntry { tool, limits, require_scope, span, reviewed: _ } = grant;
-    let Compiled { tool, text, system_texts } = tools.get(&tool.value)?;
+    let Compiled { tool, pin, text, system_texts } = tools.get(&tool.value)?;
     let grant_text = agent_text.get(span.start..span.end)?;
     let parts = [*text].into_iter().chain(system_texts.iter().copied());
     // What the agent says for all its grants is part of each.
@@ -874,7 +984,8 @@ fn compile_grant(
     let scope_text = require_scope.as_deref().unwrap_or_default();
     // The tool's text has all that it says of the ladder; the company's own step is not in it.
     let rung = tool.ladder.rung.number().to_string();
-    let parts = parts.chain([grant_text, identity, scope_text, &rung]);
+    // Of the pins those of other tools are no part of it.
+    let parts = parts.chain([grant_text, identity, scope_text, &rung]).chain(pin.as_deref());
     let parts: Vec<_> = parts.map(str::as_bytes).collect();
     let decision_digest = Digest::of("countersign/decision/1", &parts);
     let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits, require_scope };

@@ -67,6 +67,36 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Where the rows of an answer are, and their columns: `None` if something is wrong with them.
+pub(crate) struct Rows {
+    /// Nothing where the answer is no rows.
+    pub(crate) at: Option<Option<String>>,
+    pub(crate) pick: Option<Vec<(String, String)>>,
+}
+
+impl Parts<'_> {
+    /// Where the rows are in what an MCP server answers, and their columns. The rest is reported; so are
+    /// these in a call of what answers no rows (`whose`), or without the first.
+    pub(crate) fn rows_only(&self, decoder: &mut Decoder, whose: Option<&str>) -> Rows {
+        let Self { query, headers, body, result, pick, statuses } = self;
+        let mut idle =
+            [query, headers, body, statuses].map(|item| (item, "a call of a definition")).to_vec();
+        match (whose, result) {
+            (Some(whose), _) => idle.extend([(result, whose), (pick, whose)]),
+            (None, None) => idle.push((pick, "a call without `result`: columns are of rows")),
+            (None, Some(_)) => {}
+        }
+        for (item, of) in idle {
+            if let Some(item) = item {
+                let message = format!("`{}` has no part in {of}", item.name);
+                decoder.report(Code::BadValue, item.span(), message);
+            }
+        }
+        let at = result.map(|item| pointer(decoder, item));
+        Rows { at, pick: pick.map_or(Some(Vec::new()), |item| decode_pick(decoder, item)) }
+    }
+}
+
 /// What a request may name.
 #[derive(Debug)]
 pub(crate) struct Known<'a> {
@@ -124,17 +154,18 @@ pub(crate) fn check_reads(
 
 /// Where an argument stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stands {
+pub(crate) enum Stands {
     InPath,
     InText,
     InBody,
     AsBody,
 }
 
-struct Reader<'d, 'k> {
-    decoder: &'d mut Decoder,
-    known: &'k Known<'k>,
-    names: BTreeSet<String>,
+pub(crate) struct Reader<'d, 'k> {
+    pub(crate) decoder: &'d mut Decoder,
+    pub(crate) known: &'k Known<'k>,
+    /// The arguments and bound names that were met.
+    pub(crate) names: BTreeSet<String>,
 }
 
 impl Reader<'_, '_> {
@@ -230,7 +261,7 @@ impl Reader<'_, '_> {
     }
 
     /// A text, a number or a truth value, or the argument that it is.
-    fn scalar(&mut self, item: Item<'_>) -> Option<Piece> {
+    pub(crate) fn scalar(&mut self, item: Item<'_>) -> Option<Piece> {
         match &item.node.kind {
             Kind::Bool(truth) => Some(Piece::Literal(truth.to_string())),
             Kind::Int(number) => Some(Piece::Literal(number.to_string())),
@@ -278,7 +309,7 @@ impl Reader<'_, '_> {
         Some(Expected::Literal(literal))
     }
 
-    fn template(&mut self, node: &Node) -> Option<Template> {
+    pub(crate) fn template(&mut self, node: &Node) -> Option<Template> {
         match &node.kind {
             Kind::Refused => None,
             Kind::Null => Some(Template::Literal(Value::Null)),
@@ -325,7 +356,7 @@ impl Reader<'_, '_> {
     }
 
     /// The argument is one, and can stand there.
-    fn check_place(&mut self, name: &str, span: Span, stands: Stands) -> Option<()> {
+    pub(crate) fn check_place(&mut self, name: &str, span: Span, stands: Stands) -> Option<()> {
         let Known { arguments, bound } = self.known;
         let Some(argument) = arguments.get(name) else {
             if bound.contains(name) {
@@ -356,7 +387,7 @@ impl Reader<'_, '_> {
         None
     }
 
-    fn refuse<T>(&mut self, span: Span, message: String, help: &str) -> Option<T> {
+    pub(crate) fn refuse<T>(&mut self, span: Span, message: String, help: &str) -> Option<T> {
         self.decoder.report(Code::BadRequest, span, message);
         if !help.is_empty() {
             self.decoder.help(help);

@@ -32,6 +32,23 @@ pub fn compile(schema: &Map<String, Value>) -> Result<Arc<dyn InputSchema>, Sche
     Ok(Arc::new(Compiled { schema, validator }))
 }
 
+/// Compiles the schema of what a server answers. Its patterns run on the linear-time engine as well, and
+/// nothing is fetched; its formats say what is meant and are held against nothing, as JSON Schema has it
+/// (Validation §7.2).
+///
+/// # Errors
+/// [`SchemaError`] if it is no schema, or a pattern is beyond that engine.
+pub fn compile_output(schema: &Map<String, Value>) -> Result<Arc<dyn InputSchema>, SchemaError> {
+    let schema = Value::Object(schema.clone());
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_COMPILED_BYTES_MAX))
+        .should_validate_formats(false)
+        .build(&schema)
+        .map_err(|error| SchemaError(error.to_string()))?;
+    Ok(Arc::new(Compiled { schema, validator }))
+}
+
 struct Compiled {
     schema: Value,
     validator: Validator,

@@ -7,6 +7,7 @@ use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::email::{self, MailSpec};
 use crate::finding::{Code, Place, Source};
 use crate::http::{self, Auth};
+use crate::mcp::{self, McpSpec};
 use crate::sql::Dialect;
 use countersign_core::id::SystemName;
 use countersign_core::tool::ResultBounds;
@@ -81,6 +82,8 @@ pub enum Backend {
     },
     /// A mail server.
     Email(Box<MailSpec>),
+    /// An MCP server.
+    Mcp(Box<McpSpec>),
 }
 
 /// How a database is spoken to.
@@ -108,6 +111,7 @@ impl Backend {
                 std::iter::once(origin.as_str()).chain(auth).collect()
             }
             Self::Email(spec) => spec.references(),
+            Self::Mcp(spec) => spec.references(),
         };
         references.into_iter()
     }
@@ -122,7 +126,7 @@ impl Dialects {
     pub(crate) fn new<'a>(files: impl Iterator<Item = &'a SystemFile>) -> Self {
         let known = files.filter_map(|file| match file.takes? {
             Takes::Statements(dialect) => Some((file.name.as_ref()?.value.clone(), dialect)),
-            Takes::Requests | Takes::Messages => None,
+            Takes::Requests | Takes::Messages | Takes::Definitions => None,
         });
         Self(known.collect())
     }
@@ -145,6 +149,8 @@ pub(crate) enum Takes {
     Requests,
     /// Messages.
     Messages,
+    /// Requests for what it defines.
+    Definitions,
 }
 
 /// What a system's file says.
@@ -208,9 +214,11 @@ fn decode_backend(
     let http = http.map(|item| (item, Takes::Requests, http::decode(decoder, item)));
     let email = fields.optional("email");
     let email = email.map(|item| (item, Takes::Messages, email::decode(decoder, item)));
-    let mut found = [sqlite, postgres, http, email].into_iter().flatten();
+    let mcp = fields.optional("mcp");
+    let mcp = mcp.map(|item| (item, Takes::Definitions, mcp::decode(decoder, item)));
+    let mut found = [sqlite, postgres, http, email, mcp].into_iter().flatten();
     let Some((_, takes, backend)) = found.next() else {
-        let message = "the system needs one of `sqlite`, `postgres`, `http` and `email`";
+        let message = "the system needs one of `sqlite`, `postgres`, `http`, `email` and `mcp`";
         decoder.report(Code::MissingKey, fields.open(), message);
         return None;
     };

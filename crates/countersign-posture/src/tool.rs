@@ -1,5 +1,6 @@
 //! `tools/NAME.yaml`: what a model may ask for, and the statement or request that answers it.
 
+use crate::ask::{self, ASKS, Ask, Sent, Servers};
 use crate::bound::{ROWS_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::Code;
@@ -22,7 +23,8 @@ use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
 use countersign_core::tool::{
-    Effect, EmailPlan, HttpPlan, InputSchema, Offered, Parameter, Plan, ResultBounds, SqlPlan, Tool,
+    Effect, EmailPlan, HttpPlan, InputSchema, McpPlan, Offered, Parameter, Plan, ResultBounds,
+    SqlPlan, Tool,
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
@@ -43,6 +45,8 @@ pub(crate) struct ToolFile {
     pub(crate) ladder: Option<LadderEntry>,
     pub(crate) limits: Limits,
     pub(crate) call: Call,
+    /// `None` if something is wrong with it.
+    offered: Option<Offered>,
 }
 
 /// What `call:` says.
@@ -58,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) request: Option<Request>,
     /// Instead of either.
     pub(crate) message: Option<Message>,
+    /// Instead of all of these.
+    pub(crate) ask: Option<Ask>,
     pub(crate) rows: Option<u32>,
 }
 
@@ -67,6 +73,7 @@ pub(crate) enum Asked {
     Statement,
     Request,
     Message,
+    Definition,
 }
 
 impl Asked {
@@ -75,6 +82,7 @@ impl Asked {
             Self::Statement => "statement",
             Self::Request => "request",
             Self::Message => "message",
+            Self::Definition => "call of a definition",
         }
     }
 }
@@ -82,11 +90,12 @@ impl Asked {
 impl Call {
     /// By what the system is asked, if it is known.
     pub(crate) fn asked(&self) -> Option<Asked> {
-        match (&self.statement, &self.request, &self.message) {
-            (_, _, Some(_)) => Some(Asked::Message),
-            (_, Some(_), None) => Some(Asked::Request),
-            (Some(_), None, None) => Some(Asked::Statement),
-            (None, None, None) => None,
+        match (&self.statement, &self.request, &self.message, &self.ask) {
+            (_, _, _, Some(_)) => Some(Asked::Definition),
+            (_, _, Some(_), None) => Some(Asked::Message),
+            (_, Some(_), None, None) => Some(Asked::Request),
+            (Some(_), None, None, None) => Some(Asked::Statement),
+            (None, None, None, None) => None,
         }
     }
 }
@@ -143,13 +152,15 @@ pub(crate) struct Ground<'a> {
     pub(crate) attributes: Option<&'a BTreeSet<String>>,
     /// How the systems read the statements.
     pub(crate) dialects: &'a Dialects,
+    /// The MCP servers among them.
+    pub(crate) servers: &'a Servers<'a>,
     /// The company's ladder.
     pub(crate) steps: Steps,
 }
 
 /// Reads a tool.
 pub(crate) fn decode(decoder: &mut Decoder, ground: Ground<'_>) -> Option<ToolFile> {
-    let Ground { attributes, dialects, steps } = ground;
+    let Ground { attributes, dialects, servers, steps } = ground;
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "the tool", node: &node })?;
     let name = fields.required(decoder, "tool").and_then(|item| decoder.name(item, ToolName::new));
@@ -174,18 +185,24 @@ pub(crate) fn decode(decoder: &mut Decoder, ground: Ground<'_>) -> Option<ToolFi
     let scope = scope.unwrap_or_default();
     check_identifiers(decoder, &identifiers, &arguments, &scope);
     let result = fields.optional("result");
-    let result =
+    let rules =
         result.map_or(Some(Vec::new()), |item| scope::decode_result(decoder, item, attributes));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let call = fields.required(decoder, "call").and_then(|item| decoder.fields(item));
     let bound = scope.iter().filter(|entry| entry.binds).map(|entry| entry.argument.as_str());
     let known = Known { arguments: &arguments, bound: bound.collect() };
-    let call = call.map(|fields| decode_call(decoder, fields, effect, &known));
+    let call = call.map(|fields| decode_call(decoder, fields, effect, (&known, servers)));
     let sends = call.as_ref().and_then(Call::asked).map(|asked| asked == Asked::Message);
+    let ask = call.as_ref().and_then(|call| call.ask.as_ref());
+    check_result(decoder, result, ask);
+    let offered = ask::offered(decoder, fields.optional("offer"), ask, &known);
     let ladder = ladder::decode(decoder, &mut fields, (effect, steps), (&known, sends));
     match call.as_ref().and_then(|call| call.message.as_ref()) {
         Some(sent) => message::check(decoder, (effect, place), sent, &scope),
-        None => check_scope(decoder, (effect, place), scoped.then_some(scope.as_slice()), public),
+        None => {
+            let scope = scoped.then_some(scope.as_slice());
+            check_scope(decoder, (effect, place), scope, public, ask.is_some());
+        }
     }
     fields.finish(decoder);
     let mut tool = ToolFile {
@@ -195,10 +212,11 @@ pub(crate) fn decode(decoder: &mut Decoder, ground: Ground<'_>) -> Option<ToolFi
         arguments,
         input: schema,
         scope,
-        result,
+        result: rules,
         ladder: Some(ladder),
         limits: limits.unwrap_or_default(),
         call: call.unwrap_or_default(),
+        offered,
     };
     check_statements(decoder, &mut tool, dialects);
     ladder::check(decoder, &mut tool, place, dialects);
@@ -231,6 +249,20 @@ fn check_statements(decoder: &mut Decoder, tool: &mut ToolFile, dialects: &Diale
     if let Some(message) = &tool.call.message {
         check_used(decoder, tool, |name| message.names.contains(name), "message");
     }
+    if let Some(ask) = &tool.call.ask {
+        check_used(decoder, tool, |name| ask.names.contains(name), "call");
+    }
+}
+
+/// Only rows have columns.
+fn check_result(decoder: &mut Decoder, result: Option<Item<'_>>, ask: Option<&Ask>) {
+    if let Some(item) = result.filter(|_| ask.is_some_and(|ask| !ask.rows)) {
+        let message = "`result` speaks of rows, and this answers what the server says";
+        decoder.report(Code::BadValue, item.span(), message);
+        decoder.help(
+            "say under `call` where in the structured content the rows are: `result: /items`",
+        );
+    }
 }
 
 /// Whether a rule compares with nothing but which agent calls, or with nothing of the caller.
@@ -244,6 +276,7 @@ fn check_scope(
     (effect, place): (Option<Effect>, Span),
     scope: Option<&[ScopeEntry]>,
     public: Option<Item<'_>>,
+    of_server: bool,
 ) {
     if let Some(item) = public {
         lint::sentence(decoder, item);
@@ -260,7 +293,19 @@ fn check_scope(
         Some(_) => false,
         None => entry.look_up.is_none() && entry.path == "tenant",
     };
-    if effect.is_some_and(|effect| effect != Effect::Read) && !rules.clone().any(tenant) {
+    // What an MCP server has no argument for it cannot be told: there another rule for the tenant will do,
+    // or the word of a person.
+    let told = |entry: &ScopeEntry| {
+        let rule = entry.rule.as_ref().and_then(ScopeRule::caller);
+        of_server && (rule == Some(&CallerRef::Tenant) || entry.look_up.is_some())
+    };
+    let told = rules.clone().any(told) || (of_server && public.is_some());
+    let changes = effect.is_some_and(|effect| effect != Effect::Read);
+    if changes && !told && !rules.clone().any(tenant) && of_server {
+        let message = "nothing ties this effect to the caller's tenant";
+        decoder.report(Code::EffectTenant, place, message);
+        decoder.help("write a rule for `caller.tenant` under `scope`, or say in `public` why anybody may do this");
+    } else if changes && !told && !rules.clone().any(tenant) {
         let message = "an effect must name the caller's tenant as `:tenant` in its statement";
         decoder.report(Code::EffectTenant, place, message);
         decoder.help("write `tenant: { bind: caller.tenant }` under `scope`");
@@ -328,7 +373,7 @@ fn decode_call(
     decoder: &mut Decoder,
     mut fields: Fields<'_>,
     effect: Option<Effect>,
-    known: &Known<'_>,
+    (known, servers): (&Known<'_>, &Servers<'_>),
 ) -> Call {
     let system =
         fields.required(decoder, "system").and_then(|item| decoder.name(item, SystemName::new));
@@ -337,28 +382,42 @@ fn decode_call(
     let parts = Parts::take(&mut fields);
     let to = fields.optional("to");
     let words = Words::take(&mut fields);
+    let asks = ASKS.map(|(key, of)| fields.optional(key).map(|item| (of, item)));
+    let sent = Sent::take(&mut fields);
     let ways = sql.iter().map(Item::span).chain(methods.iter().flatten().map(|(_, i)| i.span()));
-    let mut ways = ways.chain(to.iter().map(Item::span));
+    let ways = ways.chain(to.iter().map(Item::span));
+    let mut ways = ways.chain(asks.iter().flatten().map(|(_, item)| item.span()));
     let (first, second) = (ways.next(), ways.next());
     let statement = sql.and_then(|item| {
         let text = decoder.text(item, STATEMENT_BYTES_MAX)?;
         Some(Spanned { value: text.to_owned(), span: item.span() })
     });
     if first.is_none() {
-        let message =
-            "the call needs `sql`, `to`, or one of `get`, `post`, `put`, `patch` and `delete`";
+        let message = "the call needs `sql`, `to`, one of `get`, `post`, `put`, `patch` and `delete`, or one of `tool`, `resource` and `prompt`";
         decoder.report(Code::MissingKey, fields.open(), message);
     }
     if let Some(span) = second {
-        decoder.report(Code::BadValue, span, "a call is one statement, one request or one message");
+        decoder.report(
+            Code::BadValue,
+            span,
+            "a call is one statement, one request, one message or one definition",
+        );
     }
     let method = methods.into_iter().flatten().next();
     let request = method.map(|asks| {
         request::check_reads(decoder, effect, asks);
         request::decode(decoder, asks, &parts, known)
     });
-    if request.is_none() {
+    let ask = asks.into_iter().flatten().next();
+    let ask = ask.map(|asks| {
+        let asked = (system.as_ref(), servers);
+        ask::decode(decoder, asks, (&sent, &parts), asked, known)
+    });
+    if request.is_none() && ask.is_none() {
         parts.refuse(decoder);
+    }
+    if ask.is_none() {
+        sent.refuse(decoder);
     }
     let message = to.map(|item| message::decode(decoder, item, &words, known));
     if message.is_none() {
@@ -366,7 +425,7 @@ fn decode_call(
     }
     let rows = fields.optional("rows").and_then(|item| decoder.count(item, ROWS_MAX));
     fields.finish(decoder);
-    Call { system, statement, request, message, rows, ..Call::default() }
+    Call { system, statement, request, message, ask, rows, ..Call::default() }
 }
 
 fn check_statement(
@@ -447,14 +506,16 @@ pub(crate) fn compile<'a>(
     let rows_max = file.call.rows.unwrap_or(system.bounds.rows_max);
     let bounds = ResultBounds { rows_max, bytes_max: system.bounds.bytes_max };
     let timeout_ms = system.timeout_ms;
-    let plan = match (&file.call.request, &file.call.message) {
-        (_, Some(message)) => {
+    let Call { request, message, ask, .. } = &file.call;
+    let plan = match (request, message, ask) {
+        (_, _, Some(ask)) => Plan::Mcp(McpPlan { timeout_ms, bounds, ..ask.plan.clone()? }),
+        (_, Some(message), None) => {
             Plan::Email(EmailPlan { timeout_ms, bounds, ..message.plan.clone()? })
         }
-        (Some(request), None) => {
+        (Some(request), None, None) => {
             Plan::Http(HttpPlan { timeout_ms, bounds, ..request.plan.clone()? })
         }
-        (None, None) => Plan::Sql(SqlPlan {
+        (None, None, None) => Plan::Sql(SqlPlan {
             statement: file.call.compiled.statement.clone(),
             parameters: file.parameters(&file.call.compiled.parameters),
             timeout_ms,
@@ -474,6 +535,6 @@ pub(crate) fn compile<'a>(
         system: system.name.clone(),
         plan,
         limits: file.limits,
-        offered: Offered::Tool,
+        offered: file.offered.clone()?,
     })
 }

@@ -261,6 +261,11 @@ fn system(from: &Resolver<'_>, spec: &SystemSpec) -> Result<System, Problem> {
             Ok(System::Http(system))
         }
         Backend::Email(written) => mail(from, written, spec.concurrency).map(System::Email),
+        Backend::Mcp(written) => {
+            let reference = written.references().first().copied().unwrap_or_default();
+            let why = "the connector for MCP servers is not built yet";
+            Err(Problem { here: true, ..from.unfit(reference, &why) })
+        }
     }
 }
 

@@ -4,11 +4,12 @@ mod evals;
 mod ladder;
 
 use super::{Defined, FileKind, Form, Key, Shape};
+use crate::ask::{ASKS, ERRORS, OFFERS};
 use crate::bound::{
     ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX,
     DESTINATIONS_MAX, EXPORTERS_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX, LINE_BYTES_MAX,
-    PATTERN_BYTES_MAX, POINTERS_MAX, RESULT_BYTES_MAX, ROWS_MAX, STATEMENT_BYTES_MAX,
-    TIMEOUT_MS_MAX,
+    PATTERN_BYTES_MAX, POINTERS_MAX, PROGRAM_WORDS_MAX, RECHECK_MS_MAX, RESULT_BYTES_MAX, ROWS_MAX,
+    STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
 use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
@@ -227,6 +228,11 @@ fn tool() -> Vec<Key> {
         ),
         optional("limits", "Limits of each agent's calls of this tool.", Shape::Map(limits())),
         required("call", "What answers a call.", call()),
+        optional(
+            "offer",
+            "As what MCP clients are offered it, `tool` if left out: a `resource`, with `call.resource`, whose URI the client writes; or a `prompt`, with `call.prompt`, whose arguments are texts. Each call of either is one of this tool.",
+            choice(OFFERS.iter().map(|(word, _)| *word)),
+        ),
     ];
     keys.extend(ladder::tool());
     keys
@@ -261,7 +267,39 @@ fn call() -> Shape {
         "The argument that says to whom a message goes, `{name}`: of `format: email`, or a list of up to 16 of these. `scope` must say where that may be, by `domains`, `allowed` or `owned`. Its effect is `irreversible`.",
         pattern("an argument", "^\\{.*\\}$", LINE_BYTES_MAX, "{to}"),
     );
-    Shape::Kinds(keys, std::iter::once(sql).chain(ways).chain([to]).collect())
+    keys.extend(sent());
+    let asks = ASKS.map(|(key, _)| {
+        let (about, shape) = match key {
+            "tool" => (
+                "A tool of an MCP server, as `pins` have it.",
+                line("search_issues"),
+            ),
+            "resource" => (
+                "The URI of a resource of an MCP server, as `pins` have it or a template there. An argument stands in it as `{name}`, and is encoded.",
+                line("docs://{id}"),
+            ),
+            _ => ("A prompt of an MCP server, as `pins` have it.", line("summary")),
+        };
+        optional(key, about, shape)
+    });
+    Shape::Kinds(keys, std::iter::once(sql).chain(ways).chain([to]).chain(asks).collect())
+}
+
+/// What belongs to a call of a definition.
+fn sent() -> [Key; 2] {
+    let any = leaf("JSON as YAML", json!({}), "{words}");
+    [
+        optional(
+            "arguments",
+            "What a tool or a prompt of an MCP server is sent, by its names. A text `{name}` stands for an argument as in a body; if left out, each argument and bound name is sent under its own name, as far as the pin knows it.",
+            Shape::Entries(vec![(String::new(), any)]),
+        ),
+        optional(
+            "errors",
+            "What it means that an MCP server says a call failed: `nothing_done` if the server's word for it is taken. If left out, nobody knows what an effect then did.",
+            choice(ERRORS.iter().map(|(word, _)| *word)),
+        ),
+    ]
 }
 
 /// What belongs to a message.
@@ -434,6 +472,11 @@ fn system() -> Shape {
         optional("postgres", "A PostgreSQL database, asked in read-only transactions.", postgres()),
         optional("http", "An API that speaks JSON over HTTP.", http()),
         optional("email", "A mail server, which takes messages and answers nothing else.", email()),
+        optional(
+            "mcp",
+            "An MCP server. Its tools, resources and prompts are called as they were reviewed: their definitions stand in `pins/NAME.json`, which `countersign import mcp` writes, and one that has changed since is withdrawn.",
+            mcp(),
+        ),
     ];
     Shape::Kinds(keys, backends)
 }
@@ -470,7 +513,65 @@ fn postgres() -> Shape {
     ])
 }
 
+fn mcp() -> Shape {
+    let variable = "A variable of its environment, which holds no others: a reference.";
+    let environment = Shape::Entries(vec![(format!("^{IDENTIFIER}$"), name("tracker-token"))]);
+    let words = Shape::List {
+        of: Box::new(line("--stdio")),
+        items_min: 0,
+        items_max: Some(PROGRAM_WORDS_MAX),
+    };
+    let mut keys = vec![optional(
+        "path",
+        "The path of its endpoint; `/mcp` if left out.",
+        path_of_request("/v1/mcp"),
+    )];
+    keys.extend(way());
+    keys.extend([
+        optional("arguments", "What the program is started with; no shell reads it.", words),
+        optional("environment", variable, environment),
+        optional(
+            "user",
+            "A reference of the deployment that stands for whom the program runs as, `uid:gid`; as the gateway does if left out.",
+            name("tracker-user"),
+        ),
+        optional(
+            "recheck",
+            "How old the knowledge may be that its definitions are as they were reviewed; 10 s if left out, `0s` to look before every call.",
+            none_or(quantity(&DURATIONS, RECHECK_MS_MAX, "30s")),
+        ),
+        optional(
+            "shared",
+            "Why it keeps nothing of a caller, in a sentence, so that one connection or process may serve all. If left out, one serves a tenant and principal alone.",
+            line("Each of its answers rests on its request alone."),
+        ),
+    ]);
+    let reach = vec![
+        optional(
+            "origin",
+            "A reference of the deployment that stands for scheme, host and port.",
+            name("tracker"),
+        ),
+        optional(
+            "program",
+            "A reference of the deployment that stands for the absolute path of a program on the machine, which is started and spoken to by its standard input and output.",
+            name("tracker-server"),
+        ),
+    ];
+    Shape::Kinds(keys, reach)
+}
+
 fn http() -> Shape {
+    let origin = required(
+        "origin",
+        "A reference of the deployment that stands for scheme, host and port: `https://crm.example`. No argument changes them.",
+        name("crm"),
+    );
+    Shape::Map(std::iter::once(origin).chain(way()).collect())
+}
+
+/// How a system is spoken to over HTTP.
+fn way() -> [Key; 3] {
     let reference =
         |about, example| required(about, "A reference of the deployment.", name(example));
     let auth = vec![
@@ -485,12 +586,7 @@ fn http() -> Shape {
             ]),
         ),
     ];
-    Shape::Map(vec![
-        required(
-            "origin",
-            "A reference of the deployment that stands for scheme, host and port: `https://crm.example`. No argument changes them.",
-            name("crm"),
-        ),
+    [
         optional(
             "auth",
             "What every request is authorised by; never the caller's token.",
@@ -502,7 +598,7 @@ fn http() -> Shape {
             networks(),
         ),
         optional("plaintext", "Whether the origin may be `http://` on another machine.", boolean()),
-    ])
+    ]
 }
 
 fn email() -> Shape {
@@ -1091,6 +1187,15 @@ fn quantity(units: &[(&'static str, u32)], max: u32, example: &str) -> Shape {
     let pattern = patterns.collect::<Vec<_>>().join("|");
     let schema = json!({ "type": "string", "pattern": format!("^(?:{pattern})$") });
     leaf(format!("a whole number and its unit, at most {says}"), schema, example)
+}
+
+/// A time that may also be none.
+fn none_or(shape: Shape) -> Shape {
+    let Shape::Leaf { says, mut schema, example } = shape else { return shape };
+    if let Some(Value::String(pattern)) = schema.get_mut("pattern") {
+        *pattern = format!("{pattern}|^0s$");
+    }
+    Shape::Leaf { says: format!("{says}, or `0s`"), schema, example }
 }
 
 /// A regular expression for the whole numbers from 1 to `max`.

@@ -7,7 +7,7 @@ const HEAD: &str = "# Reference: what the files may say
 
 <!-- Written by `countersign schema --markdown`; a test fails if it is not what the code says. -->
 
-A posture is a folder: `posture.yaml`, one file for each agent, tool and system, and [policies](policies.md) written by hand where they are needed. The deployment, `countersign.yaml`, stands outside it. [The tutorial](tutorial.md) makes one of each; [examples/acme](../examples/acme) is a company with all of them.
+A posture is a folder: `posture.yaml`, one file for each agent, tool and system, [policies](policies.md) written by hand where they are needed, and [pins](mcp-servers.md) of what MCP servers define, which are JSON, written by `countersign import mcp` and read by people. The deployment, `countersign.yaml`, stands outside it. [The tutorial](tutorial.md) makes one of each; [examples/acme](../examples/acme) is a company with all of them.
 
 Files are YAML without what YAML readers disagree on: no anchors, tags, merge keys or second documents; `true` and `false` are the only booleans, numbers are decimal. A key that is not in these tables is refused. `NAME` stands for a key of your own, `[]` for every element of a list.
 

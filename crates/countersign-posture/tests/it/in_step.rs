@@ -338,6 +338,57 @@ call: { system: mail, to: "{to}", subject: "Of {tenant}", text: "Hello {cause}."
 "#,
     ),
     (
+        "posture/systems/tracker.yaml",
+        "system: tracker
+mcp: { origin: a, path: /v1/mcp, auth: { bearer: a }, networks: [10.1.0.0/16], plaintext: false, recheck: 0s, shared: Each answer rests on its request. }
+timeout: 10s
+rows: 1
+bytes: 4KiB
+",
+    ),
+    (
+        "posture/systems/files.yaml",
+        "system: files
+mcp: { program: a, arguments: [--stdio, b c], environment: { TOKEN: b }, user: a, recheck: 5m }
+timeout: 10s
+rows: 1
+bytes: 4KiB
+",
+    ),
+    (
+        "posture/tools/find_issues.yaml",
+        r#"tool: find_issues
+description: What is still to be done.
+effect: read
+offer: tool
+input: { words: { type: string, enum: [a] } }
+scope: { tenant: { bind: caller.tenant } }
+call: { system: tracker, tool: search, arguments: { q: "{words}", t: ["{tenant}", 7, null, { a: true }] }, result: /items, pick: { id: /id }, errors: nothing_done, rows: 10 }
+"#,
+    ),
+    (
+        "posture/tools/page.yaml",
+        r#"tool: page
+description: One page of the manual.
+effect: read
+offer: resource
+public: The manual is on the website.
+input: { page: { type: string, enum: [a] } }
+call: { system: tracker, resource: "docs://{page}" }
+"#,
+    ),
+    (
+        "posture/tools/retrospect.yaml",
+        r#"tool: retrospect
+description: How to look back on a week.
+effect: read
+offer: prompt
+public: The questions are the same for everybody.
+input: { week: { type: string, enum: [a] } }
+call: { system: tracker, prompt: retro, arguments: { week: "{week}", lang: en } }
+"#,
+    ),
+    (
         "posture/evals/usage.yaml",
         r#"suite: usage
 about: What is asked of usage.

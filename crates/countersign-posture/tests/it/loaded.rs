@@ -18,14 +18,14 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
-fn loaded(company: &Company) -> Loaded {
+pub(crate) fn loaded(company: &Company) -> Loaded {
     let (loaded, findings) = company.posture();
     assert!(findings.is_empty(), "{findings:?}");
     loaded.unwrap()
 }
 
 /// The decision digests of the one agent, by tool.
-fn decisions(company: &Company) -> BTreeMap<String, Digest> {
+pub(crate) fn decisions(company: &Company) -> BTreeMap<String, Digest> {
     let posture = loaded(company).posture;
     let agent = &posture.agents[&ActorId::new("support-copilot").unwrap()];
     agent.grants.iter().map(|(tool, grant)| (tool.to_string(), grant.decision_digest)).collect()
@@ -144,7 +144,7 @@ fn ladder(text: &str) -> Ladder {
     tool(&loaded(&company), "get_account_usage").ladder.clone()
 }
 
-fn tool<'a>(loaded: &'a Loaded, name: &str) -> &'a Tool {
+pub(crate) fn tool<'a>(loaded: &'a Loaded, name: &str) -> &'a Tool {
     let agent = &loaded.posture.agents[&ActorId::new("support-copilot").unwrap()];
     &agent.grants[&ToolName::new(name).unwrap()].tool
 }

@@ -11,4 +11,6 @@ mod loaded;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]
+mod pins;
+#[cfg(test)]
 mod requests;

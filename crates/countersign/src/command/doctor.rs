@@ -119,6 +119,7 @@ async fn system(
             "is where it may be, and its encryption and the credential hold; nothing was sent"
                 .to_owned()
         }
+        Backend::Mcp(_) => "answers, and defines what is pinned as it is pinned".to_owned(),
         _ => format!(
             "answers, and takes all {} statements",
             needs.statements.len() + needs.effects.len()
@@ -170,7 +171,9 @@ fn needs(loaded: &Loaded, name: &SystemName, spec: &SystemSpec) -> Needs {
     }
     let shared = match &spec.backend {
         Backend::Postgres { shared, .. } => shared.clone(),
-        Backend::Sqlite { .. } | Backend::Http { .. } | Backend::Email(_) => BTreeSet::new(),
+        Backend::Sqlite { .. } | Backend::Http { .. } | Backend::Email(_) | Backend::Mcp(_) => {
+            BTreeSet::new()
+        }
     };
     Needs { statements, effects, shared }
 }
