@@ -203,6 +203,10 @@ impl Connector for World {
     fn is_withdrawn(&self, _: &Tool) -> bool {
         false
     }
+
+    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+        Vec::new()
+    }
 }
 
 fn fault(applied: Applied) -> SystemFault {

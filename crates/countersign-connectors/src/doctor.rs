@@ -1,6 +1,6 @@
 //! Whether a system is fit for the tools that reach it, asked by the same credential.
 
-use crate::{System, email, http, postgres, sqlite};
+use crate::{System, email, http, mcp, postgres, sqlite};
 use countersign_core::port::Clock;
 use countersign_core::refusal::SystemFault;
 use std::collections::BTreeSet;
@@ -59,5 +59,6 @@ pub async fn examine(
         System::Postgres(system) => postgres::examine(system, needs, nobody, clock).await,
         System::Email(system) => email::examine(system).await,
         System::Http(system) => http::examine(system).await,
+        System::Mcp(system) => mcp::examine(system).await,
     }
 }

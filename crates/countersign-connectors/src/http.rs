@@ -17,6 +17,8 @@ pub use address::{Address, Networks};
 pub use credential::{Credential, CredentialError};
 pub use origin::{Origin, OriginError};
 pub use resolver::{Names, SystemNames};
+pub(crate) use answer::{beginning, check_type, rows};
+pub(crate) use request::{fill, text, uri};
 pub(crate) use resolver::{Unpermitted, permitted};
 
 use crate::doctor::Symptom;
@@ -129,9 +131,7 @@ impl Http {
         arguments: &Arguments,
     ) -> Result<Report, SystemFault> {
         let request = self.request(plan, arguments)?;
-        let unready = |why: &String| fault(SystemFaultKind::Unavailable, why.clone());
-        let client = self.client.as_ref().map_err(unready)?;
-        let response = client.execute(request).await.map_err(|error| self.broken(error))?;
+        let response = self.client()?.execute(request).await.map_err(|error| self.broken(error))?;
         let status = response.status();
         if plan.empty_on.contains(&status.as_u16()) {
             return Ok(Gathered::within(plan.bounds).report());
@@ -158,21 +158,20 @@ impl Http {
 
     /// What an answer says, if it says it in JSON, within its bounds, and without our credential.
     async fn answer(&self, response: Response, plan: &HttpPlan) -> Result<Value, SystemFault> {
-        answer::check_type(response.headers()).map_err(failed)?;
+        check_type(response.headers()).map_err(failed)?;
         let body = answer::body(response, plan.bounds).await.map_err(|error| match error {
             answer::Cut::Long(detail) => failed(detail),
             answer::Cut::Broken(error) => self.broken(error),
         })?;
         let value = answer::value(&body).map_err(failed)?;
-        let credential = self.system.credential.as_ref();
-        if credential.is_some_and(|credential| credential.shows_in(&value)) {
+        if self.shows_credential(&value) {
             return Err(failed("the answer repeats the system's credential".to_owned()));
         }
         Ok(value)
     }
 
     /// No answer came, or it broke off.
-    fn broken(&self, error: reqwest::Error) -> SystemFault {
+    pub(crate) fn broken(&self, error: reqwest::Error) -> SystemFault {
         let kind = match &error {
             error if error.is_connect() => SystemFaultKind::Unavailable,
             error if error.is_timeout() => SystemFaultKind::TimedOut,
@@ -193,14 +192,47 @@ impl Http {
             }
             _ => SystemFaultKind::Failed,
         };
-        let said = answer::beginning(response, FAILURE_BYTES_READ_MAX).await;
+        let said = beginning(response, FAILURE_BYTES_READ_MAX).await;
         let said = self.screened(&String::from_utf8_lossy(&said));
         let said = said.get(..said.floor_char_boundary(FAILURE_BYTES_SHOWN_MAX)).unwrap_or(&said);
         fault(kind, format!("the system answered {}: {said}", status.as_u16()))
     }
 
+    /// A client that keeps connections for the next request.
+    pub(crate) fn client(&self) -> Result<&Client, SystemFault> {
+        let unready = |why: &String| fault(SystemFaultKind::Unavailable, why.clone());
+        self.client.as_ref().map_err(unready)
+    }
+
+    /// One whose connections serve one request each.
+    pub(crate) fn sender(&self) -> Result<Client, SystemFault> {
+        self.senders.of(&self.system, CONNECT_MAX)
+    }
+
+    /// A request to a path of it, with the system's credential, and nothing else yet.
+    pub(crate) fn request_to(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+    ) -> Result<Request, SystemFault> {
+        let checked = self.system.check();
+        checked.map_err(|error| fault(SystemFaultKind::Unavailable, error.to_string()))?;
+        let url = self.system.origin.at(path, None);
+        let url = url.ok_or_else(|| failed("the URL would be read otherwise than it is meant".to_owned()))?;
+        let mut request = Request::new(method, url);
+        if let Some(credential) = &self.system.credential {
+            credential.spend(&mut request);
+        }
+        Ok(request)
+    }
+
+    /// Whether an answer repeats the system's credential.
+    pub(crate) fn shows_credential(&self, value: &Value) -> bool {
+        self.system.credential.as_ref().is_some_and(|credential| credential.shows_in(value))
+    }
+
     /// Without the system's credential.
-    fn screened(&self, text: &str) -> String {
+    pub(crate) fn screened(&self, text: &str) -> String {
         match &self.system.credential {
             Some(credential) => credential.blot(text),
             None => text.to_owned(),

@@ -11,6 +11,7 @@ mod email;
 mod gather;
 mod http;
 mod leave;
+mod mcp;
 mod postgres;
 mod sqlite;
 mod turns;
@@ -20,18 +21,20 @@ pub use http::{
     Address, Credential, CredentialError, HttpSystem, Names, Networks, Origin, OriginError,
     SystemNames,
 };
+pub use mcp::{McpReach, McpSystem, Program, definitions};
 pub use postgres::{Encryption, PostgresSystem, Unreachable};
 pub use sqlite::SqliteSystem;
 
 use answers::Answers;
 use countersign_core::call::{Consultation, Inquiry, Permit};
 use countersign_core::id::SystemName;
-use countersign_core::port::{Clock, Connector, Eventually, Found, Report};
+use countersign_core::port::{Clock, Connector, DefinitionChange, Eventually, Found, Report};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_core::tool::{Effect, Tool};
 use email::Email;
 use http::Http;
 use leave::{Act, Leave, misplaced};
+use mcp::Mcp;
 use postgres::Postgres;
 use serde_json::Value;
 use sqlite::Sqlite;
@@ -46,6 +49,8 @@ pub enum System {
     Email(EmailSystem),
     /// An HTTP API.
     Http(HttpSystem),
+    /// An MCP server.
+    Mcp(McpSystem),
     /// A PostgreSQL database.
     Postgres(PostgresSystem),
 }
@@ -64,6 +69,7 @@ enum Running {
     Sqlite(Arc<Sqlite>),
     Email(Arc<Email>),
     Http(Arc<Http>),
+    Mcp(Arc<Mcp>),
     Postgres(Arc<Postgres>),
 }
 
@@ -75,6 +81,7 @@ impl Running {
             }
             System::Email(system) => Self::Email(Arc::new(Email::new(system, Arc::clone(clock)))),
             System::Http(system) => Self::Http(Arc::new(Http::new(system))),
+            System::Mcp(system) => Self::Mcp(Arc::new(Mcp::new(system))),
             System::Postgres(system) => Self::Postgres(Arc::new(Postgres::new(system))),
         }
     }
@@ -84,8 +91,12 @@ impl Running {
             (Self::Sqlite(running), System::Sqlite(system)) => running.system() == system,
             (Self::Email(running), System::Email(system)) => running.system() == system,
             (Self::Http(running), System::Http(system)) => running.system() == system,
+            (Self::Mcp(running), System::Mcp(system)) => running.system() == system,
             (Self::Postgres(running), System::Postgres(system)) => running.system() == system,
-            (Self::Sqlite(_) | Self::Email(_) | Self::Http(_) | Self::Postgres(_), _) => false,
+            (
+                Self::Sqlite(_) | Self::Email(_) | Self::Http(_) | Self::Mcp(_) | Self::Postgres(_),
+                _,
+            ) => false,
         }
     }
 
@@ -93,6 +104,7 @@ impl Running {
         match self {
             Self::Email(email) => email.run(permit).await,
             Self::Http(http) => http.run(permit).await,
+            Self::Mcp(mcp) => mcp.run(permit).await,
             Self::Sqlite(sqlite) if permit.tool().effect == Effect::Read => {
                 Arc::clone(sqlite).read(Leave::to_read(permit)?).await
             }
@@ -107,7 +119,9 @@ impl Running {
     async fn look_up(&self, inquiry: Inquiry) -> Result<Report, SystemFault> {
         match self {
             Self::Sqlite(sqlite) => Arc::clone(sqlite).read(Leave::Inquiry(inquiry)).await,
-            Self::Email(_) | Self::Http(_) => Err(misplaced("a look-up's statement")),
+            Self::Email(_) | Self::Http(_) | Self::Mcp(_) => {
+                Err(misplaced("a look-up's statement"))
+            }
             Self::Postgres(postgres) => postgres.read(Leave::Inquiry(inquiry)).await,
         }
     }
@@ -115,7 +129,7 @@ impl Running {
     async fn consult(&self, consultation: Consultation) -> Result<bool, SystemFault> {
         match self {
             Self::Http(http) => http.consult(&consultation).await,
-            Self::Sqlite(_) | Self::Postgres(_) | Self::Email(_) => {
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Email(_) | Self::Mcp(_) => {
                 Err(misplaced("a question for a decision"))
             }
         }
@@ -197,8 +211,24 @@ impl Connector for Connectors {
         })
     }
 
-    fn is_withdrawn(&self, _tool: &Tool) -> bool {
-        false
+    fn is_withdrawn(&self, tool: &Tool) -> bool {
+        match self.systems.get(&tool.system) {
+            Some(Running::Mcp(mcp)) => mcp.is_withdrawn(tool),
+            Some(
+                Running::Sqlite(_) | Running::Email(_) | Running::Http(_) | Running::Postgres(_),
+            )
+            | None => false,
+        }
+    }
+
+    fn changes(&self) -> Vec<(SystemName, DefinitionChange)> {
+        let servers = self.systems.iter().filter_map(|(name, running)| match running {
+            Running::Mcp(mcp) => Some((name, mcp)),
+            Running::Sqlite(_) | Running::Email(_) | Running::Http(_) | Running::Postgres(_) => None,
+        });
+        let changes = servers
+            .flat_map(|(name, mcp)| mcp.changes().into_iter().map(|change| (name.clone(), change)));
+        changes.collect()
     }
 }
 

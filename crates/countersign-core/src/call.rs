@@ -1272,6 +1272,11 @@ impl Completed {
     pub fn into_value(self) -> Value {
         self.value
     }
+    /// Whether it is blocks of content of an MCP server's.
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        self.value.get("content").is_some()
+    }
     /// Where the outcome stands in the journal.
     #[must_use]
     pub fn receipt(&self) -> &Receipt {

@@ -47,7 +47,7 @@ fn checked(
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr, $ok:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
 
         impl $name {

@@ -6,7 +6,7 @@
 use crate::absence::Delegations;
 use crate::call::{Consultation, Inquiry, Permit};
 use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
-use crate::id::{AgentId, CallId, Digest, DraftId, TenantId, Timestamp, ToolName};
+use crate::id::{AgentId, CallId, Digest, DraftId, SystemName, TenantId, Timestamp, ToolName};
 use crate::ladder::Gate;
 use crate::person::{Person, Tenants};
 use crate::principal::Principal;
@@ -20,7 +20,7 @@ use crate::record::Entry;
 use crate::refusal::{Applied, AuthenticationFailure, Forbidden, SystemFault};
 use crate::relaying::Relaying;
 use crate::scope::ScopeEvidence;
-use crate::tool::{Rung, Tool};
+use crate::tool::{Defined, Rung, Tool};
 use serde_json::{Map, Value};
 use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
@@ -438,6 +438,38 @@ pub trait Connector: Send + Sync + Debug {
 
     /// Whether what stands behind a tool is known not to be what was reviewed. In memory, never waits.
     fn is_withdrawn(&self, tool: &Tool) -> bool;
+
+    /// What has been found to be other than it was reviewed, or to be so no longer, since it was last
+    /// asked: each once, bounded. In memory, never waits.
+    fn changes(&self) -> Vec<(SystemName, DefinitionChange)>;
+}
+
+/// A definition that is not what it was when somebody last looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionChange {
+    /// Of which kind, and by which name.
+    pub of: (Defined, String),
+    /// The digest of what was reviewed.
+    pub pinned: Digest,
+    /// Of what there is now; `None` if there is nothing of that name, or not one alone.
+    pub found: Option<Digest>,
+    /// How it differs from what was reviewed, a line for each line; empty if it is that again.
+    pub diff: String,
+}
+
+impl DefinitionChange {
+    /// For people: "tool `search`".
+    #[must_use]
+    pub fn of(&self) -> String {
+        let (kind, name) = &self.of;
+        format!("{} `{name}`", kind.as_str())
+    }
+
+    /// Whether it is again what was reviewed.
+    #[must_use]
+    pub fn is_mended(&self) -> bool {
+        self.found == Some(self.pinned)
+    }
 }
 
 /// What a look-up found.

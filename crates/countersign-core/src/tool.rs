@@ -54,6 +54,61 @@ pub enum Offered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceUri(pub Vec<UriPart>);
 
+impl ResourceUri {
+    /// Whether it is of several resources.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, UriPart::Argument(_)))
+    }
+
+    /// The arguments by which a URI is one of these; `None` if it is not.
+    #[must_use]
+    pub fn arguments_in(&self, uri: &str) -> Option<Map<String, Value>> {
+        let mut arguments = Map::new();
+        let mut rest = uri;
+        for part in &self.0 {
+            match part {
+                UriPart::Text(text) => rest = rest.strip_prefix(text.as_str())?,
+                UriPart::Argument(name) => {
+                    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
+                    let ends = rest.find(|c| !plain(c)).unwrap_or(rest.len());
+                    let (value, after) = rest.split_at_checked(ends).filter(|_| ends > 0)?;
+                    arguments.insert(name.clone(), unescaped(value)?.into());
+                    rest = after;
+                }
+            }
+        }
+        rest.is_empty().then_some(arguments)
+    }
+}
+
+/// Percent-decoding (RFC 3986 §2.1); `None` for what nobody would have written so.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'%' {
+            bytes.push(first);
+            rest = after;
+            continue;
+        }
+        let (digits, after) = after.split_at_checked(2)?;
+        let digits = str::from_utf8(digits).ok().filter(|text| text.chars().all(|c| c.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl fmt::Display for ResourceUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            UriPart::Text(text) => f.write_str(text),
+            UriPart::Argument(name) => write!(f, "{{{name}}}"),
+        })
+    }
+}
+
 /// A part of a [`ResourceUri`]. Two arguments never stand side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UriPart {
@@ -290,6 +345,17 @@ impl Defined {
     #[must_use]
     pub fn name(self, definition: &Map<String, Value>) -> Option<&str> {
         definition.get(self.key()).and_then(Value::as_str)
+    }
+
+    /// For people: `tool`, `resource`, `template`, `prompt`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Resource => "resource",
+            Self::Template => "template",
+            Self::Prompt => "prompt",
+        }
     }
 
     /// Which member of a definition names it.

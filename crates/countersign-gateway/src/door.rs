@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod http;
 pub mod mcp;
+mod offered;
 
 use crate::identity::Claims;
 use crate::resource::Resource;

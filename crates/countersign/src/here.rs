@@ -6,15 +6,16 @@ use crate::machine::{self, SystemClock};
 use crate::render::{Doing, Failure};
 use countersign_connectors::{
     Credential, CredentialError, EmailSystem, Encryption, HttpSystem, MailEncryption, MailServer,
-    MailServerError, Networks, Origin, PostgresSystem, Postman, SqliteSystem, System, SystemNames,
-    Unreachable,
+    MailServerError, McpReach, McpSystem, Networks, Origin, PostgresSystem, Postman, Program,
+    SqliteSystem, System, SystemNames, Unreachable,
 };
 use countersign_core::id::SystemName;
+use countersign_core::tool::{Pin, Plan};
 use countersign_gateway::identity::{
     Algorithm, Fetched, IssuerConfig, KeySet, KeySource, Place as KeyPlace, Tenancy,
 };
 use countersign_posture::{
-    Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec,
+    Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec, McpSpec,
     Reference, SystemSpec, sort,
 };
 use countersign_relay::{Destination, Means, Sink, Template, Webhook};
@@ -150,6 +151,10 @@ pub(crate) fn systems(deployment: &Deployment, loaded: &Loaded) -> Systems {
         let mut problems: Vec<_> = used.filter_map(|name| from.value(name).err()).collect();
         if problems.is_empty() {
             match system(&from, spec) {
+                Ok(System::Mcp(server)) => {
+                    let server = McpSystem { pins: pins(loaded, name), ..server };
+                    systems.at.insert(name.clone(), System::Mcp(server));
+                }
                 Ok(system) => drop(systems.at.insert(name.clone(), system)),
                 Err(problem) => problems.push(problem),
             }
@@ -247,26 +252,84 @@ fn system(from: &Resolver<'_>, spec: &SystemSpec) -> Result<System, Problem> {
             Ok(System::Postgres(system))
         }
         Backend::Http { origin, auth, networks, plaintext } => {
-            let credential = auth.as_ref().map(|auth| credential(auth, from)).transpose()?;
-            let value = from.value(origin)?;
-            let parsed = Origin::parse(value.expose_secret(), *plaintext);
-            let system = HttpSystem {
-                origin: parsed.map_err(|why| from.unfit(origin, &why))?,
-                credential,
-                networks: Networks::new(networks.clone()),
-                concurrency: spec.concurrency,
-                names: Arc::new(SystemNames),
-            };
-            system.check().map_err(|why| from.unfit(origin, &why))?;
-            Ok(System::Http(system))
+            let way = (Networks::new(networks.clone()), *plaintext);
+            api(from, (origin, auth.as_ref()), way, spec.concurrency).map(System::Http)
         }
         Backend::Email(written) => mail(from, written, spec.concurrency).map(System::Email),
-        Backend::Mcp(written) => {
-            let reference = written.references().first().copied().unwrap_or_default();
-            let why = "the connector for MCP servers is not built yet";
-            Err(Problem { here: true, ..from.unfit(reference, &why) })
-        }
+        Backend::Mcp(written) => mcp(from, spec, written).map(System::Mcp),
     }
+}
+
+/// An API, or a server that is reached as one.
+fn api(
+    from: &Resolver<'_>,
+    (origin, auth): (&str, Option<&Auth>),
+    (networks, plaintext): (Networks, bool),
+    concurrency: u32,
+) -> Result<HttpSystem, Problem> {
+    let credential = auth.map(|auth| credential(auth, from)).transpose()?;
+    let value = from.value(origin)?;
+    let parsed = Origin::parse(value.expose_secret(), plaintext);
+    let system = HttpSystem {
+        origin: parsed.map_err(|why| from.unfit(origin, &why))?,
+        credential,
+        networks,
+        concurrency,
+        names: Arc::new(SystemNames),
+    };
+    system.check().map_err(|why| from.unfit(origin, &why))?;
+    Ok(system)
+}
+
+/// An MCP server. What of its definitions was reviewed comes with the posture's tools.
+fn mcp(from: &Resolver<'_>, spec: &SystemSpec, written: &McpSpec) -> Result<McpSystem, Problem> {
+    let reach = match &written.reach {
+        countersign_posture::McpReach::Http { origin, path, auth, networks, plaintext } => {
+            let way = (Networks::new(networks.clone()), *plaintext);
+            let system = api(from, (origin, auth.as_ref()), way, spec.concurrency)?;
+            McpReach::Http { system: Box::new(system), path: path.clone() }
+        }
+        countersign_posture::McpReach::Stdio { program, arguments, environment, user } => {
+            let values = environment.iter().map(|(name, reference)| {
+                Ok((name.clone(), from.value(reference)?))
+            });
+            let runs_as = user.as_deref().map(|user| {
+                let value = from.value(user)?;
+                let pair = value.expose_secret().split_once(':');
+                let pair = pair.and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+                let why = "a user is written as `uid:gid`, in numbers";
+                pair.ok_or_else(|| from.unfit(user, &why))
+            });
+            let started = Program {
+                path: PathBuf::from(from.value(program)?.expose_secret()),
+                arguments: arguments.clone(),
+                environment: values.collect::<Result<_, _>>()?,
+                user: runs_as.transpose()?,
+                bytes_max: spec.bounds.bytes_max,
+            };
+            let unfit = |why: String| Problem { here: true, ..from.unfit(program, &why) };
+            started.check().map_err(unfit)?;
+            McpReach::Stdio(started)
+        }
+    };
+    Ok(McpSystem {
+        reach,
+        pins: Vec::new(),
+        recheck_ms: written.recheck_ms,
+        shared: written.shared.is_some(),
+        timeout_ms: spec.timeout_ms,
+        concurrency: spec.concurrency,
+    })
+}
+
+/// What was reviewed of all that a server defines: whatever granted tools ask it for.
+fn pins(loaded: &Loaded, system: &SystemName) -> Vec<Arc<Pin>> {
+    let grants = loaded.posture.agents.values().flat_map(|agent| agent.grants.values());
+    let pins = grants.filter_map(|grant| match &grant.tool.plan {
+        Plan::Mcp(plan) if grant.tool.system == *system => Some((plan.pin.of.clone(), Arc::clone(&plan.pin))),
+        Plan::Mcp(_) | Plan::Sql(_) | Plan::Http(_) | Plan::Email(_) => None,
+    });
+    pins.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 /// A mail server.

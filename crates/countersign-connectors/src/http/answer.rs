@@ -20,7 +20,7 @@ pub(super) enum Cut {
 }
 
 /// The answer says that it is JSON, in UTF-8 (RFC 8259 §8.1).
-pub(super) fn check_type(headers: &HeaderMap) -> Result<(), String> {
+pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), String> {
     let written = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut parts = written.unwrap_or_default().split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -58,7 +58,7 @@ pub(super) async fn body(mut response: Response, bounds: ResultBounds) -> Result
 }
 
 /// As much of a body as there is, up to `most` bytes.
-pub(super) async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
+pub(crate) async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
     // What breaks off is shown as far as it came.
     while body.len() < most
@@ -76,16 +76,25 @@ pub(super) fn value(body: &[u8]) -> Result<Value, String> {
 }
 
 /// The rows: the elements of an array, or else the one value; what is no object becomes one.
-pub(super) fn report(mut answer: Value, plan: &HttpPlan) -> Result<Report, String> {
-    let found = answer.pointer_mut(&plan.result).map(Value::take);
-    let found = found.ok_or_else(|| format!("the answer has nothing at `{}`", plan.result))?;
+pub(super) fn report(answer: Value, plan: &HttpPlan) -> Result<Report, String> {
+    rows(answer, (&plan.result, &plan.pick), plan.bounds)
+}
+
+/// The rows at a place of an answer, and of each what is picked.
+pub(crate) fn rows(
+    mut answer: Value,
+    (at, pick): (&str, &[(String, String)]),
+    bounds: ResultBounds,
+) -> Result<Report, String> {
+    let found = answer.pointer_mut(at).map(Value::take);
+    let found = found.ok_or_else(|| format!("the answer has nothing at `{at}`"))?;
     let found = match found {
         Value::Array(items) => items,
         one => vec![one],
     };
-    let mut rows = Gathered::within(plan.bounds);
+    let mut rows = Gathered::within(bounds);
     for item in found {
-        if !rows.has_room() || !rows.keep(row(item, &plan.pick)) {
+        if !rows.has_room() || !rows.keep(row(item, pick)) {
             break;
         }
     }

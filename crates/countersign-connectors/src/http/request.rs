@@ -2,7 +2,7 @@
 //! for it, and what no encoding can keep there is refused.
 
 use super::origin::Origin;
-use countersign_core::tool::{HttpPlan, Method, Parameter, Piece, Template};
+use countersign_core::tool::{HttpPlan, Method, Parameter, Piece, ResourceUri, Template, UriPart};
 use reqwest::Request;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -141,6 +141,24 @@ fn encode(into: &mut String, text: &str, kept: &[u8]) {
     }
 }
 
+/// The URI of a resource, with its arguments encoded for their places (RFC 6570 §3.2.2).
+pub(crate) fn uri(uri: &ResourceUri, arguments: &Arguments) -> Result<String, String> {
+    let mut written = String::new();
+    for part in &uri.0 {
+        match part {
+            UriPart::Text(text) => written.push_str(text),
+            UriPart::Argument(name) => {
+                let value = arguments.get(name).and_then(Value::as_str);
+                encode(&mut written, value.ok_or("an argument of the URI was left out")?, &[]);
+            }
+        }
+    }
+    if written.len() > URL_BYTES_MAX {
+        return Err(format!("the URI would be longer than {URL_BYTES_MAX} bytes"));
+    }
+    Ok(written)
+}
+
 fn header_value(text: &str) -> Result<HeaderValue, String> {
     let fits = text.len() <= HEADER_BYTES_MAX
         && text.trim() == text
@@ -150,7 +168,7 @@ fn header_value(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// The text of one place; `None` if its argument was left out.
-fn text(piece: &Piece, arguments: &Arguments) -> Result<Option<String>, String> {
+pub(crate) fn text(piece: &Piece, arguments: &Arguments) -> Result<Option<String>, String> {
     let parameter = match piece {
         Piece::Literal(text) => return Ok(Some(text.clone())),
         Piece::Argument(parameter) => parameter,
@@ -174,7 +192,7 @@ fn given<'a>(parameter: &Parameter, arguments: &'a Arguments) -> Result<Option<&
     }
 }
 
-fn fill(template: &Template, arguments: &Arguments) -> Result<Option<Value>, String> {
+pub(crate) fn fill(template: &Template, arguments: &Arguments) -> Result<Option<Value>, String> {
     Ok(Some(match template {
         Template::Literal(value) => value.clone(),
         Template::Argument(parameter) => return Ok(given(parameter, arguments)?.cloned()),

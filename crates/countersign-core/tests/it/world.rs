@@ -440,6 +440,10 @@ impl Connector for World {
         false
     }
 
+    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+        Vec::new()
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         self.saw(format!("execute {}", Value::Object(permit.arguments().clone())));
         let acts = self.behaviour().connector;

@@ -1,20 +1,22 @@
 //! MCP Streamable HTTP, both eras on one endpoint: 2026-07-28 without a handshake, `initialize` up
 //! to 2025-11-25. Neither has a session here: limits follow the token, not the connection.
 
-use super::{Doors, Known, annotations, told};
+use super::{Doors, Known, annotations, offered, told};
 use crate::bound::LIST_TTL;
 use crate::resource::Lacking;
 use countersign_core::bound::BODY_BYTES_MAX;
 use countersign_core::call::{Answer, Answers};
 use countersign_core::refusal::{Pending, Refusal};
-use countersign_core::tool::Rung;
+use countersign_core::tool::{Offered, Rung};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
-        ElicitRequest, ElicitRequestParams, Implementation, InputRequest, InputRequiredResult,
-        ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
-        Tool, ToolAnnotations,
+        ElicitRequest, ElicitRequestParams, GetPromptRequestParams, GetPromptResponse,
+        Implementation, InputRequest, InputRequiredResult, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+        ServerConfig, Tool, ToolAnnotations,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -105,7 +107,14 @@ pub(crate) struct Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let mut capabilities = ServerCapabilities::builder().enable_tools().build();
+        if offered::any(&self.doors, |of| matches!(of, Offered::Resource(_))) {
+            capabilities.resources = Some(Default::default());
+        }
+        if offered::any(&self.doors, |of| *of == Offered::Prompt) {
+            capabilities.prompts = Some(Default::default());
+        }
+        ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("countersign", env!("CARGO_PKG_VERSION")))
             .with_instructions(INSTRUCTIONS)
     }
@@ -115,14 +124,12 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        if request.is_some_and(|page| page.cursor.is_some()) {
-            return Err(ErrorData::invalid_params("unknown cursor: the list has one page", None));
-        }
-        let (known, _) = received(&context)?;
+        let known = listing(request, &context)?;
         let mut result = ListToolsResult::with_all_items(
             known
                 .tools()
                 .into_iter()
+                .filter(|listed| listed.offered == Offered::Tool)
                 .map(|listed| {
                     let (read_only, destructive) = annotations(&listed);
                     let hints = ToolAnnotations::new()
@@ -142,6 +149,65 @@ impl ServerHandler for Server {
         result.cache_scope = Some(CacheScope::Private);
         result.ttl_ms = u64::try_from(LIST_TTL.as_millis()).ok();
         Ok(result)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let known = listing(request, &context)?;
+        let mut result = ListResourcesResult::with_all_items(offered::resources(&known).0);
+        result.cache_scope = Some(CacheScope::Private);
+        result.ttl_ms = u64::try_from(LIST_TTL.as_millis()).ok();
+        Ok(result)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let known = listing(request, &context)?;
+        let mut result = ListResourceTemplatesResult::with_all_items(offered::resources(&known).1);
+        result.cache_scope = Some(CacheScope::Private);
+        result.ttl_ms = u64::try_from(LIST_TTL.as_millis()).ok();
+        Ok(result)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let (known, _) = received(&context)?;
+        let mut result = offered::read(&self.doors, known, request.uri).await?;
+        // Nobody else may be served it from a cache, and it was recorded as read once.
+        result.cache_scope = Some(CacheScope::Private);
+        result.ttl_ms = Some(0);
+        Ok(result.into())
+    }
+
+    async fn list_prompts(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let known = listing(request, &context)?;
+        let mut result = ListPromptsResult::with_all_items(offered::prompts(&known));
+        result.cache_scope = Some(CacheScope::Private);
+        result.ttl_ms = u64::try_from(LIST_TTL.as_millis()).ok();
+        Ok(result)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let (known, _) = received(&context)?;
+        let asked = (request.name, request.arguments.unwrap_or_default());
+        Ok(offered::get(&self.doors, known, asked).await?.into())
     }
 
     async fn call_tool(
@@ -200,6 +266,17 @@ impl Server {
     }
 }
 
+/// Who asks for a list, which has one page.
+fn listing(
+    request: Option<PaginatedRequestParams>,
+    context: &RequestContext<RoleServer>,
+) -> Result<Known, ErrorData> {
+    if request.is_some_and(|page| page.cursor.is_some()) {
+        return Err(ErrorData::invalid_params("unknown cursor: the list has one page", None));
+    }
+    Ok(received(context)?.0)
+}
+
 /// Whether the request is of an era that knows results which ask for input.
 fn is_newest(context: &RequestContext<RoleServer>) -> bool {
     context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28)
@@ -224,6 +301,9 @@ fn beside<T: Clone + Send + Sync + 'static>(context: &RequestContext<RoleServer>
 fn written(answer: Answer) -> Result<CallToolResult, ErrorData> {
     let call = answer.call().as_str().to_owned();
     let public = match answer {
+        Answer::Completed(completed) if completed.is_content() => {
+            return content(completed.into_value());
+        }
         Answer::Completed(completed) => {
             let mut result = CallToolResult::success(vec![ContentBlock::text(completed.text())]);
             result.structured_content = Some(completed.into_value());
@@ -240,6 +320,19 @@ fn written(answer: Answer) -> Result<CallToolResult, ErrorData> {
     let told = Value::Object(told(&public, &call));
     let mut result = CallToolResult::error(vec![ContentBlock::text(told.to_string())]);
     result.structured_content = Some(told);
+    Ok(result)
+}
+
+/// What an MCP server said, as MCP writes it.
+fn content(mut value: Value) -> Result<CallToolResult, ErrorData> {
+    let lost = |_odd| ErrorData::internal_error("the result cannot be written", None);
+    let blocks = value.get_mut("content").map(Value::take).unwrap_or_default();
+    let mut blocks: Vec<ContentBlock> = serde_json::from_value(blocks).map_err(lost)?;
+    if value.get("truncated") == Some(&Value::Bool(true)) {
+        blocks.push(ContentBlock::text("(There is more than may come back: the rest was left out.)"));
+    }
+    let mut result = CallToolResult::success(blocks);
+    result.structured_content = value.get_mut("structuredContent").map(Value::take);
     Ok(result)
 }
 

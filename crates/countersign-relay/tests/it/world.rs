@@ -87,6 +87,10 @@ impl Connector for Systems {
         false
     }
 
+    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+        Vec::new()
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         let mood = *self.0.lock().unwrap();
         let tenant = permit.tenant().as_str();

@@ -86,6 +86,10 @@ impl Connector for System {
         false
     }
 
+    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+        Vec::new()
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         let mode = *self.mode.lock().unwrap();
         if matches!(mode, Mode::Does | Mode::Loses(true) | Mode::Dies(true)) {

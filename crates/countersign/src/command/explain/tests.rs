@@ -58,6 +58,10 @@ impl Connector for World {
         false
     }
 
+    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+        Vec::new()
+    }
+
     fn execute(&self, permit: Permit) -> Eventually<'_, Result<Report, SystemFault>> {
         *self.executed.lock().unwrap() = Some(permit.arguments().clone());
         let report = Report {
