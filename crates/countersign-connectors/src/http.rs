@@ -14,11 +14,11 @@ mod request;
 mod resolver;
 
 pub use address::{Address, Networks};
+pub(crate) use answer::{beginning, check_type, rows};
 pub use credential::{Credential, CredentialError};
 pub use origin::{Origin, OriginError};
-pub use resolver::{Names, SystemNames};
-pub(crate) use answer::{beginning, check_type, rows};
 pub(crate) use request::{fill, text, uri};
+pub use resolver::{Names, SystemNames};
 pub(crate) use resolver::{Unpermitted, permitted};
 
 use crate::doctor::Symptom;
@@ -218,7 +218,8 @@ impl Http {
         let checked = self.system.check();
         checked.map_err(|error| fault(SystemFaultKind::Unavailable, error.to_string()))?;
         let url = self.system.origin.at(path, None);
-        let url = url.ok_or_else(|| failed("the URL would be read otherwise than it is meant".to_owned()))?;
+        let url = url
+            .ok_or_else(|| failed("the URL would be read otherwise than it is meant".to_owned()))?;
         let mut request = Request::new(method, url);
         if let Some(credential) = &self.system.credential {
             credential.spend(&mut request);

@@ -224,7 +224,9 @@ impl Connector for Connectors {
     fn changes(&self) -> Vec<(SystemName, DefinitionChange)> {
         let servers = self.systems.iter().filter_map(|(name, running)| match running {
             Running::Mcp(mcp) => Some((name, mcp)),
-            Running::Sqlite(_) | Running::Email(_) | Running::Http(_) | Running::Postgres(_) => None,
+            Running::Sqlite(_) | Running::Email(_) | Running::Http(_) | Running::Postgres(_) => {
+                None
+            }
         });
         let changes = servers
             .flat_map(|(name, mcp)| mcp.changes().into_iter().map(|change| (name.clone(), change)));

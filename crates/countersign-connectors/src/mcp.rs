@@ -9,10 +9,10 @@ mod catalogue;
 mod content;
 mod conversation;
 mod headers;
-mod streamable;
 mod message;
 mod program;
 mod sse;
+mod streamable;
 mod watch;
 
 pub use catalogue::definitions;
@@ -287,7 +287,8 @@ impl Server {
             let effect = permit.tool().effect != Effect::Read;
             let key = effect.then(|| permit.idempotency_key());
             let mirrored = self.catalogue.mirrored(&plan.pin, &params)?;
-            let asking = conversation::Asking { key: key.as_deref(), mirrored, bytes: room(plan), sent };
+            let asking =
+                conversation::Asking { key: key.as_deref(), mirrored, bytes: room(plan), sent };
             match conversation.ask(self, (method, params.clone()), asking).await {
                 Err(trouble) if trouble.over && trouble.applied == Applied::NotApplied && again => {
                     self.after(&trouble, &holder);
@@ -361,9 +362,9 @@ impl Server {
         let known = || {
             let told = self.told.load(Ordering::Acquire);
             // Whoever looked after this call had come looked for it, too.
-            conversation.looked().is_some_and(|(at, then)| {
-                then == told && (at.elapsed() < recheck || at >= asked)
-            })
+            conversation
+                .looked()
+                .is_some_and(|(at, then)| then == told && (at.elapsed() < recheck || at >= asked))
         };
         if self.system.pins.is_empty() || known() {
             return Ok(());
@@ -415,7 +416,10 @@ fn asked(
     let (method, params) = match &plan.ask {
         McpAsk::Tool { name, arguments: template } => {
             let filled = http::fill(template, arguments).map_err(odd)?;
-            ("tools/call", json!({ "name": name, "arguments": filled.unwrap_or_else(|| json!({})) }))
+            (
+                "tools/call",
+                json!({ "name": name, "arguments": filled.unwrap_or_else(|| json!({})) }),
+            )
         }
         McpAsk::Resource(uri) => {
             let uri = http::uri(uri, arguments).map_err(odd)?;
@@ -436,7 +440,9 @@ fn asked(
 
 /// Reaches the server and begins a conversation, and says what of its definitions is not as it was
 /// reviewed: for `doctor`.
-pub(crate) async fn examine(system: &McpSystem) -> Result<Vec<crate::doctor::Symptom>, SystemFault> {
+pub(crate) async fn examine(
+    system: &McpSystem,
+) -> Result<Vec<crate::doctor::Symptom>, SystemFault> {
     let server = Server::new(system.clone());
     let patience = Duration::from_millis(system.timeout_ms.into());
     let looked = timeout(patience, async {
@@ -452,4 +458,3 @@ pub(crate) async fn examine(system: &McpSystem) -> Result<Vec<crate::doctor::Sym
     };
     Ok(server.catalogue.changes().into_iter().map(symptom).collect())
 }
-

@@ -19,6 +19,8 @@ pub enum Rule {
     DraftExpired,
     /// A system answered with rows that are not the caller's.
     ForeignRows,
+    /// What a server defines is not what was reviewed.
+    DefinitionChanged,
 }
 
 /// What a rule goes by.
@@ -35,7 +37,7 @@ pub struct Limits {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OutOfScope,
         Self::CallSpike,
         Self::OutsideApprovalFlow,
@@ -43,6 +45,7 @@ impl Rule {
         Self::OutcomeUnknown,
         Self::DraftExpired,
         Self::ForeignRows,
+        Self::DefinitionChanged,
     ];
 
     /// As records and deployment files write it.
@@ -56,6 +59,7 @@ impl Rule {
             Self::OutcomeUnknown => "outcome_unknown",
             Self::DraftExpired => "draft_expired",
             Self::ForeignRows => "foreign_rows",
+            Self::DefinitionChanged => "definition_changed",
         }
     }
 
@@ -74,6 +78,7 @@ impl Rule {
             Self::UnknownTool => (600, 20, 3_600),
             Self::OutsideApprovalFlow | Self::OutcomeUnknown => (60, 1, 900),
             Self::DraftExpired | Self::ForeignRows => (60, 1, 3_600),
+            Self::DefinitionChanged => (60, 1, 900),
         };
         Limits { window_s, threshold, cool_down_s }
     }
@@ -94,6 +99,9 @@ impl Rule {
             }
             Self::ForeignRows => {
                 "A system answered with rows that are not the caller's; the agent was not shown them."
+            }
+            Self::DefinitionChanged => {
+                "An MCP server defines something otherwise than people reviewed, and the tool was withdrawn."
             }
         }
     }
@@ -122,6 +130,9 @@ impl Rule {
             }
             Self::ForeignRows => {
                 "Mend the tool's statement or the system's row-level security, and suspend the tool until then."
+            }
+            Self::DefinitionChanged => {
+                "Read how it differs in the record, ask whoever runs the server, and review and import it anew only if that is what you want."
             }
         }
     }

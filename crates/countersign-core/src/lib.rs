@@ -16,6 +16,7 @@ pub mod args;
 pub mod bound;
 pub mod call;
 pub mod chain;
+mod definition;
 pub mod draft;
 pub mod id;
 pub mod ladder;

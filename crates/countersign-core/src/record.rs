@@ -20,6 +20,8 @@ pub enum Kind {
     StreamClosed,
     /// A posture is about to be in force.
     PostureLoaded,
+    /// What a system defines is not what was reviewed, or is that again.
+    DefinitionChanged,
     /// A call is about to be made.
     Intent,
     /// What came of it.
@@ -60,10 +62,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::StreamOpened,
         Self::StreamClosed,
         Self::PostureLoaded,
+        Self::DefinitionChanged,
         Self::Intent,
         Self::Outcome,
         Self::Refusal,
@@ -91,6 +94,7 @@ impl Kind {
             Self::StreamOpened => "stream_opened",
             Self::StreamClosed => "stream_closed",
             Self::PostureLoaded => "posture_loaded",
+            Self::DefinitionChanged => "definition_changed",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
             Self::Refusal => "refusal",

@@ -93,7 +93,9 @@ fn unescaped(text: &str) -> Option<String> {
             continue;
         }
         let (digits, after) = after.split_at_checked(2)?;
-        let digits = str::from_utf8(digits).ok().filter(|text| text.chars().all(|c| c.is_ascii_hexdigit()))?;
+        let digits = str::from_utf8(digits)
+            .ok()
+            .filter(|text| text.chars().all(|c| c.is_ascii_hexdigit()))?;
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         rest = after;
     }

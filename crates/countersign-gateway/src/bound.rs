@@ -37,3 +37,5 @@ pub const DUE_EVERY: Duration = Duration::from_secs(1);
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// How long a body that is too large may take to go by before it is answered all the same.
 pub const PASS_OVER_MAX: Duration = Duration::from_secs(1);
+/// Most changed definitions that wait to be recorded.
+pub(crate) const CHANGES_MAX: usize = 4_096;

@@ -3,12 +3,13 @@
 //! It decides nothing: [`Monitor::tend`](countersign_core::call::Monitor::tend) does, by the posture
 //! that is in force at that moment. A crash here loses nothing: what is due is due again at the start.
 
-use crate::bound::{COMMITS_UNDER_WAY_MAX, DUE_EVERY};
+use crate::bound::{CHANGES_MAX, COMMITS_UNDER_WAY_MAX, DUE_EVERY};
 use crate::door::InForce;
 use arc_swap::ArcSwap;
 use countersign_core::call::Answer;
 use countersign_core::draft::Draft;
-use countersign_core::id::DraftId;
+use countersign_core::id::{DraftId, SystemName};
+use countersign_core::port::DefinitionChange;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -52,9 +53,11 @@ impl Driver {
         let mut rounds = interval(DUE_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut well = true;
+        let mut changes = Vec::new();
         loop {
             rounds.tick().await;
             let in_force = self.in_force.load_full();
+            self.record_changes(&in_force, &mut changes).await;
             let now = in_force.monitor.clock.now();
             match in_force.monitor.register.due(now).await {
                 Ok(due) => {
@@ -69,6 +72,23 @@ impl Driver {
                 }
                 Err(_still) => {}
             }
+        }
+    }
+
+    /// Puts on record what systems define otherwise than was reviewed; what could not be is tried again.
+    async fn record_changes(
+        &self,
+        InForce { monitor, .. }: &InForce,
+        changes: &mut Vec<(SystemName, DefinitionChange)>,
+    ) {
+        changes.extend(monitor.connector.changes());
+        changes.truncate(CHANGES_MAX);
+        while let Some((system, change)) = changes.first() {
+            if let Err(error) = monitor.record_change(system, change).await {
+                tracing::error!(%error, %system, of = change.of(), "a changed definition is not on record");
+                return;
+            }
+            changes.remove(0);
         }
     }
 

@@ -151,6 +151,7 @@ fn subject(Raised { rule, agent, tenant, tool, .. }: &Raised) -> String {
     let (agent, tenant) = match rule {
         // Whichever agent calls: what is to be mended is the tool. Each customer's people are told.
         Rule::ForeignRows => (String::new(), text(tenant)),
+        Rule::DefinitionChanged => (String::new(), String::new()),
         Rule::OutOfScope
         | Rule::CallSpike
         | Rule::OutsideApprovalFlow
@@ -167,6 +168,7 @@ fn raised(rule: Rule, record: &Record) -> Raised {
     let text = |name: &str| record.text(name).map(str::to_owned);
     let (tenant, tool) = match rule {
         Rule::CallSpike => (None, None),
+        Rule::DefinitionChanged => (None, text("tool")),
         Rule::OutOfScope | Rule::UnknownTool => (text("tenant"), None),
         Rule::OutsideApprovalFlow
         | Rule::OutcomeUnknown
@@ -195,6 +197,9 @@ fn counted(kind: Kind, record: &Record) -> Option<(Rule, u64)> {
         },
         Kind::Outcome if says("applied", "unknown") && !says("effect", "read") => {
             Some((Rule::OutcomeUnknown, 1))
+        }
+        Kind::DefinitionChanged if says("alert", Rule::DefinitionChanged.as_str()) => {
+            Some((Rule::DefinitionChanged, 1))
         }
         Kind::Outcome => Some((record.text("alert").and_then(Rule::parse)?, 1)),
         Kind::DraftExpired => Some((Rule::DraftExpired, 1)),

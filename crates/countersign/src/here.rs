@@ -15,8 +15,8 @@ use countersign_gateway::identity::{
     Algorithm, Fetched, IssuerConfig, KeySet, KeySource, Place as KeyPlace, Tenancy,
 };
 use countersign_posture::{
-    Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec, McpSpec,
-    Reference, SystemSpec, sort,
+    Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec,
+    McpSpec, Reference, SystemSpec, sort,
 };
 use countersign_relay::{Destination, Means, Sink, Template, Webhook};
 use countersign_store::{SqliteStore, StoreError};
@@ -290,13 +290,14 @@ fn mcp(from: &Resolver<'_>, spec: &SystemSpec, written: &McpSpec) -> Result<McpS
             McpReach::Http { system: Box::new(system), path: path.clone() }
         }
         countersign_posture::McpReach::Stdio { program, arguments, environment, user } => {
-            let values = environment.iter().map(|(name, reference)| {
-                Ok((name.clone(), from.value(reference)?))
-            });
+            let values = environment
+                .iter()
+                .map(|(name, reference)| Ok((name.clone(), from.value(reference)?)));
             let runs_as = user.as_deref().map(|user| {
                 let value = from.value(user)?;
                 let pair = value.expose_secret().split_once(':');
-                let pair = pair.and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+                let pair =
+                    pair.and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
                 let why = "a user is written as `uid:gid`, in numbers";
                 pair.ok_or_else(|| from.unfit(user, &why))
             });
@@ -326,7 +327,9 @@ fn mcp(from: &Resolver<'_>, spec: &SystemSpec, written: &McpSpec) -> Result<McpS
 fn pins(loaded: &Loaded, system: &SystemName) -> Vec<Arc<Pin>> {
     let grants = loaded.posture.agents.values().flat_map(|agent| agent.grants.values());
     let pins = grants.filter_map(|grant| match &grant.tool.plan {
-        Plan::Mcp(plan) if grant.tool.system == *system => Some((plan.pin.of.clone(), Arc::clone(&plan.pin))),
+        Plan::Mcp(plan) if grant.tool.system == *system => {
+            Some((plan.pin.of.clone(), Arc::clone(&plan.pin)))
+        }
         Plan::Mcp(_) | Plan::Sql(_) | Plan::Http(_) | Plan::Email(_) => None,
     });
     pins.collect::<BTreeMap<_, _>>().into_values().collect()

@@ -111,7 +111,8 @@ impl Catalogue {
                 continue;
             }
             let diff = diff(&pin.definition, now.map(|(definition, _)| definition));
-            let change = DefinitionChange { of: pin.of.clone(), pinned: pin.digest, found: digest, diff };
+            let change =
+                DefinitionChange { of: pin.of.clone(), pinned: pin.digest, found: digest, diff };
             tracing::warn!(of = change.of(), same, "a definition is not what it was");
             if known.changes.len() < CHANGES_MAX {
                 known.changes.insert(pin.of.clone(), change);
@@ -123,9 +124,8 @@ impl Catalogue {
 
 /// How a definition differs from what was reviewed, a line for each line.
 fn diff(pinned: &Map<String, Value>, now: Option<Map<String, Value>>) -> String {
-    let text = |definition: &Map<String, Value>| {
-        format!("{:#}\n", Value::Object(definition.clone()))
-    };
+    let text =
+        |definition: &Map<String, Value>| format!("{:#}\n", Value::Object(definition.clone()));
     let (before, after) = (text(pinned), now.as_ref().map(text).unwrap_or_default());
     let diff = TextDiff::from_lines(&before, &after);
     let diff = diff.unified_diff().context_radius(2).header("reviewed", "now").to_string();
@@ -159,7 +159,9 @@ async fn list(
             }
             Err(trouble) => return Err(Trouble { applied: Applied::NotApplied, ..trouble }),
         };
-        let Some(Value::Array(items)) = page.remove(key) else { return Err(odd("there is no list")) };
+        let Some(Value::Array(items)) = page.remove(key) else {
+            return Err(odd("there is no list"));
+        };
         for item in items {
             let Value::Object(definition) = item else { return Err(odd("a definition is none")) };
             all.push(definition);

@@ -20,12 +20,14 @@ pub(super) fn report(mut result: Map<String, Value>, plan: &McpPlan) -> Result<R
         McpAsk::Resource(_) => {
             let contents = list(result.remove("contents"), "contents")?;
             let kept = contents.into_iter().map(|item| resource(&item));
-            blocks(kept, plan).map(|gathered| Report { shape: Shape::Contents, ..gathered.report() })
+            blocks(kept, plan)
+                .map(|gathered| Report { shape: Shape::Contents, ..gathered.report() })
         }
         McpAsk::Prompt { .. } => {
             let messages = list(result.remove("messages"), "messages")?;
             let kept = messages.into_iter().map(|item| message(&item));
-            blocks(kept, plan).map(|gathered| Report { shape: Shape::Messages, ..gathered.report() })
+            blocks(kept, plan)
+                .map(|gathered| Report { shape: Shape::Messages, ..gathered.report() })
         }
     }
 }
@@ -47,7 +49,9 @@ fn check_complete(result: &Map<String, Value>) -> Result<(), Trouble> {
 
 /// That a server asks something of its client.
 pub(super) fn asks(what: &str) -> String {
-    format!("The server asks its client for something ({what}), and this gateway never answers that.")
+    format!(
+        "The server asks its client for something ({what}), and this gateway never answers that."
+    )
 }
 
 fn tool(mut result: Map<String, Value>, plan: &McpPlan) -> Result<Report, Trouble> {
@@ -96,9 +100,12 @@ fn only_text(content: &[Value]) -> Result<Value, Trouble> {
         [only] => only.get("text").and_then(Value::as_str),
         _ => None,
     };
-    let text = text.ok_or_else(|| failed("there is no structured content, and not one text alone"))?;
+    let text =
+        text.ok_or_else(|| failed("there is no structured content, and not one text alone"))?;
     let value = parse_answer(text.as_bytes());
-    value.map_err(|error| failed(&format!("the text is no JSON that everybody reads alike: {error}")))
+    value.map_err(|error| {
+        failed(&format!("the text is no JSON that everybody reads alike: {error}"))
+    })
 }
 
 /// The words of an error result.
@@ -148,7 +155,8 @@ fn block(item: &Value) -> Result<Map<String, Value>, Trouble> {
 
 /// The content of a resource: a text, or bytes in Base64.
 fn resource(item: &Value) -> Result<Map<String, Value>, Trouble> {
-    let body: &[&str] = if item.get("text").is_some() { &["uri", "text"] } else { &["uri", "blob"] };
+    let body: &[&str] =
+        if item.get("text").is_some() { &["uri", "text"] } else { &["uri", "blob"] };
     kept(item, (body, &["mimeType", "annotations"]))
 }
 
@@ -168,7 +176,8 @@ fn kept(item: &Value, (needed, others): (&[&str], &[&str])) -> Result<Map<String
     let mut kept = Map::new();
     for name in needed {
         let text = item.get(name).filter(|value| value.is_string());
-        let text = text.ok_or_else(|| failed(&format!("a block of the content has no `{name}`")))?;
+        let text =
+            text.ok_or_else(|| failed(&format!("a block of the content has no `{name}`")))?;
         kept.insert((*name).to_owned(), text.clone());
     }
     for name in others {

@@ -1,8 +1,8 @@
 //! A conversation with a server: which era it is of, and a request and its answer.
 
-use super::streamable::{self as http, Heard};
 use super::message::{self, LEGACY, MODERN, RpcError};
 use super::program::{self, Process};
+use super::streamable::{self as http, Heard};
 use super::{At, Server, Trouble, content};
 use countersign_core::id::{ActorId, IssuerId, SubjectId, TenantId};
 use countersign_core::principal::Principal;
@@ -91,7 +91,8 @@ impl Conversation {
     /// Whether the server keeps nothing from one request to the next.
     pub(super) fn is_stateless(&self) -> bool {
         let spoken = self.spoken.get();
-        spoken.is_some_and(|spoken| spoken.version == MODERN && matches!(spoken.wire, Wire::Http(_)))
+        spoken
+            .is_some_and(|spoken| spoken.version == MODERN && matches!(spoken.wire, Wire::Http(_)))
     }
 
     pub(super) fn looked(&self) -> Option<(Instant, u64)> {
@@ -112,7 +113,8 @@ impl Conversation {
         let spoken = self.spoken()?;
         let (heard, asked) = spoken.say(server, (method, params), &asking).await?;
         let has_session = matches!(spoken.wire, Wire::Http(Some(_)));
-        let result = judged(heard, has_session).map_err(|trouble| trouble.after(asked.as_deref()))?;
+        let result =
+            judged(heard, has_session).map_err(|trouble| trouble.after(asked.as_deref()))?;
         // Why it is an error is perhaps that the server was refused.
         match asked.filter(|_| result.get("isError") == Some(&Value::Bool(true))) {
             Some(asked) => {
@@ -132,7 +134,8 @@ impl Conversation {
         let changes = json!({
             "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
         });
-        let listen = ("subscriptions/listen", Map::from_iter([("notifications".to_owned(), changes)]));
+        let listen =
+            ("subscriptions/listen", Map::from_iter([("notifications".to_owned(), changes)]));
         let sent = AtomicU64::new(0);
         let asking = Asking { key: None, mirrored: Vec::new(), bytes: usize::MAX, sent: &sent };
         match (&spoken.wire, &server.at) {
@@ -141,7 +144,8 @@ impl Conversation {
                 Ok(())
             }
             (Wire::Http(session), At::Http { http, path }) if spoken.version != MODERN => {
-                let place = http::Place { http, path, version: spoken.version, session: session.as_ref() };
+                let place =
+                    http::Place { http, path, version: spoken.version, session: session.as_ref() };
                 http::overhear(&place, server).await
             }
             (_, _) => spoken.say(server, listen, &asking).await.map(drop),
@@ -179,7 +183,8 @@ impl Spoken {
                 }
             }
             Heard::Status(status, said)
-                if matches!(status.as_u16(), 401 | 403 | 407 | 429) || !status.is_client_error() =>
+                if matches!(status.as_u16(), 401 | 403 | 407 | 429)
+                    || !status.is_client_error() =>
             {
                 judged(Heard::Status(status, said), false).and(Err(unspoken("nothing")))
             }
@@ -270,7 +275,8 @@ impl Spoken {
         let body = message::request(id, method, params);
         match (&self.wire, &server.at) {
             (Wire::Http(session), At::Http { http, path }) => {
-                let place = http::Place { http, path, version: self.version, session: session.as_ref() };
+                let place =
+                    http::Place { http, path, version: self.version, session: session.as_ref() };
                 let what = http::What { id, method, name: name.as_deref(), body };
                 http::exchange(&place, what, asking, server).await
             }
@@ -284,7 +290,8 @@ impl Spoken {
         let body = message::notification(method, params);
         match (&self.wire, &server.at) {
             (Wire::Http(session), At::Http { http, path }) => {
-                let place = http::Place { http, path, version: self.version, session: session.as_ref() };
+                let place =
+                    http::Place { http, path, version: self.version, session: session.as_ref() };
                 http::post(&place, body).await
             }
             (Wire::Stdio(process), _) => process.tell(body),

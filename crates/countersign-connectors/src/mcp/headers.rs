@@ -41,7 +41,8 @@ fn gather(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirror>) -> Re
                 Some("string" | "integer" | "boolean")
             );
             let header = header.as_str().filter(|text| scalar && !text.is_empty());
-            let header = header.and_then(|text| HeaderName::try_from(format!("Mcp-Param-{text}")).ok());
+            let header =
+                header.and_then(|text| HeaderName::try_from(format!("Mcp-Param-{text}")).ok());
             let header = header.ok_or("an `x-mcp-header` cannot be sent")?;
             found.push((header, path.clone()));
         }
@@ -54,14 +55,17 @@ fn gather(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirror>) -> Re
 /// How often the key stands anywhere as a keyword of a schema; a property may be called so.
 fn count(schema: &Value) -> usize {
     match schema {
-        Value::Object(members) => members.iter().map(|(name, value)| match (name.as_str(), value) {
-            (KEY, _) => 1,
-            ("properties" | "$defs" | "definitions", Value::Object(named)) => {
-                named.values().map(count).sum()
-            }
-            ("enum" | "const" | "default" | "examples", _) => 0,
-            (_, value) => count(value),
-        }).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| match (name.as_str(), value) {
+                (KEY, _) => 1,
+                ("properties" | "$defs" | "definitions", Value::Object(named)) => {
+                    named.values().map(count).sum()
+                }
+                ("enum" | "const" | "default" | "examples", _) => 0,
+                (_, value) => count(value),
+            })
+            .sum(),
         Value::Array(items) => items.iter().map(count).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }

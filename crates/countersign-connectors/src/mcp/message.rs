@@ -70,8 +70,9 @@ impl RpcError {
 /// # Errors
 /// What is wrong with it, without its text.
 pub(super) fn read(text: &[u8]) -> Result<Message, String> {
-    let value = parse_answer(text)
-        .map_err(|error| format!("the server's message is no JSON that everybody reads alike: {error}"))?;
+    let value = parse_answer(text).map_err(|error| {
+        format!("the server's message is no JSON that everybody reads alike: {error}")
+    })?;
     let odd = || "the server's message is none of JSON-RPC 2.0".to_owned();
     let Value::Object(mut members) = value else { return Err(odd()) };
     if members.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {

@@ -2,8 +2,8 @@
 //! line at a time, and ended with everything that it started.
 
 use super::conversation::no_headers;
-use super::streamable::Heard;
 use super::message::{self, Message};
+use super::streamable::Heard;
 use super::{Server, Trouble};
 use countersign_core::refusal::{Applied, SystemFaultKind};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -14,7 +14,9 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -246,14 +248,21 @@ pub(super) fn start(
         failed(&error.to_string())
     })?;
     let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(input), Some(output), Some(beside)) = streams else { return Err(failed("it has no streams")) };
+    let (Some(input), Some(output), Some(beside)) = streams else {
+        return Err(failed("it has no streams"));
+    };
     let (lines, waiting) = mpsc::channel(WAITING_MAX);
     let heard = Arc::new(Ears::default());
     let end = CancellationToken::new();
-    let process = Arc::new(Process { lines: lines.clone(), heard: Arc::clone(&heard), end: end.clone() });
+    let process =
+        Arc::new(Process { lines: lines.clone(), heard: Arc::clone(&heard), end: end.clone() });
     tokio::spawn(write(input, waiting, (Arc::clone(&heard), end.clone())));
     let told = server.teller();
-    tokio::spawn(hear(output, program.line_max(), Hearing { heard: Arc::clone(&heard), lines, told }));
+    tokio::spawn(hear(
+        output,
+        program.line_max(),
+        Hearing { heard: Arc::clone(&heard), lines, told },
+    ));
     tokio::spawn(overhear(beside, Arc::clone(&heard)));
     let began = Instant::now();
     let teller = server.teller();
@@ -344,10 +353,12 @@ async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
         };
         match message::read(&line) {
             Ok(Message::Answer(id, outcome)) => {
-                let mut waiting = hearing.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut waiting =
+                    hearing.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 let heeded = waiting.remove(&id);
                 drop(waiting);
-                let asked = hearing.heard.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let asked =
+                    hearing.heard.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 // Nobody waits for what was given up.
                 if let Some(heeded) = heeded {
                     let heard = match outcome {

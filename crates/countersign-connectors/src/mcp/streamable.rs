@@ -299,7 +299,9 @@ async fn whole(place: &Place<'_>, mut response: Response, most: usize) -> Result
 }
 
 fn long(most: usize) -> Trouble {
-    failed(&format!("the answer is longer than the {most} bytes that the system's `bytes` leave for it"))
+    failed(&format!(
+        "the answer is longer than the {most} bytes that the system's `bytes` leave for it"
+    ))
 }
 
 fn broken(place: &Place<'_>, error: reqwest::Error) -> Trouble {

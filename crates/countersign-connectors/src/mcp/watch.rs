@@ -39,7 +39,10 @@ async fn watch(server: Arc<Server>) {
             Ok(Ok((_, conversation))) => Some(conversation),
             Ok(Err(trouble)) => {
                 if std::mem::take(&mut well) {
-                    tracing::warn!(detail = trouble.detail, "an MCP server is not there to be looked at");
+                    tracing::warn!(
+                        detail = trouble.detail,
+                        "an MCP server is not there to be looked at"
+                    );
                 }
                 None
             }
@@ -59,7 +62,10 @@ async fn watch(server: Arc<Server>) {
                 Ok(Ok(())) => well = true,
                 Ok(Err(trouble)) => {
                     if std::mem::take(&mut well) {
-                        tracing::warn!(detail = trouble.detail, "an MCP server does not say what it defines");
+                        tracing::warn!(
+                            detail = trouble.detail,
+                            "an MCP server does not say what it defines"
+                        );
                     }
                     server.after(&trouble, &Holder::gateway());
                     sleep(every).await;

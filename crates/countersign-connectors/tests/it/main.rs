@@ -19,6 +19,8 @@ mod look_ups;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]

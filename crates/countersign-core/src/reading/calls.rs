@@ -73,6 +73,7 @@ impl Class {
             Kind::StreamOpened
             | Kind::StreamClosed
             | Kind::PostureLoaded
+            | Kind::DefinitionChanged
             | Kind::DraftApproved
             | Kind::DraftRejected
             | Kind::DraftWithdrawn

@@ -436,11 +436,11 @@ impl Journal for World {
 }
 
 impl Connector for World {
-    fn is_withdrawn(&self, _: &countersign_core::tool::Tool) -> bool {
+    fn is_withdrawn(&self, _: &Tool) -> bool {
         false
     }
 
-    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+    fn changes(&self) -> Vec<(SystemName, countersign_core::port::DefinitionChange)> {
         Vec::new()
     }
 

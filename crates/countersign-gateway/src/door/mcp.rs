@@ -329,7 +329,8 @@ fn content(mut value: Value) -> Result<CallToolResult, ErrorData> {
     let blocks = value.get_mut("content").map(Value::take).unwrap_or_default();
     let mut blocks: Vec<ContentBlock> = serde_json::from_value(blocks).map_err(lost)?;
     if value.get("truncated") == Some(&Value::Bool(true)) {
-        blocks.push(ContentBlock::text("(There is more than may come back: the rest was left out.)"));
+        blocks
+            .push(ContentBlock::text("(There is more than may come back: the rest was left out.)"));
     }
     let mut result = CallToolResult::success(blocks);
     result.structured_content = value.get_mut("structuredContent").map(Value::take);

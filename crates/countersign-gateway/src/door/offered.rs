@@ -77,7 +77,8 @@ pub(super) async fn get(
     (name, arguments): (String, Map<String, Value>),
 ) -> Result<GetPromptResult, ErrorData> {
     // What is offered as something else is no prompt.
-    let is_prompt = |listed: &Listed| listed.name.as_str() == name && listed.offered == Offered::Prompt;
+    let is_prompt =
+        |listed: &Listed| listed.name.as_str() == name && listed.offered == Offered::Prompt;
     let tool = if known.tools().iter().any(is_prompt) { name } else { format!("prompt {name}") };
     let answer = doors.call(known, tool, Value::Object(arguments), None).await;
     Ok(GetPromptResult::new(told::<PromptMessage>(answer, "messages")?))
@@ -107,4 +108,3 @@ fn told<T: DeserializeOwned>(answer: Option<Answer>, what: &str) -> Result<Vec<T
 
 /// Of ours: outside of what JSON-RPC and MCP keep for themselves.
 const REFUSED: i32 = -31_000;
-

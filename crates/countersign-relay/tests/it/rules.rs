@@ -38,6 +38,7 @@ pub(crate) async fn provoke(world: &World, rule: Rule, (agent, customer): (&str,
             world.tend().await;
         }
         Rule::ForeignRows => foreign(world, &who).await,
+        Rule::DefinitionChanged => world.redefine("get_contact").await,
     }
     world.pass(90);
 }
@@ -87,6 +88,8 @@ pub(crate) fn expected(rule: Rule, (agent, customer): (&str, &str)) -> Alert {
         Rule::OutcomeUnknown => (tenant, tool("annotate_ticket"), 1),
         Rule::DraftExpired => (tenant, tool("change_billing_address"), 1),
         Rule::ForeignRows => (tenant, tool("get_contact"), 1),
+        // Whoever calls it: it is nobody's call.
+        Rule::DefinitionChanged => return (rule, None, None, tool("get_contact"), 1),
     };
     (rule, Some(agent.to_owned()), tenant, tool, count)
 }

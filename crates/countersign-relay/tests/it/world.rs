@@ -87,7 +87,9 @@ impl Connector for Systems {
         false
     }
 
-    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+    fn changes(
+        &self,
+    ) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
         Vec::new()
     }
 
@@ -364,6 +366,15 @@ impl World {
         let visitor = self.visitor(name).await;
         let done = self.monitor().act(&visitor, act).await;
         drop(done.unwrap_or_else(|barred| panic!("{barred:?}")));
+    }
+
+    /// The record of a tool that was withdrawn, as the monitor writes it.
+    pub(crate) async fn redefine(&self, tool: &str) {
+        let entry = Entry::new(Kind::DefinitionChanged, self.clock.now())
+            .with("tool", tool)
+            .with("status", "withdrawn")
+            .with("alert", "definition_changed");
+        self.store().append(entry).await.unwrap();
     }
 
     /// What is due is done.

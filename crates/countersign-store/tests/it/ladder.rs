@@ -82,11 +82,11 @@ struct System {
 }
 
 impl Connector for System {
-    fn is_withdrawn(&self, _: &countersign_core::tool::Tool) -> bool {
+    fn is_withdrawn(&self, _: &Tool) -> bool {
         false
     }
 
-    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+    fn changes(&self) -> Vec<(SystemName, countersign_core::port::DefinitionChange)> {
         Vec::new()
     }
 

@@ -88,6 +88,7 @@ impl Told {
             Kind::StreamOpened
             | Kind::StreamClosed
             | Kind::PostureLoaded
+            | Kind::DefinitionChanged
             | Kind::Refusal
             | Kind::ActRefused
             | Kind::Alerted => return Ok(()),

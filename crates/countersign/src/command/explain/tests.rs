@@ -58,7 +58,9 @@ impl Connector for World {
         false
     }
 
-    fn changes(&self) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
+    fn changes(
+        &self,
+    ) -> Vec<(countersign_core::id::SystemName, countersign_core::port::DefinitionChange)> {
         Vec::new()
     }
 
