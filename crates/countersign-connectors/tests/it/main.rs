@@ -34,6 +34,8 @@ mod server;
 #[cfg(test)]
 mod smtp;
 #[cfg(test)]
+mod stdio;
+#[cfg(test)]
 mod upstream;
 #[cfg(test)]
 mod walls;
