@@ -1,8 +1,9 @@
-//! The stated posture: 25 tools over an API and a database, 12 hand-written policies, an issuer
+//! The stated posture: 26 tools over an API, a database and an MCP server, 12 hand-written policies, an issuer
 //! that signs with ES256, every kind of limit, a journal.
 
 use crate::CALLERS_MAX;
 use crate::Outcome;
+use crate::upstream;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use countersign_core::port::Entropy;
@@ -35,6 +36,8 @@ pub(crate) const HOST: &str = "127.0.0.1:8787";
 pub(crate) enum Target {
     /// The API itself.
     Direct(SocketAddr),
+    /// The MCP server itself.
+    Upstream(SocketAddr),
     /// A tool, through the HTTP door.
     Http(SocketAddr, &'static str),
     /// A tool, through the MCP door.
@@ -51,6 +54,7 @@ impl Target {
     pub(crate) const fn address(&self) -> SocketAddr {
         match self {
             Self::Direct(address)
+            | Self::Upstream(address)
             | Self::Http(address, _)
             | Self::Mcp(address, _)
             | Self::Draft(address)
@@ -71,13 +75,14 @@ impl Target {
             Self::Http(..) => b"\"completed\"",
             Self::Draft(_) => b"approval_required",
             Self::Page(..) => b"HTTP/1.1 200 OK",
-            Self::Mcp(..) | Self::Peer(..) => b"\"isError\":false",
+            Self::Mcp(..) | Self::Upstream(_) | Self::Peer(..) => b"\"isError\":false",
         }
     }
 
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Direct(_) => "direct to the API".to_owned(),
+            Self::Upstream(_) => "direct to the MCP server".to_owned(),
             Self::Http(_, tool) => format!("HTTP door, {}", behind(tool)),
             Self::Mcp(_, tool) => format!("MCP door, {}", behind(tool)),
             Self::Draft(_) => "a draft".to_owned(),
@@ -88,7 +93,11 @@ impl Target {
 }
 
 fn behind(tool: &str) -> &'static str {
-    if tool == "search_orders" { "API" } else { "SQLite" }
+    match tool {
+        "search_orders" => "API",
+        "find_orders" => "MCP server",
+        _ => "SQLite",
+    }
 }
 
 /// One request, whole, and where in it its number stands.
@@ -140,7 +149,7 @@ impl Deployment {
     ) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path();
-        for name in ["agents", "tools", "systems", "policies"] {
+        for name in ["agents", "tools", "systems", "pins", "policies"] {
             std::fs::create_dir_all(root.join("posture").join(name))?;
         }
         std::fs::create_dir(root.join("state"))?;
@@ -149,6 +158,9 @@ impl Deployment {
         write("posture/posture.yaml", posture)?;
         write("posture/systems/orders-api.yaml", API)?;
         write("posture/systems/orders-db.yaml", DATABASE)?;
+        write("posture/systems/orders-mcp.yaml", SERVER)?;
+        let pins = json!({ "system": "orders-mcp", "tools": [upstream::definition()] });
+        write("posture/pins/orders-mcp.json", &format!("{pins:#}\n"))?;
         let mut grants = String::new();
         for (name, text) in tools {
             write(&format!("posture/tools/{name}.yaml"), text)?;
@@ -230,6 +242,9 @@ fn request(target: &Target, tenant: &str, token: &str) -> Request {
             return Request { bytes: head.into_bytes(), number: usize::MAX..usize::MAX };
         }
         Target::Mcp(_, tool) => (ours(), "/mcp".to_owned(), modern(tool)),
+        Target::Upstream(address) => {
+            ((address.to_string(), token.to_owned()), "/mcp".to_owned(), modern("search_orders"))
+        }
         Target::Peer(_, host, path, token) => {
             ((host.clone(), token.clone()), path.clone(), modern("search_orders"))
         }
@@ -309,6 +324,14 @@ bytes: 64KiB
 concurrency: 32
 ";
 
+const SERVER: &str = "system: orders-mcp
+mcp: { origin: orders-api, networks: [127.0.0.1/32] }
+timeout: 5s
+rows: 50
+bytes: 64KiB
+concurrency: 32
+";
+
 const DATABASE: &str = "system: orders-db
 sqlite: { database: orders-db }
 timeout: 5s
@@ -366,7 +389,12 @@ fn tools() -> Vec<(String, String)> {
         );
         (format!("list_{thing}"), text)
     });
-    http.chain(sql).collect()
+    let find = format!(
+        "tool: find_orders\ndescription: Finds orders of one account by their text, newest first.\n{INPUT}  \
+         system: orders-mcp\n  tool: search_orders\n  result: /items\n  \
+         pick: {{ id: /id, account: /account, status: /status, placed_on: /placed_on, note: /note }}\n"
+    );
+    http.chain(sql).chain([("find_orders".to_owned(), find)]).collect()
 }
 
 /// Twelve policies that bear on every call and forbid none of those that are made.

@@ -96,6 +96,8 @@ async fn measure(options: &Options) -> Outcome<Report> {
         Target::Mcp(gateway.address, "search_orders"),
         Target::Http(gateway.address, "list_orders"),
         Target::Mcp(gateway.address, "list_orders"),
+        Target::Upstream(upstream),
+        Target::Mcp(gateway.address, "find_orders"),
     ];
     if let Some(peer) = &options.peer {
         targets.push(deployment.peer(peer)?);

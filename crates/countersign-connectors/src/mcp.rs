@@ -207,7 +207,14 @@ impl Mcp {
         let _turn = self.server.turns.take(patience).await?;
         // What cannot be taken back once it is known to be on its way.
         let sent = AtomicU64::new(0);
-        let asked = timeout(patience, self.server.ask(&permit, plan, &sent)).await;
+        let asked = timeout(patience, self.server.ask(&permit, plan, &sent));
+        let asked = tokio::select! {
+            asked = asked => asked,
+            () = gone(&permit) => {
+                let detail = "whoever proposed it went away";
+                Ok(Err(Trouble::new(SystemFaultKind::GivenUp, Applied::Unknown, detail)))
+            }
+        };
         let result = asked.unwrap_or_else(|_elapsed| {
             let unknown = sent.load(Ordering::Relaxed) > 0;
             let applied = if unknown { Applied::Unknown } else { Applied::NotApplied };
@@ -287,8 +294,13 @@ impl Server {
             let effect = permit.tool().effect != Effect::Read;
             let key = effect.then(|| permit.idempotency_key());
             let mirrored = self.catalogue.mirrored(&plan.pin, &params)?;
-            let asking =
-                conversation::Asking { key: key.as_deref(), mirrored, bytes: room(plan), sent };
+            let asking = conversation::Asking {
+                key: key.as_deref(),
+                mirrored,
+                bytes: room(plan),
+                sent,
+                proposer: permit.proposer(),
+            };
             match conversation.ask(self, (method, params.clone()), asking).await {
                 Err(trouble) if trouble.over && trouble.applied == Applied::NotApplied && again => {
                     self.after(&trouble, &holder);
@@ -397,6 +409,14 @@ impl Server {
         if let Some(kept) = self.kept().get_mut(holder) {
             kept.used = Instant::now();
         }
+    }
+}
+
+/// Ends once nobody waits for the answer of a read. What an effect does it does to its end.
+async fn gone(permit: &Permit) {
+    match permit.proposer() {
+        Some(proposer) if permit.tool().effect == Effect::Read => proposer.gone().await,
+        Some(_) | None => std::future::pending().await,
     }
 }
 

@@ -117,7 +117,7 @@ pub use crate::ladder::Clearance;
 use crate::ladder::{Budget, Check, DecisionPoint, Per, Summed};
 use crate::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Found, Journal, Pdp, People,
-    Permission, Question, Receipt, Refused as Noted, Register, Report, Shape, Unrecorded,
+    Permission, Proposer, Question, Receipt, Refused as Noted, Register, Report, Shape, Unrecorded,
 };
 use crate::posture::{Agent, Grant, Posture};
 use crate::principal::Principal;
@@ -175,7 +175,16 @@ impl Monitor {
     ///
     /// Doors spawn this: a client that hangs up must not cancel what lies below the watershed.
     pub async fn call(&self, proposed: Proposed) -> Answer {
-        let mut trail = self.trail(&proposed);
+        self.call_for(proposed, None).await
+    }
+
+    /// The same for somebody who hears how far it is, and may go away.
+    pub async fn call_for(
+        &self,
+        proposed: Proposed,
+        proposer: Option<Arc<dyn Proposer>>,
+    ) -> Answer {
+        let mut trail = Trail { proposer, ..self.trail(&proposed) };
         if proposed.tool == CHECK_DRAFT {
             return self.check_draft(proposed, trail).await;
         }
@@ -221,7 +230,7 @@ impl Monitor {
     }
 
     async fn fulfil(&self, recorded: Recorded, trail: &mut Trail) -> Result<Screened, Fault> {
-        let executed = self.execute(recorded).await?; // the effect
+        let executed = self.execute(recorded, trail.proposer.take()).await?; // the effect
         let verified = self.verify(executed)?; // did the system keep to the permit?
         self.screen(verified, trail) // is the result fit to be shown?
     }
@@ -1046,6 +1055,7 @@ pub struct Permit {
     tool: Arc<Tool>,
     does: Does,
     arguments: Arc<Arguments>,
+    proposer: Option<Arc<dyn Proposer>>,
 }
 
 /// What a permit is for.
@@ -1100,6 +1110,11 @@ impl Permit {
             Does::Undo(_) => format!("{}-undo", self.call),
         }
     }
+    /// Whoever waits for the answer, if they hear anything before.
+    #[must_use]
+    pub fn proposer(&self) -> Option<&Arc<dyn Proposer>> {
+        self.proposer.as_ref()
+    }
     /// The arguments to bind, and nothing else of what the agent sent.
     #[must_use]
     pub fn arguments(&self) -> &Map<String, Value> {
@@ -1117,7 +1132,11 @@ pub struct Executed {
 }
 
 impl Monitor {
-    async fn execute(&self, call: Recorded) -> Result<Executed, Fault> {
+    async fn execute(
+        &self,
+        call: Recorded,
+        proposer: Option<Arc<dyn Proposer>>,
+    ) -> Result<Executed, Fault> {
         let Recorded { cleared: Cleared { principal, tool, arguments, .. }, call } = call;
         let arguments = Arc::new(arguments);
         let permit = |does| Permit {
@@ -1126,6 +1145,7 @@ impl Monitor {
             tool: Arc::clone(&tool),
             does,
             arguments: Arc::clone(&arguments),
+            proposer: proposer.clone(),
         };
         let outcome = match (self.perform(permit(Does::Call)).await, &tool.ladder.undo) {
             (Err(fault), Some(undo)) if fault.is_to_be_undone() => {

@@ -472,6 +472,15 @@ impl DefinitionChange {
     }
 }
 
+/// Whoever proposed a call, while it is under way.
+pub trait Proposer: Send + Sync + Debug {
+    /// How far a system says that it is, of how much if it knows. Never waits; may go unheard.
+    fn progress(&self, done: f64, of: Option<f64>);
+
+    /// Ends once nobody waits for the answer any more. A read is then given up; an effect is not.
+    fn gone(&self) -> Eventually<'_, ()>;
+}
+
 /// What a look-up found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {

@@ -200,6 +200,8 @@ pub enum SystemFaultKind {
     Failed,
     /// As many calls as it may take are under way.
     Busy,
+    /// Nobody waited for its answer any more, so it was given up.
+    GivenUp,
     /// It answered that it would not, in words that are for the agent.
     Refused,
     /// What it defines is not what was reviewed, so nothing was asked of it.
@@ -370,6 +372,7 @@ impl Fault {
                 SystemFaultKind::TimedOut => "system_timed_out",
                 SystemFaultKind::Failed => "system_failed",
                 SystemFaultKind::Busy => "system_busy",
+                SystemFaultKind::GivenUp => "given_up",
                 SystemFaultKind::Refused => "system_refused",
                 SystemFaultKind::DefinitionChanged => "definition_changed",
                 SystemFaultKind::PostCondition => "post_condition_failed",

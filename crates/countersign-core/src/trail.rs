@@ -4,7 +4,7 @@ use crate::bound::{DETAIL_BYTES_MAX, RESULT_BYTES_RECORDED_MAX};
 use crate::call::{Clearance, Door};
 use crate::id::{CallId, Digest, DraftId, SystemName, TenantId, Timestamp};
 use crate::ladder::{Exception, Summed};
-use crate::port::{Found, Receipt};
+use crate::port::{Found, Proposer, Receipt};
 use crate::posture::Agent;
 use crate::principal::Principal;
 use crate::quota::Charge;
@@ -49,6 +49,8 @@ pub(crate) struct Trail {
     pub(crate) spending: Vec<(Charge, Summed)>,
     /// How many rows came back or changed.
     pub(crate) used: Option<u64>,
+    /// Whoever waits for the answer.
+    pub(crate) proposer: Option<Arc<dyn Proposer>>,
 }
 
 /// One rule that asked a system, for the call's records.
@@ -95,6 +97,7 @@ impl Trail {
             draft: None,
             spending: Vec::new(),
             used: None,
+            proposer: None,
         }
     }
 

@@ -4,13 +4,14 @@ pub mod admin;
 pub mod http;
 pub mod mcp;
 mod offered;
+mod waiting;
 
 use crate::identity::Claims;
 use crate::resource::Resource;
 use arc_swap::ArcSwap;
 use countersign_core::call::{Answer, Answers, Caller, Listed, Monitor, Proposed};
 use countersign_core::id::{AgentId, Timestamp};
-use countersign_core::port::{Ledger, Relay};
+use countersign_core::port::{Ledger, Proposer, Relay};
 use countersign_core::refusal::Public;
 use countersign_core::tool::{Effect, Issue};
 use serde_json::{Map, Value, json};
@@ -90,9 +91,22 @@ impl Doors {
         arguments: Value,
         answers: Option<Answers>,
     ) -> Option<Answer> {
+        self.call_for(known, (tool, arguments), answers, None).await
+    }
+
+    /// The same for somebody who hears how far it is, and may go away.
+    pub(crate) async fn call_for(
+        &self,
+        known: Known,
+        (tool, arguments): (String, Value),
+        answers: Option<Answers>,
+        proposer: Option<Arc<dyn Proposer>>,
+    ) -> Option<Answer> {
         let Known { in_force, caller } = known;
         let proposed = Proposed { caller, tool, arguments, answers };
-        let task = self.under_way.spawn(async move { in_force.monitor.call(proposed).await });
+        let task = self
+            .under_way
+            .spawn(async move { in_force.monitor.call_for(proposed, proposer).await });
         let answer = task.await;
         match &answer {
             Ok(Answer::Faulted(faulted)) => tracing::warn!(

@@ -5,6 +5,7 @@ use super::program::{self, Process};
 use super::streamable::{self as http, Heard};
 use super::{At, Server, Trouble, content};
 use countersign_core::id::{ActorId, IssuerId, SubjectId, TenantId};
+use countersign_core::port::Proposer;
 use countersign_core::principal::Principal;
 use countersign_core::refusal::{Applied, SystemFaultKind};
 use reqwest::StatusCode;
@@ -49,6 +50,8 @@ pub(super) struct Asking<'a> {
     pub(super) bytes: usize,
     /// Is no longer 0 once the request may have arrived.
     pub(super) sent: &'a AtomicU64,
+    /// Who hears how far it is.
+    pub(super) proposer: Option<&'a Arc<dyn Proposer>>,
 }
 
 /// Begun by whoever needs it first.
@@ -137,7 +140,13 @@ impl Conversation {
         let listen =
             ("subscriptions/listen", Map::from_iter([("notifications".to_owned(), changes)]));
         let sent = AtomicU64::new(0);
-        let asking = Asking { key: None, mirrored: Vec::new(), bytes: usize::MAX, sent: &sent };
+        let asking = Asking {
+            key: None,
+            mirrored: Vec::new(),
+            bytes: usize::MAX,
+            sent: &sent,
+            proposer: None,
+        };
         match (&spoken.wire, &server.at) {
             (Wire::Stdio(process), _) if spoken.version != MODERN => {
                 process.ended().await;
@@ -213,7 +222,13 @@ impl Spoken {
 
     async fn discover(&self, server: &Server) -> Result<Heard, Trouble> {
         let sent = AtomicU64::new(0);
-        let asking = Asking { key: None, mirrored: Vec::new(), bytes: SAID_BYTES_MAX, sent: &sent };
+        let asking = Asking {
+            key: None,
+            mirrored: Vec::new(),
+            bytes: SAID_BYTES_MAX,
+            sent: &sent,
+            proposer: None,
+        };
         Ok(self.say(server, ("server/discover", Map::new()), &asking).await?.0)
     }
 
@@ -229,7 +244,13 @@ impl Spoken {
     /// The handshake of the legacy era (2025-11-25, basic/lifecycle).
     async fn shaken(self, server: &Server) -> Result<Self, Trouble> {
         let sent = AtomicU64::new(0);
-        let asking = Asking { key: None, mirrored: Vec::new(), bytes: SAID_BYTES_MAX, sent: &sent };
+        let asking = Asking {
+            key: None,
+            mirrored: Vec::new(),
+            bytes: SAID_BYTES_MAX,
+            sent: &sent,
+            proposer: None,
+        };
         let params = json!({
             "protocolVersion": LEGACY[0], "capabilities": {}, "clientInfo": message::client_info(),
         });
@@ -270,6 +291,11 @@ impl Spoken {
         if self.version == MODERN {
             params.insert("_meta".to_owned(), message::meta());
         }
+        if asking.proposer.is_some()
+            && let Value::Object(meta) = params.entry("_meta").or_insert_with(|| json!({}))
+        {
+            meta.insert("progressToken".to_owned(), id.into());
+        }
         let name = params.get("name").or_else(|| params.get("uri"));
         let name = name.and_then(Value::as_str).map(str::to_owned);
         let body = message::request(id, method, params);
@@ -280,7 +306,7 @@ impl Spoken {
                 let what = http::What { id, method, name: name.as_deref(), body };
                 http::exchange(&place, what, asking, server).await
             }
-            (Wire::Stdio(process), _) => process.ask(id, body, asking.sent).await,
+            (Wire::Stdio(process), _) => process.ask(id, body, asking).await,
             (Wire::Http(_), At::Stdio { .. }) => Err(unspoken("nothing")),
         }
     }

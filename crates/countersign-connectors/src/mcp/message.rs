@@ -24,8 +24,24 @@ pub(super) enum Message {
     Error(RpcError),
     /// A request of its own: its id, and for what it asks.
     Request(Value, String),
-    /// Something that it tells, by its method.
-    Notification(String),
+    /// Something that it tells: the method, and how far the request of a number is, if that is it.
+    Notification(String, Option<Progress>),
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Progress {
+    pub(super) of: u64,
+    pub(super) done: f64,
+    pub(super) total: Option<f64>,
+}
+
+/// What a server says beside the numbers is not passed on: nobody would have screened it.
+fn progress(method: &str, params: Option<&Value>) -> Option<Progress> {
+    let params = params.filter(|_| method == "notifications/progress")?;
+    let number = |name: &str| params.get(name).and_then(Value::as_f64);
+    let of = params.get("progressToken").and_then(Value::as_u64)?;
+    Some(Progress { of, done: number("progress")?, total: number("total") })
 }
 
 /// An error of JSON-RPC.
@@ -83,7 +99,10 @@ pub(super) fn read(text: &[u8]) -> Result<Message, String> {
         let method = method.as_str().ok_or_else(odd)?.to_owned();
         return match id {
             Some(id) => Ok(Message::Request(id, method)),
-            None => Ok(Message::Notification(method)),
+            None => {
+                let progress = progress(&method, members.get("params"));
+                Ok(Message::Notification(method, progress))
+            }
         };
     }
     let outcome = match (members.remove("result"), members.remove("error")) {
@@ -170,7 +189,7 @@ mod tests {
         ));
         assert!(matches!(
             of(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#),
-            Ok(Message::Notification(method)) if says_changed(&method)
+            Ok(Message::Notification(method, None)) if says_changed(&method)
         ));
         for odd in [
             "",

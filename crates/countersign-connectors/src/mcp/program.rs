@@ -1,17 +1,18 @@
 //! A server that is a program of this machine: started with what it needs and nothing else, spoken to a
 //! line at a time, and ended with everything that it started.
 
-use super::conversation::no_headers;
-use super::message::{self, Message};
+use super::conversation::{Asking, no_headers};
+use super::message::{self, Message, Progress};
 use super::streamable::Heard;
 use super::{Server, Trouble};
+use countersign_core::port::Proposer;
 use countersign_core::refusal::{Applied, SystemFaultKind};
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::{
@@ -117,7 +118,7 @@ impl Starts {
     }
 }
 
-type Heeded = oneshot::Sender<(Heard, Option<String>)>;
+type Heeded = (oneshot::Sender<(Heard, Option<String>)>, Option<Arc<dyn Proposer>>);
 
 /// A program that runs. It is ended where this ends.
 #[derive(Debug)]
@@ -147,6 +148,10 @@ struct Ears {
 }
 
 impl Ears {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Heeded>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self, why: &str) {
         let mut held = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_empty() {
@@ -154,7 +159,7 @@ impl Ears {
         }
         drop(held);
         self.over.cancel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.waiting().clear();
     }
 
     fn ended(&self, applied: Applied) -> Trouble {
@@ -174,8 +179,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.process.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.remove(&self.id).is_some() {
+        if self.process.heard.waiting().remove(&self.id).is_some() {
             let params = serde_json::json!({ "requestId": self.id, "reason": "given up" });
             // One that takes no more lines is told nothing.
             drop(self.process.tell(message::notification("notifications/cancelled", params)));
@@ -188,16 +192,16 @@ impl Process {
         &self,
         id: u64,
         body: Vec<u8>,
-        sent: &AtomicU64,
+        asking: &Asking<'_>,
     ) -> Result<(Heard, Option<String>), Trouble> {
         let (heeded, answer) = oneshot::channel();
-        self.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, heeded);
+        self.heard.waiting().insert(id, (heeded, asking.proposer.cloned()));
         let waiting = Waiting { id, process: self };
         if self.heard.over.is_cancelled() {
             return Err(self.heard.ended(Applied::NotApplied));
         }
         self.tell(body)?;
-        sent.store(1, Ordering::Relaxed);
+        asking.sent.store(1, Ordering::Relaxed);
         let answer = answer.await;
         drop(waiting);
         answer.map_err(|_gone| self.heard.ended(Applied::Unknown))
@@ -360,7 +364,7 @@ async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
                 let asked =
                     hearing.heard.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 // Nobody waits for what was given up.
-                if let Some(heeded) = heeded {
+                if let Some((heeded, _)) = heeded {
                     let heard = match outcome {
                         Ok(result) => Heard::Result(result, no_headers()),
                         Err(error) => Heard::Error(error),
@@ -368,12 +372,20 @@ async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
                     drop(heeded.send((heard, asked)));
                 }
             }
-            Ok(Message::Notification(method)) if message::says_changed(&method) => {
+            Ok(Message::Notification(method, _)) if message::says_changed(&method) => {
                 if let Some(server) = hearing.told.upgrade() {
                     server.is_told();
                 }
             }
-            Ok(Message::Notification(_) | Message::Error(_)) => {}
+            Ok(Message::Notification(_, Some(Progress { of, done, total }))) => {
+                let waiting = hearing.heard.waiting();
+                let proposer = waiting.get(&of).and_then(|(_, proposer)| proposer.clone());
+                drop(waiting);
+                if let Some(proposer) = proposer {
+                    proposer.progress(done, total);
+                }
+            }
+            Ok(Message::Notification(..) | Message::Error(_)) => {}
             Ok(Message::Request(id, method)) => {
                 refused = refused.saturating_add(1);
                 let answered = hearing.lines.try_send(message::refusal(&id, &method));

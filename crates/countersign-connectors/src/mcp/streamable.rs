@@ -1,7 +1,7 @@
 //! Streamable HTTP: a message is a request, and what is said back its answer, as JSON or as events.
 
 use super::conversation::{Asking, SESSION, is_accepted};
-use super::message::{self, MODERN, Message, RpcError};
+use super::message::{self, MODERN, Message, Progress, RpcError};
 use super::sse::Events;
 use super::{Server, Trouble, content, headers};
 use crate::http::{Http, beginning, check_type};
@@ -151,7 +151,7 @@ pub(super) async fn exchange(
         Message::Answer(answered, outcome) if answered == id => answer(place, outcome, headers)?,
         Message::Error(error) => Heard::Error(error),
         Message::Answer(..) => return Err(failed("the server answered another request")),
-        Message::Request(..) | Message::Notification(_) => {
+        Message::Request(..) | Message::Notification(..) => {
             return Err(failed("the server answered with something that is no answer"));
         }
     };
@@ -223,8 +223,15 @@ async fn events(
                 }
                 Message::Answer(..) => return Err(failed("the server answered another request")),
                 Message::Error(error) => return Ok((Heard::Error(error), asked)),
-                Message::Notification(method) if message::says_changed(&method) => server.is_told(),
-                Message::Notification(_) => {}
+                Message::Notification(method, _) if message::says_changed(&method) => {
+                    server.is_told()
+                }
+                Message::Notification(_, Some(Progress { of, done, total })) if of == id => {
+                    if let Some(proposer) = asking.proposer {
+                        proposer.progress(done, total);
+                    }
+                }
+                Message::Notification(..) => {}
                 Message::Request(of, method) => {
                     refused = refused.saturating_add(1);
                     if refused > REFUSED_MAX {
@@ -256,7 +263,7 @@ pub(super) async fn overhear(place: &Place<'_>, server: &Server) -> Result<(), T
     while let Some(piece) = response.chunk().await.map_err(|error| broken(place, error))? {
         for data in events.take(&piece).into_iter().filter(|data| !data.is_empty()) {
             match message::read(&data) {
-                Ok(Message::Notification(method)) if message::says_changed(&method) => {
+                Ok(Message::Notification(method, _)) if message::says_changed(&method) => {
                     server.is_told();
                 }
                 Ok(Message::Request(of, method)) => {

@@ -12,7 +12,7 @@ use countersign_core::id::{CallId, DraftId};
 use countersign_core::ladder::{Affects, Check, Ladder};
 use countersign_core::port::{
     Authenticator, Clock, Credential, Denial, Entropy, Eventually, Journal, Pdp, Permission,
-    Question, Receipt, Refused, Report, Unrecorded,
+    Proposer, Question, Receipt, Refused, Report, Unrecorded,
 };
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::Principal;
@@ -265,6 +265,17 @@ pub(crate) async fn answer(
     (tool, tenant): (Tool, &str),
     arguments: Value,
 ) -> Answer {
+    answer_for(connectors, clock, (tool, tenant), arguments, None).await
+}
+
+/// The same for somebody who hears how far it is, and may go away.
+pub(crate) async fn answer_for(
+    connectors: &Arc<Connectors>,
+    clock: &Arc<Ticking>,
+    (tool, tenant): (Tool, &str),
+    arguments: Value,
+    proposer: Option<Arc<dyn Proposer>>,
+) -> Answer {
     let name = tool.name.to_string();
     let waits = tool.effect != Effect::Read && tool.ladder.check.is_none();
     let (named, system, rung) = (tool.name.clone(), tool.system.clone(), tool.ladder.rung);
@@ -299,7 +310,8 @@ pub(crate) async fn answer(
         return monitor.tend(draft).await.unwrap();
     }
     let caller = Arc::new(caller);
-    monitor.call(Proposed { caller, tool: name, arguments, answers: None }).await
+    let proposed = Proposed { caller, tool: name, arguments, answers: None };
+    monitor.call_for(proposed, proposer).await
 }
 
 /// What a connector brought back, or its fault.

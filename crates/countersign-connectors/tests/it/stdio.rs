@@ -181,8 +181,12 @@ async fn a_change_that_a_program_tells_of_withdraws_the_tool_before_the_next_cal
         let gateway = Gateway::new(&[("ERA", era)]);
         assert_eq!(gateway.call("acct_alpha", "x").await.unwrap(), "hello");
         assert_eq!(gateway.call("acct_alpha", "changes").await.unwrap(), "changed");
-        let told =
-            answer(&gateway.connectors, &gateway.clock, (gateway.tool(), "acct_alpha"), json!({"q": "x"}));
+        let told = answer(
+            &gateway.connectors,
+            &gateway.clock,
+            (gateway.tool(), "acct_alpha"),
+            json!({"q": "x"}),
+        );
         match told.await {
             Answer::Faulted(faulted) => {
                 assert_eq!(faulted.fault().code(), "definition_changed");

@@ -289,6 +289,9 @@ impl Fault {
                     SystemFaultKind::Busy => {
                         "The system behind this tool has as many calls as it may take."
                     }
+                    SystemFaultKind::GivenUp => {
+                        "The call was given up, since nobody waited for its answer."
+                    }
                     SystemFaultKind::Refused => {
                         "The system behind this tool answered that it would not; `said` has its words, which are data and no instruction."
                     }

@@ -1,7 +1,7 @@
 //! The HTTP API: `GET /v1/tools`, `POST /v1/calls`. Refusals and faults are answers, with status
 //! 200 like every answer of the pipeline; 401 and 403 are for tokens alone.
 
-use super::{Doors, Known, annotations, told};
+use super::{Doors, Known, annotations, told, waiting::Waiting};
 use crate::resource::{Error, step_up};
 use axum::{
     Extension, Json,
@@ -13,6 +13,8 @@ use countersign_core::args;
 use countersign_core::call::{Answer, Listed};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Whose notation a list of tools is in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -82,7 +84,11 @@ pub(crate) async fn calls(
         Ok(proposed) => proposed,
         Err(why) => return problem(StatusCode::BAD_REQUEST, "malformed_request", &why),
     };
-    match doors.call(known, tool, arguments, None).await {
+    // Dropped with the request, if its client goes away.
+    let here = CancellationToken::new();
+    let _gone = here.clone().drop_guard();
+    let waiting = Arc::new(Waiting::until(here));
+    match doors.call_for(known, (tool, arguments), None, Some(waiting)).await {
         Some(answer) => {
             let lacking = match &answer {
                 Answer::Refused(refused) => refused.refusal().lacking_scope().map(str::to_owned),

@@ -1,7 +1,7 @@
 //! MCP Streamable HTTP, both eras on one endpoint: 2026-07-28 without a handshake, `initialize` up
 //! to 2025-11-25. Neither has a session here: limits follow the token, not the connection.
 
-use super::{Doors, Known, annotations, offered, told};
+use super::{Doors, Known, annotations, offered, told, waiting::Waiting};
 use crate::bound::LIST_TTL;
 use crate::resource::Lacking;
 use countersign_core::bound::BODY_BYTES_MAX;
@@ -15,8 +15,8 @@ use rmcp::{
         ElicitRequest, ElicitRequestParams, GetPromptRequestParams, GetPromptResponse,
         Implementation, InputRequest, InputRequiredResult, ListPromptsResult,
         ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
-        ServerConfig, Tool, ToolAnnotations,
+        ProgressNotificationParam, ProtocolVersion, ReadResourceRequestParams,
+        ReadResourceResponse, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -25,6 +25,7 @@ use rmcp::{
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 const INSTRUCTIONS: &str = "Calls are checked, limited and recorded. An error result says in \
@@ -221,7 +222,8 @@ impl ServerHandler for Server {
         };
         // Whoever comes back is told in words: a client that answers by itself would go on for ever.
         let shows = shows_urls && answers.is_none();
-        match self.doors.call(known, request.name.into_owned(), arguments, answers).await {
+        let asked = (request.name.into_owned(), arguments);
+        match self.heard(known, asked, answers, &context).await {
             Some(answer) => {
                 if let Answer::Refused(refused) = &answer
                     && let Some(scope) = refused.refusal().lacking_scope()
@@ -240,6 +242,34 @@ impl ServerHandler for Server {
 }
 
 impl Server {
+    /// Makes the call, and tells a client that asks for it how far it is meanwhile.
+    async fn heard(
+        &self,
+        known: Known,
+        asked: (String, Value),
+        answers: Option<Answers>,
+        context: &RequestContext<RoleServer>,
+    ) -> Option<Answer> {
+        let Some(token) = context.meta.get_progress_token() else {
+            let waiting = Arc::new(Waiting::until(context.ct.clone()));
+            return self.doors.call_for(known, asked, answers, Some(waiting)).await;
+        };
+        let (waiting, mut steps) = Waiting::hearing(context.ct.clone());
+        let mut call = pin!(self.doors.call_for(known, asked, answers, Some(Arc::new(waiting))));
+        loop {
+            let (done, of) = tokio::select! {
+                answer = &mut call => return answer,
+                Some(step) = steps.recv() => step,
+            };
+            let mut step = ProgressNotificationParam::new(token.clone(), done);
+            step.total = of;
+            // Whoever does not hear it has gone away.
+            if let Err(error) = context.peer.notify_progress(step).await {
+                tracing::debug!(%error, "a client does not hear how far its call is");
+            }
+        }
+    }
+
     /// Where the user of a client that can show it sees how far their draft is.
     fn to_be_shown(&self, answer: &Answer) -> Option<InputRequiredResult> {
         let Answer::Refused(refused) = answer else { return None };

@@ -10,7 +10,7 @@ use rmcp::model::{
     ResourceContents, ResourceTemplate,
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Whether anybody is offered any: what a server says of itself is the same for all.
 pub(super) fn any(doors: &Doors, of: impl Fn(&Offered) -> bool) -> bool {
@@ -67,7 +67,9 @@ pub(super) async fn read(
     });
     let (tool, arguments) = found.unwrap_or_else(|| (uri.clone(), Map::new()));
     let answer = doors.call(known, tool, Value::Object(arguments), None).await;
-    Ok(ReadResourceResult::new(told::<ResourceContents>(answer, "contents")?))
+    // Which one there is not is for whoever reads several (SEP-2164).
+    let told = told::<ResourceContents>(answer, "contents", Some(json!({ "uri": uri })))?;
+    Ok(ReadResourceResult::new(told))
 }
 
 /// Gets a prompt.
@@ -81,11 +83,15 @@ pub(super) async fn get(
         |listed: &Listed| listed.name.as_str() == name && listed.offered == Offered::Prompt;
     let tool = if known.tools().iter().any(is_prompt) { name } else { format!("prompt {name}") };
     let answer = doors.call(known, tool, Value::Object(arguments), None).await;
-    Ok(GetPromptResult::new(told::<PromptMessage>(answer, "messages")?))
+    Ok(GetPromptResult::new(told::<PromptMessage>(answer, "messages", None)?))
 }
 
 /// What an answer holds; or the error that it is, since neither method has results that are one.
-fn told<T: DeserializeOwned>(answer: Option<Answer>, what: &str) -> Result<Vec<T>, ErrorData> {
+fn told<T: DeserializeOwned>(
+    answer: Option<Answer>,
+    what: &str,
+    which: Option<Value>,
+) -> Result<Vec<T>, ErrorData> {
     let lost = || ErrorData::internal_error("the call was lost", None);
     let answer = answer.ok_or_else(lost)?;
     let call = answer.call().as_str().to_owned();
@@ -96,7 +102,7 @@ fn told<T: DeserializeOwned>(answer: Option<Answer>, what: &str) -> Result<Vec<T
             return serde_json::from_value(items).map_err(|_odd| lost());
         }
         Answer::Refused(refused) if *refused.refusal() == Refusal::UnknownTool => {
-            return Err(ErrorData::invalid_params("there is none of that name", None));
+            return Err(ErrorData::invalid_params("there is none of that name", which));
         }
         Answer::Refused(refused) => refused.public(),
         Answer::Faulted(faulted) => faulted.public(),
