@@ -243,7 +243,7 @@ fn request(target: &Target, tenant: &str, token: &str) -> Request {
         }
         Target::Mcp(_, tool) => (ours(), "/mcp".to_owned(), modern(tool)),
         Target::Upstream(address) => {
-            ((address.to_string(), token.to_owned()), "/mcp".to_owned(), modern("search_orders"))
+            ((address.to_string(), token.to_owned()), "/mcp".to_owned(), modern("orders_by_text"))
         }
         Target::Peer(_, host, path, token) => {
             ((host.clone(), token.clone()), path.clone(), modern("search_orders"))
@@ -391,7 +391,7 @@ fn tools() -> Vec<(String, String)> {
     });
     let find = format!(
         "tool: find_orders\ndescription: Finds orders of one account by their text, newest first.\n{INPUT}  \
-         system: orders-mcp\n  tool: search_orders\n  result: /items\n  \
+         system: orders-mcp\n  tool: orders_by_text\n  result: /items\n  \
          pick: {{ id: /id, account: /account, status: /status, placed_on: /placed_on, note: /note }}\n"
     );
     http.chain(sql).chain([("find_orders".to_owned(), find)]).collect()

@@ -44,7 +44,7 @@ fn found(asked: &Value, account: &str) -> Value {
 /// What the MCP server defines.
 pub(crate) fn definition() -> Value {
     json!({
-        "name": "search_orders",
+        "name": "orders_by_text",
         "description": "Searches orders.",
         "inputSchema": { "type": "object", "properties": {
             "account_id": { "type": "string" }, "after": { "type": "integer" },

@@ -181,7 +181,13 @@ impl Spoken {
     /// basic/transports/streamable-http, "Backward Compatibility").
     async fn over_http(server: &Server) -> Result<Self, Trouble> {
         let modern = Self::new(MODERN, Wire::Http(None));
-        match modern.discover(server).await? {
+        let mut heard = modern.discover(server).await?;
+        if let Heard::Error(error) = &heard
+            && error.supported().contains(&MODERN)
+        {
+            heard = modern.discover(server).await?; // It takes this version, after all.
+        }
+        match heard {
             Heard::Result(found, _) => modern.discovered(&found),
             Heard::Error(error) if error.is_modern() => {
                 let legacy = error.supported().iter().any(|version| LEGACY.contains(version));

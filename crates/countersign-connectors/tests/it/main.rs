@@ -5,6 +5,8 @@ mod bench;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod files;

@@ -18,7 +18,7 @@ use countersign_core::tool::{
     Defined, Effect, McpAsk, McpPlan, Pin, Plan, ResultBounds, Rung, Template, Tool,
 };
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -217,12 +217,18 @@ struct Gateway {
     pin: Arc<Pin>,
 }
 
+/// A definition as it would be pinned.
+pub(crate) fn pinned_as(definition: &Map<String, Value>) -> Arc<Pin> {
+    let name = Defined::Tool.name(definition).unwrap().to_owned();
+    let (definition, digest) = Defined::Tool.pin(definition).unwrap();
+    Arc::new(Pin { of: (Defined::Tool, name), definition, digest, output: None })
+}
+
 fn pinned(definition: &Value) -> Arc<Pin> {
     let Ok(Value::Object(definition)) = parse_answer(definition.to_string().as_bytes()) else {
-        panic!()
+        panic!("{definition}")
     };
-    let (definition, digest) = Defined::Tool.pin(&definition).unwrap();
-    Arc::new(Pin { of: (Defined::Tool, "search".to_owned()), definition, digest, output: None })
+    pinned_as(&definition)
 }
 
 impl Gateway {

@@ -1,6 +1,7 @@
 //! An MCP server that is a program: a real process, of either era.
 
 use crate::bench::{Ticking, answer, planned};
+use crate::mcp::pinned_as;
 use countersign_connectors::{Connectors, McpReach, McpSystem, Program, System, definitions};
 use countersign_core::args::parse_answer;
 use countersign_core::call::Answer;
@@ -51,9 +52,7 @@ impl Gateway {
     fn new(environment: &[(&str, &str)]) -> Self {
         let definition = r#"{"name": "search", "description": "Keeps notes.", "inputSchema": {"type": "object", "properties": {"q": {"type": "string"}}}}"#;
         let Ok(Value::Object(definition)) = parse_answer(definition.as_bytes()) else { panic!() };
-        let (definition, digest) = Defined::Tool.pin(&definition).unwrap();
-        let of = (Defined::Tool, "search".to_owned());
-        let pin = Arc::new(Pin { of, definition, digest, output: None });
+        let pin = pinned_as(&definition);
         let system = system(program(environment), vec![Arc::clone(&pin)]);
         let systems = BTreeMap::from([(SystemName::new("s").unwrap(), System::Mcp(system))]);
         let clock = Arc::new(Ticking::default());
