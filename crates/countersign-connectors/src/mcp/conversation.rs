@@ -128,12 +128,14 @@ impl Conversation {
         }
     }
 
+    /// Whether the server says that it tells when something changes.
+    pub(super) fn tells(&self) -> bool {
+        self.spoken.get().is_some_and(|spoken| spoken.tells)
+    }
+
     /// Hears when something changes, for as long as the server tells. It may end at any time.
     pub(super) async fn listen(&self, server: &Server) -> Result<(), Trouble> {
         let spoken = self.spoken()?;
-        if !spoken.tells {
-            return Ok(());
-        }
         let changes = json!({
             "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
         });

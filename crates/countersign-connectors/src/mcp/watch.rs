@@ -5,7 +5,7 @@ use super::{Server, conversation::Holder};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often it is looked, at least and at most, whatever the posture says for calls.
 const EVERY_MIN: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ async fn watch(server: Arc<Server>) {
             continue;
         };
         let mut listening = std::pin::pin!(conversation.listen(&server));
-        let mut listens = true;
+        let (began, listens) = (Instant::now(), conversation.tells());
         loop {
             server.touch(&Holder::gateway());
             server.tidy();
@@ -74,7 +74,16 @@ async fn watch(server: Arc<Server>) {
                 Err(_late) => {}
             }
             tokio::select! {
-                _ = &mut listening, if listens => listens = false,
+                _ = &mut listening, if listens => {
+                    // What was to be told meanwhile was told to nobody: it is looked, and listened anew.
+                    server.is_told();
+                    if let Ok(Err(trouble)) = timeout(patience, server.look(&conversation)).await {
+                        server.after(&trouble, &Holder::gateway());
+                    }
+                    let lived = began.elapsed() > EVERY_MIN;
+                    sleep(if lived { EVERY_MIN } else { every }).await;
+                    break;
+                }
                 () = server.is_changed() => {}
                 () = sleep(every) => {}
             }

@@ -10,9 +10,7 @@ use countersign_connectors::{
     Connectors, HttpSystem, McpReach, McpSystem, Networks, Origin, System, SystemNames, definitions,
 };
 use countersign_core::id::SystemName;
-use countersign_core::tool::{
-    Defined, McpAsk, McpPlan, Parameter, Plan, ResultBounds, Template,
-};
+use countersign_core::tool::{Defined, McpAsk, McpPlan, Parameter, Plan, ResultBounds, Template};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,19 +37,21 @@ fn the_connector_conforms_in_all_that_it_takes_part_in() {
     );
     std::fs::write(&client, text).unwrap();
     std::fs::set_permissions(&client, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let expected =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/conformance/expected.yaml");
-    for (era, needed) in [("2025-11-25", &["initialize", "tools_call"][..]), (
-        "2026-07-28",
-        &[
-            "tools_call",
-            "request-metadata",
-            "http-standard-headers",
-            "http-custom-headers",
-            "http-invalid-tool-headers",
-            "json-schema-ref-no-deref",
-        ][..],
-    )] {
+    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/conformance/expected.yaml");
+    for (era, needed) in [
+        ("2025-11-25", &["initialize", "tools_call"][..]),
+        (
+            "2026-07-28",
+            &[
+                "tools_call",
+                "request-metadata",
+                "http-standard-headers",
+                "http-custom-headers",
+                "http-invalid-tool-headers",
+                "json-schema-ref-no-deref",
+            ][..],
+        ),
+    ] {
         let output = Command::new(installed("venv/bin/node"))
             .arg(installed("node_modules/@modelcontextprotocol/conformance/dist/index.js"))
             .args(["client", "--requirements", era, "--timeout", "60000", "--command"])
