@@ -19,10 +19,10 @@ pub use catalogue::definitions;
 pub use program::Program;
 
 use crate::gather::Gathered;
+use crate::http;
 use crate::http::{Http, HttpSystem};
 use crate::leave::misplaced;
 use crate::turns::Turns;
-use crate::{fault, http};
 use catalogue::Catalogue;
 use conversation::{Conversation, Holder};
 use countersign_core::call::Permit;
@@ -118,6 +118,11 @@ impl Trouble {
             }
             (_, _) => self,
         }
+    }
+
+    /// It took too long, and had no effect that was asked for.
+    fn late() -> Self {
+        Self::unasked(SystemFaultKind::TimedOut, "the server did not answer in time")
     }
 
     fn ends(self) -> Self {
@@ -464,13 +469,11 @@ pub(crate) async fn examine(
     system: &McpSystem,
 ) -> Result<Vec<crate::doctor::Symptom>, SystemFault> {
     let server = Server::new(system.clone());
-    let patience = Duration::from_millis(system.timeout_ms.into());
-    let looked = timeout(patience, async {
+    let looked = server.in_time(async {
         let (_, conversation) = server.common().await?;
         server.look(&conversation).await
     });
-    let late = |_| fault(SystemFaultKind::TimedOut, "it did not answer in time".to_owned());
-    looked.await.map_err(late)??;
+    looked.await?;
     let symptom = |change: DefinitionChange| {
         let message = format!("{} is not as it was reviewed:\n{}", change.of(), change.diff);
         let mend = "review what it is now and import it with `countersign import mcp`, or have the server mended";

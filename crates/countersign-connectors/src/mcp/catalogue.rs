@@ -13,8 +13,6 @@ use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// Most pages of a list, and most that all of them define.
 const PAGES_MAX: usize = 100;
@@ -192,15 +190,14 @@ pub async fn definitions(
     system: &McpSystem,
 ) -> Result<Vec<(Defined, Map<String, Value>)>, SystemFault> {
     let server = Server::new(system.clone());
-    let asked = timeout(Duration::from_millis(system.timeout_ms.into()), async {
+    let asked = server.in_time(async {
         let (_, conversation) = server.common().await?;
         let mut all = Vec::new();
         for kind in Defined::ALL {
             let found = list(&server, &conversation, kind).await?;
             all.extend(found.into_iter().map(|definition| (kind, definition)));
         }
-        Ok::<_, Trouble>(all)
+        Ok(all)
     });
-    let late = |_| crate::fault(SystemFaultKind::TimedOut, "it did not answer in time".to_owned());
-    Ok(asked.await.map_err(late)??)
+    Ok(asked.await?)
 }

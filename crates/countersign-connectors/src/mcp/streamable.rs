@@ -50,7 +50,7 @@ pub(super) struct Place<'a> {
 pub(super) struct Session {
     id: HeaderValue,
     /// Says that it is over.
-    end: Option<(Client, Request)>,
+    end: Option<Box<(Client, Request)>>,
 }
 
 impl Session {
@@ -65,18 +65,18 @@ impl Session {
         let mut session = Self { id, end: None };
         let place = Place { http, path, version, session: Some(&session) };
         let end = (http.client()?.clone(), place.request(Method::DELETE)?);
-        session.end = Some(end);
+        session.end = Some(Box::new(end));
         Ok(session)
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (Some((client, mut request)), Ok(runtime)) =
-            (self.end.take(), tokio::runtime::Handle::try_current())
+        let (Some(end), Ok(runtime)) = (self.end.take(), tokio::runtime::Handle::try_current())
         else {
             return;
         };
+        let (client, mut request) = *end;
         *request.timeout_mut() = Some(BESIDE_MAX);
         // A server that does not hear of it ends the session by itself.
         runtime.spawn(async move { drop(client.execute(request).await) });

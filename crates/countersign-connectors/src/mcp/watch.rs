@@ -1,13 +1,15 @@
 //! What looks after a server beside the calls: a definition that changes is withdrawn also while nobody
 //! asks for it.
 
-use super::{Server, conversation::Holder};
+use super::conversation::{Conversation, Holder};
+use super::{Server, Trouble};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often it is looked, at least and at most, whatever the posture says for calls.
+/// The least time between two looks, and between two attempts to listen; and the time if the posture has
+/// every call look.
 const EVERY_MIN: Duration = Duration::from_secs(1);
 const EVERY_IF_ALWAYS: Duration = Duration::from_secs(10);
 
@@ -23,70 +25,65 @@ impl Drop for Watch {
 
 impl Watch {
     pub(super) fn begin(server: &Arc<Server>) -> Self {
-        Self(tokio::spawn(watch(Arc::clone(server))))
+        let server = Arc::clone(server);
+        let recheck = Duration::from_millis(server.system.recheck_ms.into());
+        let every = if recheck.is_zero() { EVERY_IF_ALWAYS } else { recheck.max(EVERY_MIN) };
+        Self(tokio::spawn(async move {
+            let mut well = true;
+            loop {
+                let began = Instant::now();
+                let watched = watch(&server, every).await;
+                if let Err(trouble) = &watched
+                    && well
+                {
+                    let detail = &trouble.detail;
+                    tracing::warn!(detail, "an MCP server does not say what it defines");
+                }
+                well = watched.is_ok();
+                // Whoever fails at once, or ends what they tell at once, is not asked over and over.
+                sleep(if began.elapsed() > EVERY_MIN { EVERY_MIN } else { every }).await;
+            }
+        }))
     }
 }
 
-async fn watch(server: Arc<Server>) {
-    let recheck = Duration::from_millis(server.system.recheck_ms.into());
-    let every = if recheck.is_zero() { EVERY_IF_ALWAYS } else { recheck.max(EVERY_MIN) };
-    let patience = Duration::from_millis(server.system.timeout_ms.into());
-    let mut well = true;
+/// Looks and listens in the gateway's own conversation, until what the server tells ends.
+async fn watch(server: &Server, every: Duration) -> Result<(), Trouble> {
+    server.tidy();
+    let (_, conversation) = server.in_time(server.common()).await?;
+    let outcome = keep_looking(server, &conversation, every).await;
+    outcome.inspect_err(|trouble| server.after(trouble, &Holder::gateway()))
+}
+
+async fn keep_looking(
+    server: &Server,
+    conversation: &Conversation,
+    every: Duration,
+) -> Result<(), Trouble> {
+    let mut listening = std::pin::pin!(conversation.listen(server));
     loop {
+        server.touch(&Holder::gateway());
         server.tidy();
-        let begun = timeout(patience, server.common()).await;
-        let conversation = match begun {
-            Ok(Ok((_, conversation))) => Some(conversation),
-            Ok(Err(trouble)) => {
-                if std::mem::take(&mut well) {
-                    tracing::warn!(
-                        detail = trouble.detail,
-                        "an MCP server is not there to be looked at"
-                    );
-                }
-                None
+        server.in_time(server.look(conversation)).await?;
+        tokio::select! {
+            _ = &mut listening, if conversation.tells() => {
+                // What was to be told meanwhile was told to nobody.
+                server.is_told();
+                return server.in_time(server.look(conversation)).await;
             }
-            Err(_late) => None,
-        };
-        let Some(conversation) = conversation else {
-            sleep(every).await;
-            continue;
-        };
-        let mut listening = std::pin::pin!(conversation.listen(&server));
-        let (began, listens) = (Instant::now(), conversation.tells());
-        loop {
-            server.touch(&Holder::gateway());
-            server.tidy();
-            let looked = timeout(patience, server.look(&conversation)).await;
-            match looked {
-                Ok(Ok(())) => well = true,
-                Ok(Err(trouble)) => {
-                    if std::mem::take(&mut well) {
-                        tracing::warn!(
-                            detail = trouble.detail,
-                            "an MCP server does not say what it defines"
-                        );
-                    }
-                    server.after(&trouble, &Holder::gateway());
-                    sleep(every).await;
-                    break;
-                }
-                Err(_late) => {}
-            }
-            tokio::select! {
-                _ = &mut listening, if listens => {
-                    // What was to be told meanwhile was told to nobody: it is looked, and listened anew.
-                    server.is_told();
-                    if let Ok(Err(trouble)) = timeout(patience, server.look(&conversation)).await {
-                        server.after(&trouble, &Holder::gateway());
-                    }
-                    let lived = began.elapsed() > EVERY_MIN;
-                    sleep(if lived { EVERY_MIN } else { every }).await;
-                    break;
-                }
-                () = server.is_changed() => {}
-                () = sleep(every) => {}
-            }
+            () = server.is_changed() => {}
+            () = sleep(every) => {}
         }
+    }
+}
+
+impl Server {
+    /// Within the time that the system has.
+    pub(super) async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        let patience = Duration::from_millis(self.system.timeout_ms.into());
+        timeout(patience, asked).await.unwrap_or_else(|_elapsed| Err(Trouble::late()))
     }
 }

@@ -11,7 +11,7 @@ use countersign_connectors::{
 use countersign_core::args::parse_answer;
 use countersign_core::call::Answer;
 use countersign_core::id::SystemName;
-use countersign_core::ladder::{Gate, Ladder};
+use countersign_core::ladder::Ladder;
 use countersign_core::port::{Connector as _, Eventually, Proposer};
 use countersign_core::refusal::{Applied, Fault, Refusal, SystemFaultKind};
 use countersign_core::tool::{
@@ -305,7 +305,7 @@ impl Gateway {
     /// What is known of an effect.
     async fn effect(&self, server: &str) -> (Option<SystemFaultKind>, Applied) {
         let tool = planned(server, Plan::Mcp(self.plan()));
-        let ladder = Ladder { gate: None::<Gate>.map(Into::into), ..Ladder::at(Rung::CONFIRMED) };
+        let ladder = Ladder::at(Rung::CONFIRMED);
         let tool = Tool { effect: Effect::Persistent, ladder, ..tool };
         match self.call_tool(tool, "acct_alpha").await {
             Answer::Completed(_) => (None, Applied::Applied),
