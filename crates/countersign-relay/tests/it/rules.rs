@@ -21,15 +21,7 @@ pub(crate) async fn provoke(world: &World, rule: Rule, (agent, customer): (&str,
             let asked = world.ask(&who, "refund_invoice", refund, Some(Answers::Form)).await;
             assert_eq!(asked.0, "outside_approval");
         }
-        Rule::OutcomeUnknown => {
-            world.feel(Mood::Lost);
-            let note = json!({ "ticket_id": format!("tkt_00000{own}"), "note": "lost" });
-            assert_eq!(world.call(&who, "annotate_ticket", note).await, "system_timed_out");
-            // A read of which nobody hears has changed nothing.
-            let contact = json!({ "contact_id": "con_000001" });
-            assert_eq!(world.call(&who, "get_contact", contact).await, "system_timed_out");
-            world.feel(Mood::Well);
-        }
+        Rule::OutcomeUnknown => lose(world, &who, own).await,
         Rule::DraftExpired => {
             let moves = json!({ "street": "Hafenstrasse 12", "city": "Hamburg" });
             let asked = world.call(&who, "change_billing_address", moves).await;
@@ -41,6 +33,17 @@ pub(crate) async fn provoke(world: &World, rule: Rule, (agent, customer): (&str,
         Rule::DefinitionChanged => world.redefine("get_contact").await,
     }
     world.pass(90);
+}
+
+/// An effect of which nobody hears, and a read.
+async fn lose(world: &World, who: &str, own: char) {
+    world.feel(Mood::Lost);
+    let note = json!({ "ticket_id": format!("tkt_00000{own}"), "note": "lost" });
+    assert_eq!(world.call(who, "annotate_ticket", note).await, "system_timed_out");
+    // A read of which nobody hears has changed nothing.
+    let contact = json!({ "contact_id": "con_000001" });
+    assert_eq!(world.call(who, "get_contact", contact).await, "system_timed_out");
+    world.feel(Mood::Well);
 }
 
 async fn hurry(world: &World, who: &str, own: char) {
