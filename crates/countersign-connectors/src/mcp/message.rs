@@ -191,6 +191,11 @@ mod tests {
             of(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#),
             Ok(Message::Notification(method, None)) if says_changed(&method)
         ));
+    }
+
+    #[test]
+    fn what_is_no_message_is_none() {
+        let of = |text: &str| read(text.as_bytes());
         for odd in [
             "",
             "[]",

@@ -11,12 +11,15 @@ use countersign_core::tool::{Offered, Rung};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
-        ElicitRequest, ElicitRequestParams, GetPromptRequestParams, GetPromptResponse,
-        Implementation, InputRequest, InputRequiredResult, ListPromptsResult,
-        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-        ProgressNotificationParam, ProtocolVersion, ReadResourceRequestParams,
-        ReadResourceResponse, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+        CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ConstString,
+        ContentBlock, ElicitRequest, ElicitRequestParams, GetPromptRequestMethod,
+        GetPromptRequestParams, GetPromptResponse, Implementation, InputRequest,
+        InputRequiredResult, ListPromptsRequestMethod, ListPromptsResult,
+        ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+        ListResourcesRequestMethod, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProgressNotificationParam, ProtocolVersion, ReadResourceRequestMethod,
+        ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
+        ToolAnnotations,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -109,10 +112,10 @@ pub(crate) struct Server {
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let mut capabilities = ServerCapabilities::builder().enable_tools().build();
-        if offered::any(&self.doors, |of| matches!(of, Offered::Resource(_))) {
+        if offered::any(&self.doors, offered::is_resource) {
             capabilities.resources = Some(Default::default());
         }
-        if offered::any(&self.doors, |of| *of == Offered::Prompt) {
+        if offered::any(&self.doors, offered::is_prompt) {
             capabilities.prompts = Some(Default::default());
         }
         ServerConfig::new(capabilities)
@@ -157,6 +160,7 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
+        self.offers::<ListResourcesRequestMethod>(offered::is_resource)?;
         let known = listing(request, &context)?;
         let mut result = ListResourcesResult::with_all_items(offered::resources(&known).0);
         result.cache_scope = Some(CacheScope::Private);
@@ -169,6 +173,7 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.offers::<ListResourceTemplatesRequestMethod>(offered::is_resource)?;
         let known = listing(request, &context)?;
         let mut result = ListResourceTemplatesResult::with_all_items(offered::resources(&known).1);
         result.cache_scope = Some(CacheScope::Private);
@@ -181,6 +186,7 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
+        self.offers::<ReadResourceRequestMethod>(offered::is_resource)?;
         let (known, _) = received(&context)?;
         let mut result = offered::read(&self.doors, known, request.uri).await?;
         // Nobody else may be served it from a cache, and it was recorded as read once.
@@ -194,6 +200,7 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
+        self.offers::<ListPromptsRequestMethod>(offered::is_prompt)?;
         let known = listing(request, &context)?;
         let mut result = ListPromptsResult::with_all_items(offered::prompts(&known));
         result.cache_scope = Some(CacheScope::Private);
@@ -206,6 +213,7 @@ impl ServerHandler for Server {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
+        self.offers::<GetPromptRequestMethod>(offered::is_prompt)?;
         let (known, _) = received(&context)?;
         let asked = (request.name, request.arguments.unwrap_or_default());
         Ok(offered::get(&self.doors, known, asked).await?.into())
@@ -242,6 +250,12 @@ impl ServerHandler for Server {
 }
 
 impl Server {
+    /// A method of which nothing is offered to anybody is one that there is not.
+    fn offers<M: ConstString>(&self, of: fn(&Offered) -> bool) -> Result<(), ErrorData> {
+        let offered = offered::any(&self.doors, of);
+        offered.then_some(()).ok_or_else(ErrorData::method_not_found::<M>)
+    }
+
     /// Makes the call, and tells a client that asks for it how far it is meanwhile.
     async fn heard(
         &self,

@@ -13,11 +13,19 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 /// Whether anybody is offered any: what a server says of itself is the same for all.
-pub(super) fn any(doors: &Doors, of: impl Fn(&Offered) -> bool) -> bool {
+pub(super) fn any(doors: &Doors, of: fn(&Offered) -> bool) -> bool {
     let in_force = doors.in_force.load();
     let agents = in_force.monitor.posture.agents.values();
     let mut grants = agents.flat_map(|agent| agent.grants.values());
     grants.any(|grant| of(&grant.tool.offered))
+}
+
+pub(super) const fn is_resource(of: &Offered) -> bool {
+    matches!(of, Offered::Resource(_))
+}
+
+pub(super) const fn is_prompt(of: &Offered) -> bool {
+    matches!(of, Offered::Prompt)
 }
 
 /// The resources of a caller, and the templates of several.
