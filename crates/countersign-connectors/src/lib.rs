@@ -13,6 +13,7 @@ mod http;
 mod leave;
 mod mcp;
 mod postgres;
+pub mod schema;
 mod sqlite;
 mod turns;
 

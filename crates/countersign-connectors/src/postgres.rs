@@ -4,6 +4,7 @@
 mod doctor;
 mod query;
 mod reach;
+mod schema;
 mod session;
 mod value;
 mod wire;
@@ -16,6 +17,7 @@ use countersign_core::refusal::{SystemFault, SystemFaultKind};
 pub(crate) use doctor::examine;
 use reach::Reach;
 pub use reach::Unreachable;
+pub(crate) use schema::tables;
 use secrecy::{ExposeSecret, SecretString};
 use session::Session;
 use std::sync::{

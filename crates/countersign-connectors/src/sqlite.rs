@@ -2,6 +2,7 @@
 
 mod query;
 mod reader;
+mod schema;
 mod writer;
 
 use crate::doctor::{Needs, Symptom};
@@ -12,6 +13,7 @@ use countersign_core::port::{Clock, Report};
 use countersign_core::refusal::{SystemFault, SystemFaultKind};
 use reader::{FileIdentity, Reader};
 use rusqlite::Connection;
+pub(crate) use schema::tables_of as tables;
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},

@@ -1,7 +1,8 @@
 //! Arguments: parsed strictly, put into one canonical form, recognised by a digest.
 
 use crate::bound::{
-    ANSWER_VALUES_MAX, BODY_BYTES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX, SAFE_INTEGER_MAX,
+    ANSWER_VALUES_MAX, BODY_BYTES_MAX, DOCUMENT_VALUES_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX,
+    SAFE_INTEGER_MAX,
 };
 use crate::id::{Digest, ToolName};
 use crate::principal::Principal;
@@ -41,6 +42,15 @@ pub fn parse(text: &[u8]) -> Result<Value, ArgumentsError> {
 /// [`ArgumentsError`], with the position but without the text.
 pub fn parse_answer(text: &[u8]) -> Result<Value, ArgumentsError> {
     read(text, &Rules { values_max: ANSWER_VALUES_MAX, long_integers: true })
+}
+
+/// Reads a document that somebody hands over to be looked through once, whose length the caller has
+/// bounded, by the rules of [`parse_answer`] but that there may be [`DOCUMENT_VALUES_MAX`] values.
+///
+/// # Errors
+/// [`ArgumentsError`], with the position but without the text.
+pub fn parse_document(text: &[u8]) -> Result<Value, ArgumentsError> {
+    read(text, &Rules { values_max: DOCUMENT_VALUES_MAX, long_integers: true })
 }
 
 fn read(text: &[u8], rules: &Rules) -> Result<Value, ArgumentsError> {

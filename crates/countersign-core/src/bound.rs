@@ -53,6 +53,8 @@ pub const DELEGATION_S_MAX: u32 = 30 * 24 * 60 * 60;
 pub const DELEGATIONS_MAX: usize = 1_000;
 /// Most values in one system's answer, counting every array, object and member.
 pub const ANSWER_VALUES_MAX: usize = 262_144;
+/// Most values in a document that is looked through once: what the largest APIs say of themselves.
+pub const DOCUMENT_VALUES_MAX: usize = 2_097_152;
 /// Most records, or calls, on one page of an answer about the journal.
 pub const RECORDS_LISTED_MAX: u32 = 200;
 /// Most calls that are counted beyond those that are shown as new.

@@ -42,12 +42,9 @@ pub(crate) enum Of {
     Prompt,
 }
 
-/// The key of each.
+/// The key of each, which is also the word for what a tool is offered as.
 pub(crate) const ASKS: [(&str, Of); 3] =
     [("tool", Of::Tool), ("resource", Of::Resource), ("prompt", Of::Prompt)];
-
-/// As what a tool may be offered.
-pub(crate) const OFFERS: [(&str, Of); 3] = ASKS;
 
 /// What an error result may be said to mean.
 pub(crate) const ERRORS: [(&str, bool); 1] = [("nothing_done", true)];
@@ -122,19 +119,7 @@ pub(crate) fn decode(
     let Rows { at: result, pick } = parts.rows_only(decoder, whose);
     let errors = sent.errors.map(|item| decoder.choice(item, &ERRORS));
     let rows = result.is_some();
-    let asked = || match of {
-        Of::Tool => {
-            let members = arguments?.0.into_iter().map(|(name, given)| (name, given.value));
-            Some(McpAsk::Tool { name: name?, arguments: Template::Object(members.collect()) })
-        }
-        Of::Resource => Some(McpAsk::Resource(uri.clone()??)),
-        Of::Prompt => {
-            let members =
-                arguments?.0.into_iter().map(|(name, given)| Some((name, piece(given.value)?)));
-            Some(McpAsk::Prompt { name: name?, arguments: members.collect::<Option<_>>()? })
-        }
-    };
-    let ask = asked();
+    let ask = asked(of, name, &uri, arguments);
     let pinned = found.as_ref().map(|found| (found.of, found.name.clone()));
     let pin = found.and_then(|found| found.pin(decoder, item.span()));
     let plan = || {
@@ -149,6 +134,27 @@ pub(crate) fn decode(
         })
     };
     Ask { plan: plan(), names, of, pinned, uri: uri.flatten(), rows }
+}
+
+/// What is asked, if nothing is wrong with it.
+fn asked(
+    of: Of,
+    name: Option<String>,
+    uri: &Option<Option<ResourceUri>>,
+    arguments: Option<Arguments>,
+) -> Option<McpAsk> {
+    Some(match of {
+        Of::Resource => McpAsk::Resource(uri.clone()??),
+        Of::Tool => {
+            let members = arguments?.0.into_iter().map(|(name, given)| (name, given.value));
+            McpAsk::Tool { name: name?, arguments: Template::Object(members.collect()) }
+        }
+        Of::Prompt => {
+            let members = arguments?.0.into_iter();
+            let members = members.map(|(name, given)| Some((name, piece(given.value)?)));
+            McpAsk::Prompt { name: name?, arguments: members.collect::<Option<_>>()? }
+        }
+    })
 }
 
 /// The argument of a prompt is a text or an argument.
@@ -480,7 +486,7 @@ pub(crate) fn offered(
     known: &Known<'_>,
 ) -> Option<Offered> {
     let Some(item) = item else { return Some(Offered::Tool) };
-    let offer = decoder.choice(item, &OFFERS)?;
+    let offer = decoder.choice(item, &ASKS)?;
     let asked = ask.map(|ask| ask.of);
     match offer {
         Of::Tool => return Some(Offered::Tool),
@@ -515,4 +521,89 @@ pub(crate) fn offered(
         return None;
     }
     Some(Offered::Resource(uri))
+}
+
+/// Whether one URI fits both: which tool would be asked? A place holds no mark that parts a URI, so that
+/// only patterns with the same texts between the same places are told, and a text that fits a pattern.
+pub(crate) fn overlap(one: &ResourceUri, other: &ResourceUri) -> bool {
+    nameless(&one.0) == nameless(&other.0) || fits(&one.0, &other.0) || fits(&other.0, &one.0)
+}
+
+/// Whether the URI `whole`, without places, is one of a pattern.
+fn fits(whole: &[UriPart], pattern: &[UriPart]) -> bool {
+    let [UriPart::Text(whole)] = whole else { return false };
+    let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
+    let mut rest = whole.as_str();
+    let mut open = false;
+    for part in pattern {
+        let UriPart::Text(text) = part else {
+            open = true;
+            continue;
+        };
+        let found = if open {
+            rest.get(1..).and_then(|rest| Some(rest.find(text.as_str())? + 1))
+        } else {
+            rest.starts_with(text.as_str()).then_some(0)
+        };
+        let Some(at) = found else { return false };
+        let (filled, after) = rest.split_at_checked(at).unwrap_or_default();
+        if !filled.chars().all(unreserved) {
+            return false;
+        }
+        rest = after.get(text.len()..).unwrap_or_default();
+        open = false;
+    }
+    match open {
+        true => !rest.is_empty() && rest.chars().all(unreserved),
+        false => rest.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> ResourceUri {
+        ResourceUri(parts(text).unwrap())
+    }
+
+    #[test]
+    fn a_uri_that_fits_two_patterns_is_told() {
+        for (one, other, both) in [
+            ("docs://{a}", "docs://{b}", true),
+            ("docs://{a}", "docs://handbook", true),
+            ("docs://{a}", "docs://hand/book", false),
+            ("docs://{a}/{b}", "docs://hand/book", true),
+            ("docs://{a}/x", "docs://{a}/y", false),
+            ("docs://{a}.html", "docs://handbook.html", true),
+            ("docs://{a}.html", "docs://.html", false),
+            ("docs://a", "docs://a", true),
+            ("docs://a", "docs://b", false),
+            ("docs://{a}", "docs://", false),
+        ] {
+            assert_eq!(overlap(&uri(one), &uri(other)), both, "{one} {other}");
+            assert_eq!(overlap(&uri(other), &uri(one)), both, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_is_none() {
+        for text in [
+            "",
+            "docs",
+            "{a}://b",
+            "docs://{a}{b}",
+            "docs://{a",
+            "docs://a}",
+            "docs://a b",
+            "docs://é",
+            "docs://{?q}",
+            "1a:b",
+            ":b",
+        ] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+        let argument = UriPart::Argument("a".to_owned());
+        assert_eq!(parts("urn:x:{+a}"), Some(vec![UriPart::Text("urn:x:".to_owned()), argument]));
+    }
 }

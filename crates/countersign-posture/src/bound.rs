@@ -89,3 +89,15 @@ pub const PROGRAM_WORDS_MAX: usize = 64;
 pub const PINS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most findings about the words of one system's pins.
 pub const PINS_REPORTED_MAX: usize = 100;
+/// Largest document that drafts are made of, in bytes.
+pub const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most drafts of one import.
+pub const DRAFTS_MAX: usize = 2_000;
+/// Most characters of a source's words in a comment of a draft.
+pub const DRAFT_COMMENT_CHARS_MAX: usize = 200;
+/// Most values that a draft lists: more are for somebody to choose from.
+pub const DRAFT_ENUM_MAX: usize = 100;
+/// Deepest nesting of a drafted argument.
+pub const DRAFT_DEPTH_MAX: usize = 6;
+/// Most places of a source's schemas that are looked at for one draft.
+pub const DRAFT_NODES_MAX: usize = 200;

@@ -185,9 +185,8 @@ fn check_reached(
     decoder: &mut Decoder,
     entry: &LadderEntry,
     (effect, place): (Effect, Span),
-    asked: Option<Asked>,
+    by: Option<Asked>,
 ) {
-    let by = asked;
     let reached = entry.reached(place);
     let unasked = reached.iter().find(|(rung, _)| *rung < Rung::CONFIRMED);
     let asked = reached.iter().find(|(rung, _)| *rung >= Rung::CONFIRMED);
@@ -248,7 +247,10 @@ fn check_understated(decoder: &mut Decoder, entry: &LadderEntry, tool: &ToolFile
         return;
     }
     let method = tool.call.request.as_ref().and_then(|request| request.plan.as_ref());
-    let deletes = tool.call.deletes || method.is_some_and(|plan| plan.method == Method::Delete);
+    let asked = tool.call.ask.as_ref().and_then(|ask| ask.pinned.as_ref());
+    let deletes = tool.call.deletes
+        || method.is_some_and(|plan| plan.method == Method::Delete)
+        || asked.is_some_and(|(_, name)| lint::deletes(name));
     let message = match (deletes, money(&tool.arguments)) {
         (true, _) => "this deletes, and stands below the fourth step".to_owned(),
         (false, Some(name)) => format!("`{name}` is money, and this stands below the fourth step"),

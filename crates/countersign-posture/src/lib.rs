@@ -18,6 +18,7 @@ pub mod file_schema;
 mod finding;
 mod gate;
 mod http;
+pub mod import;
 mod input;
 mod issuer;
 mod ladder;
@@ -49,7 +50,9 @@ pub use email::{MailEncryption, MailSpec};
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};
 pub use http::Auth;
 pub use issuer::{Algorithm, Issuer, KeySource};
-pub use load::{Loaded, Registered, Sketch, link, load_or_sketch, load_posture, posture_data};
+pub use load::{
+    Loaded, Registered, Sketch, link, load_or_sketch, load_posture, load_system, posture_data,
+};
 pub use mcp::{McpReach, McpSpec};
 pub use people::{People, PersonClaims};
 pub use places::Places;

@@ -144,6 +144,12 @@ pub(crate) fn names_something(name: &str) -> bool {
     last.is_some_and(|word| matches!(word, "id" | "ids" | "number" | "numbers"))
 }
 
+/// Whether what has this name takes something away, by its words: `delete_file`, `bulkPurge`.
+pub(crate) fn deletes(name: &str) -> bool {
+    const WORDS: [&str; 7] = ["delete", "destroy", "purge", "drop", "erase", "wipe", "truncate"];
+    words(name).iter().any(|(_, word)| WORDS.contains(&word.as_str()))
+}
+
 /// Whether an argument of this name holds an amount of money. A `refund` may also be the thing that
 /// a text names, so it is money only as a number.
 pub(crate) fn is_money(name: &str, number: bool) -> bool {

@@ -1,9 +1,10 @@
 //! The posture folder: read once, decoded file by file, checked across files, compiled.
 
 use crate::agent::{self, AgentFile, GrantEntry, Owner};
-use crate::ask::Servers;
+use crate::ask::{Servers, overlap};
 use crate::bound::{
     EXCEPTION_ENDS_SECONDS, FILE_BYTES_MAX, FILES_MAX, PINS_BYTES_MAX, POSTURE_BYTES_MAX,
+    VALUES_SHOWN_MAX,
 };
 use crate::decode::Decoder;
 use crate::deployment::{Deployment, Environment};
@@ -20,7 +21,7 @@ use crate::tool::{self, Asked, Ground, ToolFile};
 use countersign_core::id::{ActorId, AgentId, Digest, IssuerId, SystemName, Timestamp, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
-use countersign_core::tool::{Defined, Effect, Plan, Rung, Tool};
+use countersign_core::tool::{Defined, Effect, Offered, Plan, ResourceUri, Rung, Tool};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -124,6 +125,7 @@ pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Findin
     draft.check_calls();
     draft.check_pins();
     draft.check_look();
+    draft.check_offers();
     draft.check_alike();
     draft.check_agents();
     draft.check_granted();
@@ -149,6 +151,21 @@ pub fn posture_data(folder: &Path) -> BTreeMap<String, Value> {
         Some((path, node.data(&mut |text| Some(text.to_owned()))?))
     });
     read.collect()
+}
+
+/// One system of a posture, whatever else in it has a mistake; with what is wrong with its own file.
+/// Nothing of either if there is no such file.
+#[must_use]
+pub fn load_system(folder: &Path, name: &SystemName) -> (Option<SystemSpec>, Vec<Finding>) {
+    let folder = Folder::read(folder);
+    let path = format!("systems/{name}.yaml");
+    let Some(source) = folder.files.get(&path) else {
+        let of_file = |finding: &Finding| finding.place.source.path() == path;
+        return (None, folder.findings.into_iter().filter(of_file).collect());
+    };
+    let mut decoder = Decoder::new(Arc::clone(source));
+    let file = system::decode(&mut decoder);
+    (file.and_then(|file| file.spec), decoder.findings)
 }
 
 /// What only both together show: references that lead nowhere, those that nobody uses, what is not fit
@@ -605,10 +622,37 @@ impl Draft {
             }
             let known = known && *whole && !calls.contains(&(system, None));
             let idle = |of| known && !calls.contains(&(system, Some(of)));
-            for (of, pin) in pinned.iter().filter(|(of, _)| idle(of)) {
-                let message = format!("no tool calls the {} `{}`", pin::called(of.0), of.1);
-                decoder.report(Code::UnusedPin, pin.span, message);
+            let idle: Vec<_> = pinned.iter().filter(|(of, _)| idle(of)).collect();
+            if let [(_, first), ..] = idle.as_slice() {
+                let names =
+                    idle.iter().take(VALUES_SHOWN_MAX).map(|((_, name), _)| format!("`{name}`"));
+                let names = names.collect::<Vec<_>>().join(", ");
+                let more = match idle.len().saturating_sub(VALUES_SHOWN_MAX) {
+                    0 => String::new(),
+                    more => format!(" and {more} others"),
+                };
+                let message = format!("no tool calls what is pinned as {names}{more}");
+                decoder.report(Code::UnusedPin, first.span, message);
+                decoder.help("take them out: whoever reads the file has to read them");
             }
+        }
+    }
+
+    /// No URI leads to two tools.
+    fn check_offers(&mut self) {
+        let mut seen: Vec<(ResourceUri, ToolName)> = Vec::new();
+        for Decoded { decoder, file } in &mut self.tools {
+            let Some(ToolFile { name: Some(name), offered: Some(Offered::Resource(uri)), .. }) =
+                file
+            else {
+                continue;
+            };
+            if let Some((_, other)) = seen.iter().find(|(known, _)| overlap(known, uri)) {
+                let message = format!("a URI of `{}` may be one of `{other}`", name.value);
+                decoder.report(Code::Duplicate, name.span, message);
+                decoder.help("offer one of them as a tool");
+            }
+            seen.push((uri.clone(), name.value.clone()));
         }
     }
 

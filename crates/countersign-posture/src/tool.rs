@@ -46,7 +46,7 @@ pub(crate) struct ToolFile {
     pub(crate) limits: Limits,
     pub(crate) call: Call,
     /// `None` if something is wrong with it.
-    offered: Option<Offered>,
+    pub(crate) offered: Option<Offered>,
 }
 
 /// What `call:` says.
@@ -270,6 +270,19 @@ fn names_no_tenant(entry: &ScopeEntry) -> bool {
     entry.rule.as_ref().is_some_and(|rule| rule.caller().is_none_or(|c| *c == CallerRef::Actor))
 }
 
+/// Whether a rule ties an effect to the caller's tenant. What an MCP server has no argument for it cannot
+/// be told: there another rule for the tenant will do than the name `tenant`.
+fn ties_effect(entry: &ScopeEntry, of_server: bool) -> bool {
+    match &entry.rule {
+        Some(rule) if of_server => rule.caller() == Some(&CallerRef::Tenant),
+        Some(ScopeRule::Bind { name, caller }) => name == "tenant" && *caller == CallerRef::Tenant,
+        Some(_) => false,
+        // A rule that is wrong in itself has been spoken of.
+        None if entry.look_up.is_some() => of_server,
+        None => entry.path == "tenant",
+    }
+}
+
 /// Something must tie a tool to its caller; and an effect to the caller's tenant, in the statement.
 fn check_scope(
     decoder: &mut Decoder,
@@ -286,29 +299,21 @@ fn check_scope(
             decoder.help("take one of them out");
         }
     }
-    let rules = scope.unwrap_or_default().iter();
-    // A rule that is wrong in itself has been spoken of.
-    let tenant = |entry: &ScopeEntry| match &entry.rule {
-        Some(ScopeRule::Bind { name, caller }) => name == "tenant" && *caller == CallerRef::Tenant,
-        Some(_) => false,
-        None => entry.look_up.is_none() && entry.path == "tenant",
-    };
-    // What an MCP server has no argument for it cannot be told: there another rule for the tenant will do,
-    // or the word of a person.
-    let told = |entry: &ScopeEntry| {
-        let rule = entry.rule.as_ref().and_then(ScopeRule::caller);
-        of_server && (rule == Some(&CallerRef::Tenant) || entry.look_up.is_some())
-    };
-    let told = rules.clone().any(told) || (of_server && public.is_some());
-    let changes = effect.is_some_and(|effect| effect != Effect::Read);
-    if changes && !told && !rules.clone().any(tenant) && of_server {
-        let message = "nothing ties this effect to the caller's tenant";
+    let tied = scope.unwrap_or_default().iter().any(|entry| ties_effect(entry, of_server));
+    let tied = tied || (of_server && public.is_some());
+    if effect.is_some_and(|effect| effect != Effect::Read) && !tied {
+        let (message, help) = match of_server {
+            true => (
+                "nothing ties this effect to the caller's tenant",
+                "write a rule for `caller.tenant` under `scope`, or say in `public` why anybody may do this",
+            ),
+            false => (
+                "an effect must name the caller's tenant as `:tenant` in its statement",
+                "write `tenant: { bind: caller.tenant }` under `scope`",
+            ),
+        };
         decoder.report(Code::EffectTenant, place, message);
-        decoder.help("write a rule for `caller.tenant` under `scope`, or say in `public` why anybody may do this");
-    } else if changes && !told && !rules.clone().any(tenant) {
-        let message = "an effect must name the caller's tenant as `:tenant` in its statement";
-        decoder.report(Code::EffectTenant, place, message);
-        decoder.help("write `tenant: { bind: caller.tenant }` under `scope`");
+        decoder.help(help);
     } else if scope.is_some_and(|rules| rules.iter().all(names_no_tenant)) {
         let message = "nothing ties this tool to a tenant: an agent is the same for all of them";
         decoder.report(Code::UnscopedTool, place, message);

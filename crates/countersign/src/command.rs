@@ -9,6 +9,7 @@ mod doctor;
 mod drafts;
 mod eval;
 mod explain;
+mod import;
 mod init;
 mod login;
 mod mcp;
@@ -75,6 +76,9 @@ pub(crate) enum Command {
         after_help = "Exit codes: 0 all is well, 1 something was found, 2 could not run.\n\nExample: countersign doctor my-gateway"
     )]
     Doctor(doctor::Doctor),
+    /// Draft tools from an OpenAPI document, the tables of a database or what an MCP server defines
+    #[command(subcommand)]
+    Import(import::Import),
     /// Say what would be decided of a call, stage by stage, by which line, and what would change it
     #[command(
         after_help = "Exit codes: 0 allowed, 1 refused, 2 could not run.\n\nExample: countersign explain my-gateway --agent shop-assistant --tenant ann --user ann --tool list_orders --arguments '{\"count\": 5}'"
@@ -141,6 +145,7 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Check(check) => check.run(),
             Self::Doctor(doctor) => doctor.run(),
+            Self::Import(import) => import.run(),
             Self::Explain(explain) => explain.run(),
             Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),

@@ -170,6 +170,15 @@ pub(crate) fn systems(deployment: &Deployment, loaded: &Loaded) -> Systems {
     systems
 }
 
+/// One system alone, with its references resolved.
+///
+/// # Errors
+/// What keeps it from being reached from here.
+pub(crate) fn one(deployment: &Deployment, spec: &SystemSpec) -> Result<System, Finding> {
+    let from = Resolver { deployment, user: format!("the system `{}`", spec.name) };
+    system(&from, spec).map_err(|problem| problem.finding)
+}
+
 /// Why a system cannot be used.
 struct Problem {
     finding: Finding,

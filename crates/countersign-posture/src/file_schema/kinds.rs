@@ -4,7 +4,7 @@ mod evals;
 mod ladder;
 
 use super::{Defined, FileKind, Form, Key, Shape};
-use crate::ask::{ASKS, ERRORS, OFFERS};
+use crate::ask::{ASKS, ERRORS};
 use crate::bound::{
     ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX,
     DESTINATIONS_MAX, EXPORTERS_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX, LINE_BYTES_MAX,
@@ -218,7 +218,7 @@ fn tool() -> Vec<Key> {
         ),
         optional(
             "public",
-            "Why everybody may read what this tool answers, in a sentence; instead of `scope`.",
+            "Why everybody may read what this tool answers, or of an MCP server's do what it does, in a sentence; instead of `scope`.",
             line("Opening hours are on the website."),
         ),
         optional(
@@ -231,7 +231,7 @@ fn tool() -> Vec<Key> {
         optional(
             "offer",
             "As what MCP clients are offered it, `tool` if left out: a `resource`, with `call.resource`, whose URI the client writes; or a `prompt`, with `call.prompt`, whose arguments are texts. Each call of either is one of this tool.",
-            choice(OFFERS.iter().map(|(word, _)| *word)),
+            choice(ASKS.iter().map(|(word, _)| *word)),
         ),
     ];
     keys.extend(ladder::tool());

@@ -214,6 +214,25 @@ fn a_bound_name_is_nothing_that_whoever_reads_a_resource_could_write() {
 }
 
 #[test]
+fn no_uri_leads_to_two_tools() {
+    let page = ("templates", r#"{ "uriTemplate": "docs://{a}/{b}", "name": "page" }"#);
+    let company = other("  resource: \"docs://{account_id}/{days}\"\n", "resource", page);
+    worded(&company);
+    company.edit(USAGE, "  tenant: { bind: caller.tenant }\n", "");
+    assert_eq!(codes(&company), []);
+    let second = company
+        .text(USAGE)
+        .replace("get_account_usage", "page")
+        .replace("Daily usage of", "What else of");
+    company.write("posture/tools/page.yaml", second);
+    let grants = "grants:\n  - { tool: page, reason: It is asked for. }\n";
+    company.edit("posture/agents/support-copilot.yaml", "grants:\n", grants);
+    assert!(codes(&company).contains(&Code::Duplicate), "{:?}", company.findings());
+    company.edit("posture/tools/page.yaml", "offer: resource", "offer: tool");
+    assert!(!codes(&company).contains(&Code::Duplicate), "{:?}", company.findings());
+}
+
+#[test]
 fn a_prompt_takes_texts() {
     let prompt = (
         "prompts",
@@ -265,6 +284,15 @@ fn an_effect_of_a_server_is_tied_to_the_tenant_and_waits_for_people() {
     assert_eq!(changes(&persistent, ""), [Code::EffectTenant]);
     let owned = "scope:\n  account_id: { equals: caller.tenant }\n";
     assert_eq!(changes("effect: reversible", owned), [Code::MissingCheck]);
+    // What a server calls a deletion stands on the fourth step.
+    let company = Company::new();
+    calls(&company, SEARCH);
+    company.edit(PINS, "\"search_usage\"", "\"delete_usage\"");
+    company.edit(USAGE, "tool: search_usage", "tool: delete_usage");
+    company.edit(USAGE, "effect: read", &persistent);
+    assert_eq!(codes(&company), [Code::UnderstatedEffect]);
+    company.edit(USAGE, "effect: persistent", "effect: irreversible");
+    assert_eq!(codes(&company), []);
     let checked = "effect: reversible\ncheck: select 1 where a = :account_id";
     assert_eq!(changes(checked, owned), [Code::IdleCheck]);
 }
