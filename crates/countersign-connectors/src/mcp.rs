@@ -291,8 +291,11 @@ impl Server {
         let mut again = true;
         loop {
             let (holder, conversation) = self.conversation(permit.principal()).await?;
-            self.look(&conversation).await.inspect_err(|trouble| self.after(trouble, &holder))?;
-            if self.catalogue.differs(&plan.pin) {
+            let own = holder == Holder::gateway();
+            self.look((&conversation, own))
+                .await
+                .inspect_err(|trouble| self.after(trouble, &holder))?;
+            if conversation.differs(&plan.pin.of) {
                 let detail = "the server defines it otherwise than was reviewed, or no longer";
                 return Err(Trouble::unasked(SystemFaultKind::DefinitionChanged, detail));
             }
@@ -373,7 +376,7 @@ impl Server {
 
     /// Looks whether the definitions are as they were reviewed, unless that is known well enough in
     /// this conversation.
-    async fn look(&self, conversation: &Conversation) -> Result<(), Trouble> {
+    async fn look(&self, (conversation, own): (&Conversation, bool)) -> Result<(), Trouble> {
         let recheck = Duration::from_millis(self.system.recheck_ms.into());
         let asked = Instant::now();
         let known = || {
@@ -393,8 +396,8 @@ impl Server {
         }
         let told = self.told.load(Ordering::Acquire);
         let began = Instant::now();
-        self.catalogue.hold(self, conversation).await?;
-        conversation.has_looked(began, told);
+        let differing = self.catalogue.hold(self, (conversation, own)).await?;
+        conversation.has_looked((began, told), differing);
         Ok(())
     }
 
@@ -471,7 +474,7 @@ pub(crate) async fn examine(
     let server = Server::new(system.clone());
     let looked = server.in_time(async {
         let (_, conversation) = server.common().await?;
-        server.look(&conversation).await
+        server.look((&conversation, true)).await
     });
     looked.await?;
     let symptom = |change: DefinitionChange| {

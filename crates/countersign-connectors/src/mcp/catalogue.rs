@@ -24,7 +24,7 @@ const CHANGES_MAX: usize = 1_024;
 /// Most bytes of how a definition differs that people are shown.
 const DIFF_BYTES_MAX: usize = 8 * 1024;
 
-type Named = (Defined, String);
+pub(super) type Named = (Defined, String);
 
 /// What is known of the definitions.
 #[derive(Debug)]
@@ -78,12 +78,14 @@ impl Catalogue {
         }
     }
 
-    /// Asks what the server defines, and holds it against what was reviewed.
+    /// Asks what the server defines, and holds it against what was reviewed. What is found to differ
+    /// is withdrawn for everybody; what is found to be as it was is back only if it is found in the
+    /// gateway's own conversation: a server may tell one caller one thing and another another.
     pub(super) async fn hold(
         &self,
         server: &Server,
-        conversation: &Conversation,
-    ) -> Result<(), Trouble> {
+        (conversation, own): (&Conversation, bool),
+    ) -> Result<BTreeSet<Named>, Trouble> {
         let kinds: BTreeSet<_> = self.pins.iter().map(|pin| pin.of.0).collect();
         let mut found = BTreeMap::new();
         for kind in kinds {
@@ -95,13 +97,17 @@ impl Catalogue {
             }
         }
         let mut known = self.known();
+        let mut differing = BTreeSet::new();
         for pin in &self.pins {
             let now = found.get(&pin.of).cloned().flatten();
             let now = now.and_then(|definition| pin.of.0.pin(&definition).ok());
             let digest = now.as_ref().map(|(_, digest)| *digest);
             let same = digest == Some(pin.digest);
+            if !same {
+                differing.insert(pin.of.clone());
+            }
             let before = known.differing.get(&pin.of).copied();
-            if same && before.is_some() {
+            if same && own && before.is_some() {
                 known.differing.remove(&pin.of);
             } else if !same && before != Some(digest) {
                 known.differing.insert(pin.of.clone(), digest);
@@ -116,7 +122,7 @@ impl Catalogue {
                 known.changes.insert(pin.of.clone(), change);
             }
         }
-        Ok(())
+        Ok(differing)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A conversation with a server: which era it is of, and a request and its answer.
 
+use super::catalogue::Named;
 use super::message::{self, LEGACY, MODERN, RpcError};
 use super::program::{self, Process};
 use super::streamable::{self as http, Heard};
@@ -11,6 +12,7 @@ use countersign_core::refusal::{Applied, SystemFaultKind};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,8 +60,16 @@ pub(super) struct Asking<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     spoken: OnceCell<Spoken>,
-    /// When it was last looked at what the server defines, and what the server had told by then.
-    looked: Mutex<Option<(Instant, u64)>>,
+    looked: Mutex<Looked>,
+}
+
+/// What is known in it of what the server defines.
+#[derive(Debug, Default)]
+struct Looked {
+    /// When it was last looked, and what the server had told by then.
+    at: Option<(Instant, u64)>,
+    /// What was not as it was reviewed. Others may be shown something else.
+    differing: BTreeSet<Named>,
 }
 
 /// A conversation that was begun.
@@ -98,12 +108,19 @@ impl Conversation {
             .is_some_and(|spoken| spoken.version == MODERN && matches!(spoken.wire, Wire::Http(_)))
     }
 
+    /// When it was last looked, and what the server had told by then.
     pub(super) fn looked(&self) -> Option<(Instant, u64)> {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).at
     }
 
-    pub(super) fn has_looked(&self, at: Instant, told: u64) {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, told));
+    /// Whether what the server defines here is not what was reviewed.
+    pub(super) fn differs(&self, of: &Named) -> bool {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).differing.contains(of)
+    }
+
+    pub(super) fn has_looked(&self, at: (Instant, u64), differing: BTreeSet<Named>) {
+        let looked = Looked { at: Some(at), differing };
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
     }
 
     /// Asks, and waits for the answer: the caller says for how long.

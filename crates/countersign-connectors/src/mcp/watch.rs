@@ -64,12 +64,12 @@ async fn keep_looking(
     loop {
         server.touch(&Holder::gateway());
         server.tidy();
-        server.in_time(server.look(conversation)).await?;
+        server.in_time(server.look((conversation, true))).await?;
         tokio::select! {
             _ = &mut listening, if conversation.tells() => {
                 // What was to be told meanwhile was told to nobody.
                 server.is_told();
-                return server.in_time(server.look(conversation)).await;
+                return server.in_time(server.look((conversation, true))).await;
             }
             () = server.is_changed() => {}
             () = sleep(every) => {}
