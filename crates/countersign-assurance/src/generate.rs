@@ -1,6 +1,7 @@
 //! Cases from the posture alone: for every tool and argument what an attacker would try, each with the
 //! twin that is allowed. What is written are ordinary files.
 
+mod failures;
 mod hostile;
 mod injection;
 mod people;
@@ -171,6 +172,7 @@ impl<'g, 'a> Subject<'g, 'a> {
         self.limits();
         self.gates();
         self.injections();
+        self.failures();
         let about = format!(
             "What an agent may not get from `{}`, and that it gets what it may.",
             self.tool.name

@@ -142,7 +142,7 @@ fn expected(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
 fn of_its_own(case: &Case) -> bool {
     case.script.iter().all(|step| match step {
         Step::Call(call) => call.caller.is_none() && call.times == 1,
-        Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => false,
+        Step::Decide(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => false,
     })
 }
 

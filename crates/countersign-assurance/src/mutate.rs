@@ -131,16 +131,7 @@ fn attempt(
         return Err(errors.take(1).collect());
     };
     let isolated = asked.isolated.with_posture(folder.path());
-    let trying = Asked {
-        loaded: &loaded,
-        isolated: &isolated,
-        evals: asked.evals,
-        cases: Vec::new(),
-        program: asked.program,
-        gateways: 1,
-        seed: asked.seed,
-        agent: asked.agent.clone(),
-    };
+    let trying = asked.on(&loaded, &isolated);
     let pattern = prepared.pattern(&trying, (ground, runtime))?;
     let known = prepared.known(&loaded);
     let noticed = |generated: bool| {
@@ -187,14 +178,14 @@ fn touches(case: &Case, mutant: &Mutant) -> bool {
         .iter()
         .filter_map(|step| match step {
             Step::Call(call) => Some(call.tool.as_str()),
-            Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => None,
+            Step::Decide(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => None,
         })
         .collect();
     mutant.tools.is_empty() || mutant.tools.iter().any(|tool| called.contains(tool.as_str()))
 }
 
 /// The posture's files, without its suite.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

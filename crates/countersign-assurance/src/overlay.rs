@@ -180,6 +180,16 @@ impl Isolated {
         Ok(())
     }
 
+    /// A deployment that must not start: in production, with an issuer that gives anybody a token.
+    pub(crate) fn in_production(&self) -> Value {
+        let mut data = self.deployment(&self.secrets);
+        if let Some(data) = data.as_object_mut() {
+            data.insert("environment".to_owned(), json!("production"));
+            data.insert("development_issuer".to_owned(), json!(true));
+        }
+        data
+    }
+
     /// The deployment file for a gateway with these references.
     pub(crate) fn deployment(&self, references: &BTreeMap<String, String>) -> Value {
         // What is not known to be harmless is not taken over: a key of tomorrow could tell people.

@@ -9,7 +9,7 @@ use crate::stand_in::Asked;
 use crate::world::Change;
 use countersign_core::posture::Agent;
 use countersign_posture::Loaded;
-use countersign_posture::evals::{CallStep, Caller, Case, CaseDoor, DecideStep, Step};
+use countersign_posture::evals::{CallStep, Caller, Case, CaseDoor, CaseKind, DecideStep, Step};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -138,6 +138,7 @@ impl<'s, 'a> Session<'s, 'a> {
                 Step::Call(call) => self.calls(at, call)?,
                 Step::Decide(decide) => self.decide(at, decide)?,
                 Step::Fail(system) => self.site.fail(system)?,
+                Step::Lose(system) => self.site.lose(system)?,
                 Step::Wait(ms) => {
                     std::thread::sleep(std::time::Duration::from_millis((*ms).into()))
                 }
@@ -190,7 +191,7 @@ impl<'s, 'a> Session<'s, 'a> {
         caller: &Caller,
         (tool, arguments): (&str, Map<String, Value>),
     ) -> Result<Made, String> {
-        let (token, ..) = self.token(caller)?;
+        let token = self.token(caller)?;
         let told = self.site.doors.call(self.door, token.as_deref(), (tool, &arguments))?;
         let made = self.made(step, (caller, self.door), (tool, arguments, told))?;
         self.look(&caller.tenant);
@@ -204,25 +205,30 @@ impl<'s, 'a> Session<'s, 'a> {
         (caller, door): (&Caller, CaseDoor),
         (tool, arguments, told): (&str, Map<String, Value>, Told),
     ) -> Result<Made, String> {
-        let (_, user, session) = self.token(caller)?;
+        let (user, session) = self.who(caller);
         let (tenant, tool) = (caller.tenant.clone(), tool.to_owned());
         let made = Made { step, tenant, user, session, door, tool, arguments, told };
         self.observed.calls.push(made.clone());
         Ok(made)
     }
 
-    /// The token of a caller, on whose behalf it is, and its session.
-    pub(crate) fn token(
-        &mut self,
-        caller: &Caller,
-    ) -> Result<(Option<String>, String, String), String> {
+    /// On whose behalf a caller calls, and in which session.
+    fn who(&mut self, caller: &Caller) -> (String, String) {
         let id = self.case.id();
         let user = caller.user.clone().unwrap_or_else(|| format!("user of {id}"));
         let session = caller.session.clone().unwrap_or_else(|| format!("session of {id}"));
         self.observed.callers.insert((user.clone(), session.clone(), caller.tenant.clone()));
+        (user, session)
+    }
+
+    /// The token of a caller.
+    pub(crate) fn token(&mut self, caller: &Caller) -> Result<Option<String>, String> {
+        let (user, session) = self.who(caller);
         let key = format!("{caller:?}");
-        if let Some(token) = self.tokens.get(&key) {
-            return Ok((token.clone(), user, session));
+        // Limits are the caller's, whatever token it comes with: there each call has another.
+        let kept = self.tokens.get(&key).filter(|_| self.case.kind != CaseKind::Limits);
+        if let Some(token) = kept {
+            return Ok(token.clone());
         }
         let agents = &self.loaded.posture.agents;
         let found = agents.iter().find(|(_, agent)| agent.id.as_str() == caller.agent);
@@ -231,8 +237,8 @@ impl<'s, 'a> Session<'s, 'a> {
             issuer: agent.issuer.as_ref().map(ToString::to_string),
             client: client.to_string(),
             tenant: caller.tenant.clone(),
-            user: user.clone(),
-            session: self.loaded.claims.session.as_ref().map(|_| session.clone()),
+            user,
+            session: self.loaded.claims.session.as_ref().map(|_| session),
             claims: caller.claims.clone(),
             scopes: caller.scopes.clone(),
             token: caller.token,
@@ -242,7 +248,7 @@ impl<'s, 'a> Session<'s, 'a> {
             self.observed.secrets.push(token.clone());
         }
         self.tokens.insert(key, token.clone());
-        Ok((token, user, session))
+        Ok(token)
     }
 
     fn decide(&mut self, at: usize, step: &DecideStep) -> Result<(), String> {

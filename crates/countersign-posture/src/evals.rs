@@ -204,6 +204,9 @@ pub enum Goal {
     },
 }
 
+/// By what a step names the gateway's own journal, beside the systems.
+pub const JOURNAL: &str = "journal";
+
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -211,8 +214,10 @@ pub enum Step {
     Call(CallStep),
     /// A person decides about a draft.
     Decide(DecideStep),
-    /// A system stops answering, until the case is over.
+    /// A system, or the [`JOURNAL`], stops answering, until the case is over.
     Fail(String),
+    /// A system keeps nothing of what it says that it has written, until the case is over.
+    Lose(String),
     /// So many milliseconds pass.
     Wait(u32),
 }

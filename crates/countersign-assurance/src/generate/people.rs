@@ -46,6 +46,12 @@ impl Subject<'_, '_> {
         }
     }
 
+    /// One who may agree, where somebody has to.
+    pub(super) fn approver(&self, caller: &Caller) -> Option<String> {
+        let gate = self.tool.ladder.gate.as_ref().filter(|_| self.gated())?;
+        Some(self.people(&gate.approvers, caller).0)
+    }
+
     fn approved(&mut self, caller: &Caller, (right, arguments): (&str, &Map<String, Value>)) {
         let tool = self.tool.name.to_string();
         let script = vec![

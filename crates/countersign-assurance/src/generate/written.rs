@@ -79,6 +79,16 @@ impl Line {
         Self(format!("{inner}, {more} }}"))
     }
 
+    /// A system, or the journal, stops answering.
+    pub(crate) fn fail(system: &str) -> Self {
+        Self(format!("{{ fail: {system} }}"))
+    }
+
+    /// A system keeps nothing from here on.
+    pub(crate) fn lose(system: &str) -> Self {
+        Self(format!("{{ lose: {system} }}"))
+    }
+
     pub(crate) fn approve(draft: &str, by: &str, end: &str) -> Self {
         Self(format!("{{ approve: {draft}, by: {by}, expect: {end} }}"))
     }

@@ -1,8 +1,8 @@
 //! `evals/NAME.yaml` → cases.
 
 use super::{
-    CallStep, Caller, CannedAnswer, Case, CaseDoor, CaseKind, DecideStep, Expect, Goal, Known,
-    Person, Plant, Step, Token, text,
+    CallStep, Caller, CannedAnswer, Case, CaseDoor, CaseKind, DecideStep, Expect, Goal, JOURNAL,
+    Known, Person, Plant, Step, Token, text,
 };
 use crate::bound::{
     DESCRIPTION_BYTES_MAX, EVAL_CASES_MAX, EVAL_SIGNED_IN_S_MAX, EVAL_STEPS_MAX,
@@ -219,7 +219,7 @@ fn case(decoder: &mut Decoder, node: &Node, ground: &Ground) -> Option<Written> 
     let says = |step: &Step| match step {
         Step::Call(call) => call.expect.is_some() || call.rows.is_some(),
         Step::Decide(decide) => decide.expect.is_some(),
-        Step::Fail(_) | Step::Wait(_) => false,
+        Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => false,
     };
     if goal.is_none() && expect.is_nothing() && !script.iter().any(says) {
         decoder.report(Code::IdleCase, open, "the case expects nothing of its own");
@@ -384,15 +384,15 @@ fn script_of(
 }
 
 /// The keys that say what a step is.
-const STEPS: [&str; 5] = ["call", "approve", "reject", "fail", "wait"];
+const STEPS: [&str; 6] = ["call", "approve", "reject", "fail", "lose", "wait"];
 
 fn step(decoder: &mut Decoder, node: &Node, (caller, names): (&Caller, Names<'_>)) -> Option<Step> {
     let mut fields = decoder.fields(Item { name: "script", node })?;
-    let [call, approve, reject, fail, wait] = STEPS.map(|key| fields.optional(key));
+    let [call, approve, reject, fail, lose, wait] = STEPS.map(|key| fields.optional(key));
     let beside = Beside::take(decoder, &mut fields, (caller, names));
     let open = fields.open();
     fields.finish(decoder);
-    match (call, approve.or(reject), fail, wait) {
+    match (call, approve.or(reject), fail.or(lose), wait) {
         (Some(item), None, None, None) => {
             let tool = named(decoder, item)?.value;
             beside.only(decoder, (open, "a call"), &["by", "reason"]);
@@ -406,11 +406,13 @@ fn step(decoder: &mut Decoder, node: &Node, (caller, names): (&Caller, Names<'_>
             beside.only(decoder, (open, "a decision"), &others);
             beside.into_decision(decoder, (approve.is_some(), draft), open).map(Step::Decide)
         }
-        (None, None, Some(item), None) => {
+        (None, None, Some(item), None) if fail.is_none() || lose.is_none() => {
             let Spanned { value, span } = named(decoder, item)?;
             beside.only(decoder, (open, "a failure"), &BESIDE);
-            names.push((Named::System, value.clone(), span));
-            Some(Step::Fail(value))
+            if lose.is_some() || value != JOURNAL {
+                names.push((Named::System, value.clone(), span));
+            }
+            Some(if lose.is_some() { Step::Lose(value) } else { Step::Fail(value) })
         }
         (None, None, None, Some(item)) => {
             beside.only(decoder, (open, "a pause"), &BESIDE);

@@ -177,7 +177,12 @@ fn step() -> Shape {
         optional("reject", "Somebody rejects it.", name("refund")),
         optional(
             "fail",
-            "This system stops answering, until the case is over.",
+            "This system stops answering, until the case is over; `journal` is the gateway's own.",
+            name("freight-db"),
+        ),
+        optional(
+            "lose",
+            "This system, SQLite, keeps nothing of what it says that it has written, until the case is over.",
             name("freight-db"),
         ),
         optional("wait", "Time passes.", quantity(&DURATIONS, EVAL_WAIT_MS_MAX, "2s")),
