@@ -216,7 +216,9 @@ pub(crate) fn tenants_of<'c>(cases: impl Iterator<Item = &'c Case>) -> BTreeSet<
     let tenants = cases.flat_map(|case| {
         let steps = case.script.iter().filter_map(|step| match step {
             Step::Call(call) => call.caller.as_ref(),
-            Step::Decide(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => None,
+            Step::Decide(_) | Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => {
+                None
+            }
         });
         steps.chain([&case.caller]).map(|caller| caller.tenant.clone())
     });
@@ -319,7 +321,7 @@ fn play(
 fn within_a_minute(ground: &dyn Ground, case: &Case) {
     let calls = case.script.iter().map(|step| match step {
         Step::Call(call) => u64::from(call.times),
-        Step::Decide(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => 1,
+        Step::Decide(_) | Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => 1,
     });
     let takes = CASE_TAKES_MS.saturating_add(calls.sum::<u64>().saturating_mul(CALL_TAKES_MS));
     let left = 60_000_u64.saturating_sub(ground.now_ms().rem_euclid(60_000));

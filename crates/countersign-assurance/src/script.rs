@@ -9,7 +9,9 @@ use crate::stand_in::Asked;
 use crate::world::Change;
 use countersign_core::posture::Agent;
 use countersign_posture::Loaded;
-use countersign_posture::evals::{CallStep, Caller, Case, CaseDoor, CaseKind, DecideStep, Step};
+use countersign_posture::evals::{
+    CallStep, Caller, Case, CaseDoor, CaseKind, DecideStep, StandInStep, Step,
+};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub struct Observed {
     pub calls: Vec<Made>,
     /// What people decided.
     pub decisions: Vec<Decided>,
+    /// Who was let stand in, at which step, and how that ended.
+    pub stood_in: Vec<(usize, StandInStep, String)>,
     /// What the systems ran, with the tenant of the step.
     pub statements: Vec<(Ran, String)>,
     /// Statements that answer otherwise where there is no other tenant.
@@ -137,6 +141,7 @@ impl<'s, 'a> Session<'s, 'a> {
             match step {
                 Step::Call(call) => self.calls(at, call)?,
                 Step::Decide(decide) => self.decide(at, decide)?,
+                Step::StandIn(stand_in) => self.stand_in(at, stand_in)?,
                 Step::Fail(system) => self.site.fail(system)?,
                 Step::Lose(system) => self.site.lose(system)?,
                 Step::Wait(ms) => {
@@ -275,6 +280,14 @@ impl<'s, 'a> Session<'s, 'a> {
             taken,
             end,
         });
+        Ok(())
+    }
+
+    fn stand_in(&mut self, at: usize, step: &StandInStep) -> Result<(), String> {
+        let token = self.ground.person(&step.by)?;
+        let code = self.site.doors.stand_in(&token, (&step.to, &self.ground.in_an_hour()))?;
+        let end = code.unwrap_or_else(|| "completed".to_owned());
+        self.observed.stood_in.push((at, step.clone(), end));
         Ok(())
     }
 

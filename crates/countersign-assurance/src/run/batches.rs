@@ -80,7 +80,7 @@ fn alone(case: &Case, loaded: &Loaded) -> bool {
         Step::Decide(decide) => {
             decide.approves && !decide.expect.as_deref().is_some_and(|end| NOT_TAKEN.contains(&end))
         }
-        Step::Fail(_) | Step::Lose(_) => true,
+        Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) => true,
         Step::Call(call) => {
             let budgeted = tool(loaded, &call.tool).is_some_and(|tool| {
                 tool.effect == Effect::Reversible && !tool.ladder.budgets.is_empty()

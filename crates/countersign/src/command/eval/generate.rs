@@ -21,7 +21,7 @@ pub(super) fn run(at: &At) -> Result<End, Failure> {
     Ok(End::Fine)
 }
 
-fn write(folder: &Path, file: &GeneratedFile) -> Result<(), Failure> {
+pub(super) fn write(folder: &Path, file: &GeneratedFile) -> Result<(), Failure> {
     let path = folder.join(&file.name);
     let before = fs::read_to_string(&path).ok();
     let word = match before {

@@ -190,6 +190,11 @@ impl Ground for OwnGround {
         Ok(())
     }
 
+    fn in_an_hour(&self) -> String {
+        let then = SystemClock.now().secs().saturating_add(3_600);
+        jiff::Timestamp::from_second(then).map(|then| then.to_string()).unwrap_or_default()
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(SystemClock.now().micros().div_euclid(1_000)).unwrap_or_default()
     }
