@@ -117,6 +117,7 @@ fn what_the_posture_lets_be_elsewhere_alone_is_stood_in_for_and_that_is_said() {
     company.edit("posture/systems/mail.yaml", elsewhere);
     company
         .edit("countersign.yaml", |text| text.replace("http://127.0.0.1:8790", "https://10.1.1.1"));
+    company.edit("countersign.yaml", |text| text.replace("127.0.0.1:8725", "10.1.1.2:25"));
     let (code, report) = report(&company, &["--only", "crm/", "--only", "letters/"]);
     let failed = report["cases"].as_array().unwrap().iter().filter(|case| case["passed"] != true);
     assert_eq!((code, failed.count()), (Some(0), 0), "{report:#}");
@@ -145,7 +146,7 @@ const NOTES: &str = "  - case: note
     kind: failure
     script:
       - { STEP }
-      - { call: annotate_ticket, arguments: { ticket_id: tkt_300000, note: Hello. }, expect: END }
+      - { call: annotate_ticket, arguments: { ticket_id: tkt_300003, note: Hello. }, expect: END }
     expect: { executed: { annotate_ticket: 0 }, changed: { support-db.notes: 0 } }
 ";
 
@@ -266,7 +267,7 @@ fn report_in(company: &Company, format: &str) -> PathBuf {
     let cases = USAGE.replace("rows: 3", "rows: 2").replace("is told", "<b>is</b> told");
     std::fs::write(folder.join("own.yaml"), format!("{head}{cases}")).unwrap();
     let run = company
-        .run(&["eval", "run", ".", "--only", "own", "--only", "refunds", "--format", format]);
+        .run(&["eval", "run", ".", "--only", "own/", "--only", "refunds/", "--format", format]);
     assert_eq!(run.status.code(), Some(1));
     let file = company.path().join(format!("report.{format}"));
     std::fs::write(&file, run.stdout).unwrap();
@@ -404,10 +405,7 @@ fn what_another_control_hides_is_shown_and_what_people_say_of_it_is_held_against
     let why = &told["mutants"][0]["equivalent"];
     assert_eq!(why["case"], "generated-send_customer_email/longer-subject", "{told:#}");
     assert!(why["behind"].as_str().unwrap().starts_with("the pattern of `subject`"), "{told:#}");
-    // One of whom nothing can be shown is a person's to explain; one that is noticed is not.
-    company.edit("posture/tools/list_vehicles.yaml", |text| {
-        text.replace("depot in (select", "1 = 1 and depot in (select")
-    });
+    // What people say of one that is noticed is wrong.
     company.edit("posture/evals/tours.yaml", |text| {
         text + "equivalents:\n  - { mutant: \"`maximum` of `days` of `get_account_usage` is 366 instead of 365\", because: Nobody has more. }\n"
     });

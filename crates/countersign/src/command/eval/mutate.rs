@@ -81,7 +81,8 @@ fn write(suite: &Suite, tried: &[Tried]) -> Result<(), Failure> {
             if before.as_deref().is_some_and(edited) {
                 continue;
             }
-            generate::write(&folder, &GeneratedFile::caught(&name, before.as_deref(), cases))?;
+            let file = GeneratedFile::caught(&name, before.as_deref(), cases);
+            render::note(generate::write(&folder, &file)?);
             break;
         }
     }
