@@ -157,8 +157,8 @@ fn a_journal_that_is_away_and_a_database_that_keeps_nothing_are_met() {
     }
     // Nobody asks any more whether it was done.
     company.edit("posture/tools/annotate_ticket.yaml", |text| {
-        let check = text.find("check:").unwrap();
-        format!("{}check: select 1 = 1 where :tenant = :tenant\n", &text[..check])
+        let (before, _) = text.split_once("check:").unwrap();
+        format!("{before}check: select 1 = 1 where :tenant = :tenant\n")
     });
     let (_, report) = report(&company, &[]);
     assert!(
