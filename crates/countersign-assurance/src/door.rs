@@ -120,8 +120,22 @@ impl Doors {
             true => ("approve", json!({})),
             false => ("reject", json!({ "reason": step.reason })),
         };
-        let url = format!("{}/admin/v1/drafts/{draft}/{what}", self.url);
-        let (status, text) = self.asked(self.http.post(url).bearer_auth(token).json(&body))?;
+        self.done(token, (&format!("drafts/{draft}/{what}"), &body))
+    }
+
+    /// Lets somebody stand in for whom the token is of. The code of why not, or nothing.
+    pub(crate) fn stand_in(
+        &self,
+        token: &str,
+        (to, until): (&str, &str),
+    ) -> Result<Option<String>, String> {
+        self.done(token, ("delegations", &json!({ "to": to, "until": until })))
+    }
+
+    /// What a person does, and the code of why they may not.
+    fn done(&self, token: &str, (what, body): (&str, &Value)) -> Result<Option<String>, String> {
+        let url = format!("{}/admin/v1/{what}", self.url);
+        let (status, text) = self.asked(self.http.post(url).bearer_auth(token).json(body))?;
         if status.is_success() {
             return Ok(None);
         }

@@ -1,6 +1,8 @@
 //! Cases from the posture alone: for every tool and argument what an attacker would try, each with the
 //! twin that is allowed. What is written are ordinary files.
 
+mod budgets;
+mod failures;
 mod hostile;
 mod injection;
 mod people;
@@ -16,11 +18,12 @@ use countersign_core::scope::ScopeRule;
 use countersign_core::tool::{Effect, Tool};
 use countersign_posture::Loaded;
 use countersign_posture::evals::{Caller, CaseKind, Evals};
+pub(crate) use people::STRANGER;
 use rusqlite::Connection;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+pub use written::{CAUGHT, GENERATED, GeneratedFile, edited};
 use written::{Drafted, Line};
-pub use written::{GeneratedFile, edited};
 
 /// What cases are made from.
 #[derive(Debug)]
@@ -171,11 +174,13 @@ impl<'g, 'a> Subject<'g, 'a> {
         self.limits();
         self.gates();
         self.injections();
+        self.failures();
+        self.budgets();
         let about = format!(
             "What an agent may not get from `{}`, and that it gets what it may.",
             self.tool.name
         );
-        GeneratedFile::new(&format!("generated-{}", self.tool.name), &about, self.cases)
+        GeneratedFile::new(&format!("{GENERATED}{}", self.tool.name), &about, self.cases)
     }
 
     /// Whose turn it is: cases are spread over tenants, because limits are.

@@ -87,14 +87,24 @@ fn steps(facts: &Facts<'_>, found: &mut Vec<Broken>) {
             found.push(broken("step-ends-as-expected", told));
         }
     }
+    for (_, step, end) in &facts.observed.stood_in {
+        let fits = |expect: &String| expect == end || (expect == "refused" && end != "completed");
+        if let Some(expect) = step.expect.as_ref().filter(|expect| !fits(expect)) {
+            let (to, by) = (&step.to, &step.by.person);
+            let told = format!(
+                "that {to} stands in for {by} was to end with `{expect}` and ended with `{end}`"
+            );
+            found.push(broken("step-ends-as-expected", told));
+        }
+    }
     // A step that was never come to is no step that went well.
     let done = facts.observed.calls.iter().filter_map(|made| made.step);
+    let done = done.chain(facts.observed.stood_in.iter().map(|(at, ..)| *at));
     let done: std::collections::BTreeSet<_> =
         done.chain(facts.observed.decisions.iter().map(|decided| decided.step)).collect();
-    let missed =
-        facts.case.script.iter().enumerate().find(|(at, step)| {
-            matches!(step, Step::Call(_) | Step::Decide(_)) && !done.contains(at)
-        });
+    let missed = facts.case.script.iter().enumerate().find(|(at, step)| {
+        matches!(step, Step::Call(_) | Step::Decide(_) | Step::StandIn(_)) && !done.contains(at)
+    });
     if let Some((at, _)) = missed.filter(|_| facts.observed.scripted) {
         let told = format!("step {} was never come to", at.saturating_add(1));
         found.push(broken("step-ends-as-expected", told));
@@ -142,7 +152,7 @@ fn expected(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
 fn of_its_own(case: &Case) -> bool {
     case.script.iter().all(|step| match step {
         Step::Call(call) => call.caller.is_none() && call.times == 1,
-        Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => false,
+        Step::Decide(_) | Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => false,
     })
 }
 

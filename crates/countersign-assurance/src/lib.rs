@@ -16,6 +16,7 @@ pub mod overlay;
 mod own;
 mod plant;
 pub mod port;
+mod preflight;
 pub mod report;
 pub mod run;
 mod sample;

@@ -1,14 +1,18 @@
 //! The deployment that a run is on: the real one, and over it what keeps the real systems out of reach.
 
 use crate::bound::DATABASE_BYTES_MAX;
+use crate::mutate::copy;
 use crate::port::Ground;
-use countersign_posture::{Auth, Backend, Deployment, Loaded, MailEncryption, MailSpec};
-use ipnet::IpNet;
+use countersign_posture::{
+    Auth, Backend, Deployment, Loaded, MailEncryption, MailSpec, posture_data,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
 
 /// Why a run does not begin: a system that no copy or stand-in could take the place of.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Isolated {
     pub(crate) secrets: BTreeMap<String, String>,
     /// The issuers whose names the run's own key goes by.
     pub(crate) issuers: Vec<Value>,
+    /// A copy of the posture, where that has to let a stand-in be reached.
+    copy: Option<Arc<TempDir>>,
 }
 
 /// The environment, by variable.
@@ -66,11 +72,13 @@ pub fn isolate(
         mail: BTreeMap::new(),
         secrets: BTreeMap::new(),
         issuers: Vec::new(),
+        copy: None,
     };
-    let mut not = Vec::new();
+    let (mut not, mut elsewhere) = (Vec::new(), Vec::new());
     for (name, spec) in &loaded.systems {
         let name = name.to_string();
         let place = isolated.system(&name, &spec.backend, (deployment, ground, env));
+        elsewhere.extend(Some(name.clone()).filter(|_| !reached(&spec.backend)));
         match place {
             Ok(line) => isolated.lines.push(format!("{name}: {line}")),
             Err(why) => not.push((name, why)),
@@ -82,6 +90,11 @@ pub fn isolate(
     if !not.is_empty() {
         return Err(NotIsolated { systems: not });
     }
+    if !elsewhere.is_empty()
+        && let Err(why) = isolated.let_in(&elsewhere)
+    {
+        return Err(NotIsolated { systems: vec![("posture".to_owned(), why)] });
+    }
     isolated.lines.push("addresses: loopback, with free ports".to_owned());
     isolated
         .lines
@@ -89,6 +102,9 @@ pub fn isolate(
     isolated.lines.push("environment: development, whatever the deployment says".to_owned());
     Ok(isolated)
 }
+
+/// Where stand-ins are.
+const LOOPBACK: &str = "127.0.0.1/32";
 
 /// What of the real deployment is as it is.
 const KEPT: [&str; 5] = ["public_url", "allowed_hosts", "allowed_origins", "people", "alerts"];
@@ -120,8 +136,7 @@ impl Isolated {
                 Err("it is PostgreSQL, and the suite cannot yet make a database of its own there"
                     .to_owned())
             }
-            Backend::Http { origin, auth, networks, .. } => {
-                reached(networks)?;
+            Backend::Http { origin, auth, .. } => {
                 self.apis.insert(name.to_owned(), origin.clone());
                 for reference in auth.iter().flat_map(credentials) {
                     self.secrets.insert(reference, ground.secret());
@@ -130,8 +145,7 @@ impl Isolated {
                     .to_owned())
             }
             Backend::Email(spec) => {
-                let MailSpec { server, encryption, auth, networks, .. } = spec.as_ref();
-                reached(networks)?;
+                let MailSpec { server, encryption, auth, .. } = spec.as_ref();
                 if *encryption != MailEncryption::Off || auth.is_some() {
                     return Err(
                         "the suite's mail server has neither encryption nor a password".to_owned()
@@ -144,6 +158,33 @@ impl Isolated {
                 Err("it is an MCP server, and the suite has no stand-in for one".to_owned())
             }
         }
+    }
+
+    /// A copy of the posture that lets these systems be on loopback, where their stand-ins are.
+    fn let_in(&mut self, systems: &[String]) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("it cannot be copied: {error}");
+        let folder = tempfile::tempdir().map_err(failed)?;
+        copy(&self.posture, folder.path()).map_err(failed)?;
+        for (path, mut file) in posture_data(&self.posture) {
+            let name = file.get("system").and_then(Value::as_str).map(str::to_owned);
+            let Some(name) =
+                name.filter(|name| path.starts_with("systems/") && systems.contains(name))
+            else {
+                continue;
+            };
+            for kind in ["http", "email"] {
+                if let Some(Value::Object(reach)) = file.get_mut(kind) {
+                    let networks = reach.entry("networks").or_insert_with(|| json!([]));
+                    networks.as_array_mut().into_iter().for_each(|all| all.push(json!(LOOPBACK)));
+                }
+            }
+            std::fs::write(folder.path().join(&path), file.to_string()).map_err(failed)?;
+            self.lines
+                .push(format!("{name}: a copy of the posture lets it be at {LOOPBACK} as well"));
+        }
+        self.posture = folder.path().to_owned();
+        self.copy = Some(Arc::new(folder));
+        Ok(())
     }
 
     /// Every issuer by the run's own key.
@@ -183,6 +224,16 @@ impl Isolated {
         Ok(())
     }
 
+    /// A deployment that must not start: in production, with an issuer that gives anybody a token.
+    pub(crate) fn in_production(&self) -> Value {
+        let mut data = self.deployment(&self.secrets);
+        if let Some(data) = data.as_object_mut() {
+            data.insert("environment".to_owned(), json!("production"));
+            data.insert("development_issuer".to_owned(), json!(true));
+        }
+        data
+    }
+
     /// The deployment file for a gateway with these references.
     pub(crate) fn deployment(&self, references: &BTreeMap<String, String>) -> Value {
         // What is not known to be harmless is not taken over: a key of tomorrow could tell people.
@@ -217,16 +268,14 @@ fn real_file(deployment: &Deployment, reference: &str, env: Env<'_>) -> Result<P
     }
 }
 
-/// A gateway must be able to reach what stands in: by the posture's own word.
-fn reached(networks: &[IpNet]) -> Result<(), String> {
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    match networks.iter().any(|network| network.contains(&here)) {
-        true => Ok(()),
-        false => Err(
-            "the posture lets it be at other addresses alone: with 127.0.0.1/32 among its `networks` a stand-in can take its place"
-                .to_owned(),
-        ),
-    }
+/// Whether the posture's own word lets a gateway reach what stands in on loopback.
+fn reached(backend: &Backend) -> bool {
+    let networks = match backend {
+        Backend::Sqlite { .. } | Backend::Postgres { .. } => return true,
+        Backend::Http { networks, .. } => networks,
+        Backend::Email(spec) => &spec.networks,
+    };
+    networks.iter().any(|network| network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)))
 }
 
 fn credentials(auth: &Auth) -> Vec<String> {

@@ -69,6 +69,9 @@ pub trait Ground: Send + Sync + Debug {
     /// The machine's.
     fn take_mail(&self, listener: TcpListener, file: &Path) -> Result<(), String>;
 
+    /// An hour from now, as people write it.
+    fn in_an_hour(&self) -> String;
+
     /// Milliseconds since some time before the run.
     fn now_ms(&self) -> u64;
 

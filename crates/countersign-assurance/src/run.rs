@@ -11,6 +11,7 @@ use crate::overlay::Isolated;
 use crate::own::Marks;
 use crate::plant::{Part, placeholders};
 use crate::port::Ground;
+use crate::preflight::preflight;
 use crate::report::{Report, Verdict};
 use crate::sample::leaves;
 use crate::script::{Observed, Session};
@@ -52,6 +53,15 @@ pub struct Asked<'a> {
     pub agent: AgentKind,
 }
 
+impl Asked<'_> {
+    /// The same of another posture: no cases of its own, one gateway, a scripted agent.
+    pub(crate) fn on<'b>(&'b self, loaded: &'b Loaded, isolated: &'b Isolated) -> Asked<'b> {
+        let Asked { evals, program, seed, .. } = *self;
+        let (cases, agent) = (Vec::new(), AgentKind::Scripted);
+        Asked { loaded, isolated, evals, cases, program, gateways: 1, seed, agent }
+    }
+}
+
 /// Who calls.
 #[derive(Debug, Clone)]
 pub enum AgentKind {
@@ -90,6 +100,8 @@ pub fn run(
     let prepared = Prepared::of(asked, &scratch)?;
     let pattern = prepared.pattern(asked, (ground, runtime))?;
     let known = prepared.known(asked.loaded);
+    let mut verdicts = preflight(asked, &prepared, (ground, runtime))?;
+    verdicts.iter().for_each(told);
     let batches = batches(&asked.cases, (asked.loaded, &asked.agent));
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<(usize, Verdict)>> = Mutex::default();
@@ -122,15 +134,16 @@ pub fn run(
     if let Some(why) = broke.into_inner().ok().flatten() {
         return Err(why);
     }
-    let mut verdicts = ended.into_inner().map_err(|_poisoned| "a worker was lost")?;
-    verdicts.sort_by_key(|(at, _)| *at);
+    let mut ended = ended.into_inner().map_err(|_poisoned| "a worker was lost")?;
+    ended.sort_by_key(|(at, _)| *at);
+    verdicts.extend(ended.into_iter().map(|(_, verdict)| verdict));
     Ok(Report {
         posture: asked.loaded.posture.digest.to_string(),
         overlay: asked.isolated.lines.clone(),
         seed: asked.seed,
         gateways: batches.len(),
         took_ms: ground.now_ms().saturating_sub(began),
-        verdicts: verdicts.into_iter().map(|(_, verdict)| verdict).collect(),
+        verdicts,
         flaky: Vec::new(),
         against: None,
     })
@@ -203,7 +216,9 @@ pub(crate) fn tenants_of<'c>(cases: impl Iterator<Item = &'c Case>) -> BTreeSet<
     let tenants = cases.flat_map(|case| {
         let steps = case.script.iter().filter_map(|step| match step {
             Step::Call(call) => call.caller.as_ref(),
-            Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => None,
+            Step::Decide(_) | Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => {
+                None
+            }
         });
         steps.chain([&case.caller]).map(|caller| caller.tenant.clone())
     });
@@ -306,7 +321,7 @@ fn play(
 fn within_a_minute(ground: &dyn Ground, case: &Case) {
     let calls = case.script.iter().map(|step| match step {
         Step::Call(call) => u64::from(call.times),
-        Step::Decide(_) | Step::Fail(_) | Step::Wait(_) => 1,
+        Step::Decide(_) | Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => 1,
     });
     let takes = CASE_TAKES_MS.saturating_add(calls.sum::<u64>().saturating_mul(CALL_TAKES_MS));
     let left = 60_000_u64.saturating_sub(ground.now_ms().rem_euclid(60_000));

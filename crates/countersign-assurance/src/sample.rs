@@ -215,15 +215,50 @@ impl<'a> Samples<'a> {
     }
 
     fn search(&self, tool: &Tool, caller: &Caller) -> Option<Map<String, Value>> {
+        let mut first = None;
+        for arguments in self.tries(tool, caller) {
+            if !self.confirmed(tool, caller, &arguments) {
+                continue;
+            }
+            if self.finds(tool, caller, &arguments) {
+                return Some(arguments);
+            }
+            first.get_or_insert(arguments);
+        }
+        first
+    }
+
+    /// As many different arguments as that, each of which finds something with this value in one place.
+    pub(crate) fn several(
+        &self,
+        (tool, caller): (&Tool, &Caller),
+        (steps, value): (&[Step], &Value),
+        count: usize,
+    ) -> Option<Vec<Map<String, Value>>> {
+        let mut found: Vec<Map<String, Value>> = Vec::new();
+        for mut arguments in self.tries(tool, caller) {
+            put(&mut arguments, steps, value.clone());
+            let fits = !found.contains(&arguments) && self.confirmed(tool, caller, &arguments);
+            if fits && self.finds(tool, caller, &arguments) {
+                found.push(arguments);
+            }
+            if found.len() == count {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Arguments that may be the caller's, one by one.
+    fn tries(&self, tool: &Tool, caller: &Caller) -> Vec<Map<String, Value>> {
         let leaves: Vec<_> = leaves(tool).into_iter().filter(|leaf| leaf.required).collect();
         let choices: Vec<Vec<Value>> =
             leaves.iter().map(|leaf| self.choices(tool, caller, leaf)).collect();
         if choices.iter().any(Vec::is_empty) {
-            return None;
+            return Vec::new();
         }
         let most = choices.iter().map(Vec::len).max().unwrap_or(1).min(TRIED_MAX);
-        let mut first = None;
-        for turn in 0..most {
+        let tries = (0..most).filter_map(|turn| {
             let mut arguments = Map::new();
             for (leaf, choices) in leaves.iter().zip(&choices) {
                 // A later place of the same form takes a later value: from and to.
@@ -237,15 +272,9 @@ impl<'a> Samples<'a> {
                 };
                 put(&mut arguments, &leaf.steps, choices.get(at)?.clone());
             }
-            if !self.confirmed(tool, caller, &arguments) {
-                continue;
-            }
-            if self.finds(tool, caller, &arguments) {
-                return Some(arguments);
-            }
-            first.get_or_insert(arguments);
-        }
-        first
+            Some(arguments)
+        });
+        tries.collect()
     }
 
     /// Values of one place that the caller may name, the likeliest first.
@@ -369,6 +398,18 @@ pub(crate) fn at<'v>(arguments: &'v Map<String, Value>, path: &ArgumentPath) -> 
 /// A text that fits a simple pattern: fixed letters, classes and counts. `None` for another, and where
 /// what comes of it does not fit after all.
 pub(crate) fn written_by(pattern: &str) -> Option<String> {
+    text_by(pattern, |least, _| least)
+}
+
+/// The same, as long as the pattern lets it be where it counts from one number to another.
+pub(crate) fn longest_by(pattern: &str) -> Option<String> {
+    text_by(pattern, |_, most| most.min(REPEATED_MAX))
+}
+
+/// Most repetitions of a text that is written by a pattern.
+const REPEATED_MAX: usize = 500;
+
+fn text_by(pattern: &str, count: impl Fn(usize, usize) -> usize) -> Option<String> {
     let form = Regex::new(pattern).ok()?;
     let mut text = String::new();
     let mut chars = pattern.trim_start_matches('^').trim_end_matches('$').chars().peekable();
@@ -395,11 +436,13 @@ pub(crate) fn written_by(pattern: &str) -> Option<String> {
                 text.extend(last);
             }
             '{' => {
-                let count: String = chars.by_ref().take_while(|c| *c != '}').collect();
-                let least: usize = count.split(',').next()?.parse().ok()?;
-                match least {
+                let counts: String = chars.by_ref().take_while(|c| *c != '}').collect();
+                let mut counts = counts.split(',');
+                let least: usize = counts.next()?.parse().ok()?;
+                let most = counts.next().and_then(|most| most.parse().ok()).unwrap_or(least);
+                match count(least, most) {
                     0 => drop(text.pop()),
-                    _ => text.extend(std::iter::repeat_n(last?, least.saturating_sub(1))),
+                    times => text.extend(std::iter::repeat_n(last?, times.saturating_sub(1))),
                 }
             }
             '+' => {}
@@ -431,5 +474,6 @@ mod tests {
             assert!(Regex::new(pattern).unwrap().is_match(&text), "{pattern}: {text}");
         }
         assert_eq!(written_by("^(a|b)$"), None);
+        assert_eq!(longest_by("^[a-c][0-9]{2,4}$").as_deref(), Some("a0000"));
     }
 }

@@ -9,7 +9,9 @@ use crate::stand_in::Asked;
 use crate::world::Change;
 use countersign_core::posture::Agent;
 use countersign_posture::Loaded;
-use countersign_posture::evals::{CallStep, Caller, Case, CaseDoor, DecideStep, Step};
+use countersign_posture::evals::{
+    CallStep, Caller, Case, CaseDoor, CaseKind, DecideStep, StandInStep, Step,
+};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub struct Observed {
     pub calls: Vec<Made>,
     /// What people decided.
     pub decisions: Vec<Decided>,
+    /// Who was let stand in, at which step, and how that ended.
+    pub stood_in: Vec<(usize, StandInStep, String)>,
     /// What the systems ran, with the tenant of the step.
     pub statements: Vec<(Ran, String)>,
     /// Statements that answer otherwise where there is no other tenant.
@@ -137,7 +141,9 @@ impl<'s, 'a> Session<'s, 'a> {
             match step {
                 Step::Call(call) => self.calls(at, call)?,
                 Step::Decide(decide) => self.decide(at, decide)?,
+                Step::StandIn(stand_in) => self.stand_in(at, stand_in)?,
                 Step::Fail(system) => self.site.fail(system)?,
+                Step::Lose(system) => self.site.lose(system)?,
                 Step::Wait(ms) => {
                     std::thread::sleep(std::time::Duration::from_millis((*ms).into()))
                 }
@@ -190,7 +196,7 @@ impl<'s, 'a> Session<'s, 'a> {
         caller: &Caller,
         (tool, arguments): (&str, Map<String, Value>),
     ) -> Result<Made, String> {
-        let (token, ..) = self.token(caller)?;
+        let token = self.token(caller)?;
         let told = self.site.doors.call(self.door, token.as_deref(), (tool, &arguments))?;
         let made = self.made(step, (caller, self.door), (tool, arguments, told))?;
         self.look(&caller.tenant);
@@ -204,25 +210,30 @@ impl<'s, 'a> Session<'s, 'a> {
         (caller, door): (&Caller, CaseDoor),
         (tool, arguments, told): (&str, Map<String, Value>, Told),
     ) -> Result<Made, String> {
-        let (_, user, session) = self.token(caller)?;
+        let (user, session) = self.who(caller);
         let (tenant, tool) = (caller.tenant.clone(), tool.to_owned());
         let made = Made { step, tenant, user, session, door, tool, arguments, told };
         self.observed.calls.push(made.clone());
         Ok(made)
     }
 
-    /// The token of a caller, on whose behalf it is, and its session.
-    pub(crate) fn token(
-        &mut self,
-        caller: &Caller,
-    ) -> Result<(Option<String>, String, String), String> {
+    /// On whose behalf a caller calls, and in which session.
+    fn who(&mut self, caller: &Caller) -> (String, String) {
         let id = self.case.id();
         let user = caller.user.clone().unwrap_or_else(|| format!("user of {id}"));
         let session = caller.session.clone().unwrap_or_else(|| format!("session of {id}"));
         self.observed.callers.insert((user.clone(), session.clone(), caller.tenant.clone()));
+        (user, session)
+    }
+
+    /// The token of a caller.
+    pub(crate) fn token(&mut self, caller: &Caller) -> Result<Option<String>, String> {
+        let (user, session) = self.who(caller);
         let key = format!("{caller:?}");
-        if let Some(token) = self.tokens.get(&key) {
-            return Ok((token.clone(), user, session));
+        // Limits are the caller's, whatever token it comes with: there each call has another.
+        let kept = self.tokens.get(&key).filter(|_| self.case.kind != CaseKind::Limits);
+        if let Some(token) = kept {
+            return Ok(token.clone());
         }
         let agents = &self.loaded.posture.agents;
         let found = agents.iter().find(|(_, agent)| agent.id.as_str() == caller.agent);
@@ -231,8 +242,8 @@ impl<'s, 'a> Session<'s, 'a> {
             issuer: agent.issuer.as_ref().map(ToString::to_string),
             client: client.to_string(),
             tenant: caller.tenant.clone(),
-            user: user.clone(),
-            session: self.loaded.claims.session.as_ref().map(|_| session.clone()),
+            user,
+            session: self.loaded.claims.session.as_ref().map(|_| session),
             claims: caller.claims.clone(),
             scopes: caller.scopes.clone(),
             token: caller.token,
@@ -242,7 +253,7 @@ impl<'s, 'a> Session<'s, 'a> {
             self.observed.secrets.push(token.clone());
         }
         self.tokens.insert(key, token.clone());
-        Ok((token, user, session))
+        Ok(token)
     }
 
     fn decide(&mut self, at: usize, step: &DecideStep) -> Result<(), String> {
@@ -269,6 +280,14 @@ impl<'s, 'a> Session<'s, 'a> {
             taken,
             end,
         });
+        Ok(())
+    }
+
+    fn stand_in(&mut self, at: usize, step: &StandInStep) -> Result<(), String> {
+        let token = self.ground.person(&step.by)?;
+        let code = self.site.doors.stand_in(&token, (&step.to, &self.ground.in_an_hour()))?;
+        let end = code.unwrap_or_else(|| "completed".to_owned());
+        self.observed.stood_in.push((at, step.clone(), end));
         Ok(())
     }
 

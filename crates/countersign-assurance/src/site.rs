@@ -6,7 +6,7 @@ use crate::overlay::Isolated;
 use crate::port::Ground;
 use crate::stand_in::{Asked, StandIn, loopback};
 use crate::world::{self, Change, Owned};
-use countersign_posture::evals::CannedAnswer;
+use countersign_posture::evals::{CannedAnswer, JOURNAL};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -172,9 +172,12 @@ impl<'a> Site<'a> {
         asked
     }
 
-    /// Has a system stop answering.
+    /// Has a system, or the journal, stop answering.
     pub(crate) fn fail(&mut self, system: &str) -> Outcome<()> {
-        if let Some(stand_in) = self.stand_ins.get(system) {
+        if system == JOURNAL {
+            let (place, away) = self.journal();
+            fs::rename(place, away).map_err(io(system))?;
+        } else if let Some(stand_in) = self.stand_ins.get(system) {
             stand_in.away(true);
         } else if let Some(reference) = self.pattern.isolated.behind.get(system) {
             let path = self.folder.path().join("data").join(format!("{reference}.db"));
@@ -187,7 +190,31 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
+    /// Has a system keep nothing of what it writes from here on.
+    pub(crate) fn lose(&mut self, system: &str) -> Outcome<()> {
+        let reference = self.pattern.isolated.behind.get(system);
+        let database = reference.and_then(|reference| {
+            Some((self.databases.get_mut(reference)?, self.pattern.owned.get(reference)?))
+        });
+        let Some((copy, owned)) = database else {
+            return Err(format!("`{system}` cannot be made to lose what is written"));
+        };
+        copy.planted = true;
+        world::lose(&copy.live, owned).map_err(failed(system))
+    }
+
+    /// Where the journal is, and where it is while it is away.
+    fn journal(&self) -> (PathBuf, PathBuf) {
+        let folder = self.folder.path();
+        (folder.join("state/journal.db"), folder.join("journal.away"))
+    }
+
     fn mend(&mut self) {
+        let (place, away) = self.journal();
+        if away.exists() {
+            // What cannot be put back is told when the gateway is stopped.
+            drop(fs::rename(away, place));
+        }
         self.failing.clear();
         self.stand_ins.values().for_each(StandIn::mend);
     }
@@ -342,6 +369,21 @@ fn unescaped(line: &str) -> String {
         }
     }
     text
+}
+
+/// What the program says when it does not start with a deployment; `None` if it does.
+pub(crate) fn refusal(program: &Path, deployment: &Value) -> Outcome<Option<String>> {
+    let folder = tempfile::tempdir().map_err(io("a folder of its own"))?;
+    let file = folder.path().join("countersign.yaml");
+    fs::write(file, deployment.to_string()).map_err(io("the deployment"))?;
+    Ok(match serve(program, folder.path()) {
+        Ok((mut child, ..)) => {
+            drop(child.kill());
+            drop(child.wait());
+            None
+        }
+        Err(said) => Some(said),
+    })
 }
 
 /// Starts the program, and waits until it says where it listens.

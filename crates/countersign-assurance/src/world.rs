@@ -120,6 +120,26 @@ fn put(
     database.execute_batch("release planted").is_ok() && undone && told
 }
 
+/// Has a database take back each row that is put in or changed: whoever does it sees it done all the
+/// same. What is deleted stays deleted.
+pub(crate) fn lose(database: &Connection, owned: &Owned) -> Result<()> {
+    for (name, table) in &owned.tables {
+        let columns: Vec<_> = table.columns.iter().map(|column| quoted(column)).collect();
+        let new = columns.iter().map(|column| format!("{column} is new.{column}"));
+        let new = new.collect::<Vec<_>>().join(" and ");
+        let (table, trigger) = (quoted(name), |on| quoted(&format!("lost {on} {name}")));
+        let before = columns.iter().map(|column| format!("{column} = old.{column}"));
+        let before = before.collect::<Vec<_>>().join(", ");
+        database.execute_batch(&format!(
+            "create trigger {insert} after insert on {table} begin delete from {table} where {new}; end;
+             create trigger {update} after update on {table} begin update {table} set {before} where {new}; end;",
+            insert = trigger("insert"),
+            update = trigger("update"),
+        ))?;
+    }
+    Ok(())
+}
+
 /// Whether one could be put there.
 pub(crate) fn plantable(database: &Connection, owned: &Owned, sql: &str) -> bool {
     let began = database.execute_batch("savepoint tried").is_ok();

@@ -28,6 +28,17 @@ pub struct Evals {
     pub cases: Vec<Case>,
     /// What APIs answer while it runs.
     pub answers: Vec<CannedAnswer>,
+    /// Weakenings that nobody could notice.
+    pub equivalents: Vec<Equivalent>,
+}
+
+/// A weakening of the posture of which somebody says that nobody could notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Equivalent {
+    /// As `eval mutate` tells of it.
+    pub mutant: String,
+    /// Why.
+    pub because: String,
 }
 
 /// What an API answers to one request.
@@ -204,6 +215,9 @@ pub enum Goal {
     },
 }
 
+/// By what a step names the gateway's own journal, beside the systems.
+pub const JOURNAL: &str = "journal";
+
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -211,8 +225,12 @@ pub enum Step {
     Call(CallStep),
     /// A person decides about a draft.
     Decide(DecideStep),
-    /// A system stops answering, until the case is over.
+    /// A person is away for an hour and says who stands in.
+    StandIn(StandInStep),
+    /// A system, or the [`JOURNAL`], stops answering, until the case is over.
     Fail(String),
+    /// A system keeps nothing of what it says that it has written, until the case is over.
+    Lose(String),
     /// So many milliseconds pass.
     Wait(u32),
 }
@@ -249,6 +267,17 @@ pub struct DecideStep {
     /// Why they do not agree.
     pub reason: String,
     /// How the draft ends then, or the code of why they may not decide.
+    pub expect: Option<String>,
+}
+
+/// Who stands in for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandInStep {
+    /// The address of the one who stands in.
+    pub to: String,
+    /// Who is away.
+    pub by: Person,
+    /// `completed`, or the code of why they may not let them.
     pub expect: Option<String>,
 }
 
@@ -306,6 +335,7 @@ pub fn load_evals(posture: &Path, loaded: Option<&Loaded>) -> (Option<Evals>, Ve
                 file.check(&mut decoder, known);
             }
             evals.cases.extend(file.cases.into_iter().filter_map(decode::Written::into_case));
+            evals.equivalents.extend(file.equivalents);
             evals.answers.extend(file.answers.into_iter().map(|answer| answer.value));
         }
         findings.append(&mut decoder.findings);

@@ -2,7 +2,7 @@
 
 use super::Subject;
 use super::written::{Drafted, Line};
-use crate::sample::{Leaf, put, written_by};
+use crate::sample::{Leaf, longest_by, put, written_by};
 use countersign_core::scope::{ScopeRule, Step};
 use countersign_posture::evals::{Caller, CaseKind};
 use serde_json::{Map, Value, json};
@@ -115,13 +115,18 @@ impl Subject<'_, '_> {
     /// its own.
     pub(super) fn malformed(&mut self) {
         for leaf in self.leaves.clone() {
+            let scoped = self.scoped(&leaf.path);
             for (what, value, fits) in variants(&leaf) {
+                // What fits, and is nobody's, is another's as well as anybody's.
+                if fits && scoped {
+                    continue;
+                }
                 let caller = self.turn();
                 let Some(arguments) = self.with(&caller, &leaf, value) else { continue };
                 let end = match fits {
                     true => self.allowed_end(),
                     // Of a scoped place it is not told whether it was the form or whose it is.
-                    false if self.scoped(&leaf.path) => "refused",
+                    false if scoped => "refused",
                     false => "invalid_arguments",
                 };
                 let name = format!("{what}-{}", leaf.path);
@@ -379,6 +384,23 @@ fn texts(leaf: &Leaf) -> Vec<(&'static str, Value, bool)> {
     // A pattern may be wide: what it takes is no mistake.
     if let Some(form) = leaf.pattern().and_then(|pattern| regex::Regex::new(pattern).ok()) {
         found.retain(|(_, value, _)| value.as_str().is_none_or(|text| !form.is_match(text)));
+        found.extend(counted(leaf, &form));
+    }
+    found
+}
+
+/// A pattern that counts has bounds as well: a text as long as it lets it be, and a longer one.
+fn counted(leaf: &Leaf, form: &regex::Regex) -> Vec<(&'static str, Value, bool)> {
+    let longest = leaf.pattern().and_then(longest_by);
+    let Some(longest) =
+        longest.filter(|text| leaf.pattern().and_then(written_by) != Some(text.clone()))
+    else {
+        return Vec::new();
+    };
+    let longer: String = longest.chars().chain(longest.chars().last()).collect();
+    let mut found = vec![("longest", json!(longest), true)];
+    if !form.is_match(&longer) {
+        found.push(("longer", json!(longer), false));
     }
     found
 }

@@ -1,7 +1,7 @@
 //! What people have to agree to, and who calls: approvals by the right and the wrong ones, replays,
 //! tools that were not granted, tokens that are none.
 
-use super::written::{Drafted, GeneratedFile, Line, quoted};
+use super::written::{Drafted, GENERATED, GeneratedFile, Line, quoted};
 use super::{Ground, Subject, granted};
 use countersign_core::ladder::Approvers;
 use countersign_core::posture::Agent;
@@ -11,6 +11,11 @@ use std::collections::BTreeSet;
 
 /// People who may not agree: a word for each, who they are, and on whose behalf it is asked, if that is
 /// why.
+/// Somebody whom no posture names.
+pub(crate) const STRANGER: &str = "mallory@example.com";
+/// What a draft has to wait at least until further people are asked, so that a case can come before it.
+const SOON_S: u32 = 60;
+
 type Wrong = Vec<(&'static str, String, Option<String>)>;
 
 impl Subject<'_, '_> {
@@ -33,6 +38,13 @@ impl Subject<'_, '_> {
         let shows = "What is rejected does not happen.".to_owned();
         self.never(("rejected", shows), &caller, script);
         self.approved(&caller, (&right, &arguments));
+        if let (Approvers::Named(named), Some(one)) = (&gate.approvers, gate.delegates.first()) {
+            let away = named.first().map(String::as_str).unwrap_or_default();
+            self.stand_ins((away, one), &caller, asks());
+        }
+        if let Some(escalation) = gate.escalation.as_ref().filter(|e| e.after_s >= SOON_S) {
+            self.too_soon(&escalation.to, &caller, asks());
+        }
         // Another's draft is nobody's.
         let spy = self.ground.tenants.iter().find(|tenant| **tenant != caller.tenant);
         if let Some(spy) = spy {
@@ -44,6 +56,52 @@ impl Subject<'_, '_> {
             let shows = "A draft is shown to nobody but who asked for it.".to_owned();
             self.never(("anothers-draft", shows), &caller, script);
         }
+    }
+
+    /// Whom the posture names stands in once the absent one says so, and nobody else does.
+    fn stand_ins(&mut self, (away, one): (&str, &str), caller: &Caller, asks: Line) {
+        let tool = self.tool.name.to_string();
+        let person = |who: &str| {
+            format!("{{ person: {}, tenants: [{}] }}", quoted(who), quoted(&caller.tenant))
+        };
+        let (by, them) = (person(away), person(one));
+        let script = vec![
+            asks.clone(),
+            Line::wrong("draft", &them),
+            Line::stand_in(one, &by, "completed"),
+            Line::approve("draft", &them, "executed"),
+        ];
+        let shows = "Who may stand in does, from when the absent one says so.".to_owned();
+        let mut drafted = Drafted::new(("stands-in", shows, CaseKind::Approval), caller, script);
+        drafted.executed(&tool, 1);
+        self.push(drafted);
+        let script = vec![
+            asks,
+            Line::stand_in(STRANGER, &by, "not_entitled"),
+            Line::wrong("draft", &person(STRANGER)),
+        ];
+        let shows = "Nobody stands in whom the posture does not name.".to_owned();
+        self.never(("stranger-standing-in", shows), caller, script);
+    }
+
+    /// Further people are asked when it is time, and not before.
+    fn too_soon(&mut self, further: &Approvers, caller: &Caller, asks: Line) {
+        let (further, _) = self.people(further, caller);
+        let stranger = format!("{{ person: {STRANGER}, tenants: [{}] }}", quoted(&caller.tenant));
+        let script = vec![
+            asks,
+            Line::wait("1500ms"),
+            Line::wrong("draft", &further),
+            Line::wrong("draft", &stranger),
+        ];
+        let shows = "Further people are asked when it is time, and not before.".to_owned();
+        self.never(("escalated-too-soon", shows), caller, script);
+    }
+
+    /// One who may agree, where somebody has to.
+    pub(super) fn approver(&self, caller: &Caller) -> Option<String> {
+        let gate = self.tool.ladder.gate.as_ref().filter(|_| self.gated())?;
+        Some(self.people(&gate.approvers, caller).0)
     }
 
     fn approved(&mut self, caller: &Caller, (right, arguments): (&str, &Map<String, Value>)) {
@@ -71,7 +129,7 @@ impl Subject<'_, '_> {
         let tenant = quoted(&caller.tenant);
         let other = self.ground.tenants.iter().find(|tenant| **tenant != caller.tenant).cloned();
         let other = quoted(&other.unwrap_or_else(|| "somebody-else".to_owned()));
-        let stranger = format!("{{ person: mallory@example.com, tenants: [{tenant}] }}");
+        let stranger = format!("{{ person: {STRANGER}, tenants: [{tenant}] }}");
         let mut wrong = vec![("a-stranger", stranger, None)];
         match approvers {
             Approvers::Named(named) => {
@@ -118,7 +176,7 @@ pub(super) fn agents(ground: &Ground<'_>) -> Vec<GeneratedFile> {
         let mut cases = ungranted(ground, (agent, &caller));
         cases.extend(tokens(ground, (agent, &caller)));
         let about = format!("What `{0}` was not granted, and who is not `{0}`.", agent.id);
-        GeneratedFile::new(&format!("generated-agent-{}", agent.id), &about, cases)
+        GeneratedFile::new(&format!("{GENERATED}agent-{}", agent.id), &about, cases)
     });
     files.collect()
 }

@@ -18,7 +18,14 @@ pub struct GeneratedFile {
     pub text: String,
     /// How many cases are in it.
     pub cases: usize,
+    /// Each by its name, as it stands there.
+    pub(crate) parts: Vec<(String, String)>,
 }
+
+/// What the names of files begin with that are generated from the posture.
+pub const GENERATED: &str = "generated-";
+/// And of those of cases that were added because a weakening was noticed by none.
+pub const CAUGHT: &str = "caught-";
 
 /// Whether a person has edited a file since it was generated, or wrote it in the first place.
 #[must_use]
@@ -34,14 +41,38 @@ fn digest(text: &str) -> String {
 impl GeneratedFile {
     pub(crate) fn new(suite: &str, about: &str, cases: Vec<Drafted>) -> Self {
         let suite: String = suite.chars().take(64).collect();
+        let parts = cases.iter().map(|case| (case.name.clone(), case.text()));
+        Self::of_parts(&suite, about, parts.collect())
+    }
+
+    fn of_parts(suite: &str, about: &str, parts: Vec<(String, String)>) -> Self {
         let mut text = format!("suite: {suite}\nabout: {}\ncases:\n", quoted(about));
-        cases.iter().for_each(|case| text.push_str(&case.text()));
-        let count = cases.len();
+        parts.iter().for_each(|(_, part)| text.push_str(part));
         Self {
             name: format!("{suite}.yaml"),
             text: format!("{MARK}{}\n{text}", digest(&text)),
-            cases: count,
+            cases: parts.len(),
+            parts,
         }
+    }
+
+    /// Cases that weakenings have shown to be missing, after those that are in the file already.
+    #[must_use]
+    pub fn caught(suite: &str, before: Option<&str>, cases: Vec<(String, String)>) -> Self {
+        let begins = "  - case: ";
+        let before =
+            before.and_then(|text| text.split_once("\ncases:\n")).map_or("", |(_, text)| text);
+        let parts = before.split(begins).filter(|part| !part.is_empty()).map(|part| {
+            let name = part.lines().next().unwrap_or_default().to_owned();
+            (name, format!("{begins}{part}"))
+        });
+        let mut parts: Vec<_> = parts.collect();
+        for (name, text) in cases {
+            if !parts.iter().any(|(known, _)| *known == name) {
+                parts.push((name, text));
+            }
+        }
+        Self::of_parts(suite, "Cases without which a weakening was noticed by none.", parts)
     }
 }
 
@@ -77,6 +108,25 @@ impl Line {
     pub(crate) fn with(self, more: &str) -> Self {
         let inner = self.0.strip_suffix(" }").unwrap_or(&self.0).to_owned();
         Self(format!("{inner}, {more} }}"))
+    }
+
+    /// Somebody is away, and says who stands in.
+    pub(crate) fn stand_in(to: &str, by: &str, end: &str) -> Self {
+        Self(format!("{{ stand_in: {}, by: {by}, expect: {end} }}", quoted(to)))
+    }
+
+    pub(crate) fn wait(span: &str) -> Self {
+        Self(format!("{{ wait: {span} }}"))
+    }
+
+    /// A system, or the journal, stops answering.
+    pub(crate) fn fail(system: &str) -> Self {
+        Self(format!("{{ fail: {system} }}"))
+    }
+
+    /// A system keeps nothing from here on.
+    pub(crate) fn lose(system: &str) -> Self {
+        Self(format!("{{ lose: {system} }}"))
     }
 
     pub(crate) fn approve(draft: &str, by: &str, end: &str) -> Self {

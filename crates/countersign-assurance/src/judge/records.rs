@@ -118,8 +118,10 @@ pub(super) fn judge(
 fn whole(facts: &Facts<'_>, own: &Own<'_>, found: &mut Vec<Broken>) {
     let mut told: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for made in &facts.observed.calls {
-        // What never got as far as a caller is the whole gateway's to record.
-        if !matches!(made.told.end.as_str(), "unauthenticated" | "malformed" | "too_large") {
+        // What never got as far as a caller is the whole gateway's to record, and that there is no
+        // journal is on no record.
+        let elsewhere = ["unauthenticated", "malformed", "too_large", "journal_unavailable"];
+        if !elsewhere.contains(&made.told.end.as_str()) {
             let count = told.entry((&made.tool, &made.told.end)).or_default();
             *count = count.saturating_add(1);
         }

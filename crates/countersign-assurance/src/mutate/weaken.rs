@@ -1,6 +1,6 @@
 //! What may quietly go missing from a posture.
 
-use crate::generate::granted;
+use crate::generate::{STRANGER, granted};
 use countersign_posture::Loaded;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,6 +184,13 @@ impl Weaker<'_> {
             let edit = |schema: &mut Map<String, Value>| set(schema, "pattern", json!(ANYTHING));
             self.of_argument(of, at, ("pattern", told, &words), &edit);
         }
+        if let Some((pattern, most)) =
+            at.schema.get("pattern").and_then(Value::as_str).and_then(longer)
+        {
+            let told = format!("the pattern of `{leaf}` of `{name}` counts to {most} and no less");
+            let edit = |schema: &mut Map<String, Value>| set(schema, "pattern", json!(pattern));
+            self.of_argument(of, at, ("pattern", told, &["longer"]), &edit);
+        }
         let Some(listed) = at.schema.get("enum").and_then(Value::as_array) else { return };
         // What is compared with the caller's own is no freer by one more word.
         let scope = of.whole.get("scope").and_then(Value::as_object);
@@ -319,6 +326,7 @@ impl Weaker<'_> {
             self.rungs(of);
         }
         self.approvers(of);
+        self.further(of);
         if of.whole.get("check").is_some() {
             let told = format!("the check of `{name}` always holds");
             let edit = |tool: &mut Map<String, Value>| set(tool, "check", json!(ALWAYS));
@@ -337,7 +345,27 @@ impl Weaker<'_> {
                 }
             };
             self.of_tool(of, ("budget", told, &["split", "budget"]), &edit);
+            self.more(of, (sum, &budgets));
         }
+    }
+
+    /// A sum that may come to one more.
+    fn more(&mut self, of: &Of<'_>, (sum, budgets): (&str, &Map<String, Value>)) {
+        let allowance = budgets.get(sum).and_then(Value::as_str);
+        let parts = allowance.and_then(|text| text.split_once(' '));
+        let Some((most, rest)) =
+            parts.and_then(|(most, rest)| Some((most.parse::<u64>().ok()?, rest)))
+        else {
+            return;
+        };
+        let more = most.saturating_add(1);
+        let told = format!("the budget of `{sum}` of `{}` is {more} instead of {most}", of.name);
+        let edit = |tool: &mut Map<String, Value>| {
+            if let Some(Value::Object(budgets)) = tool.get_mut("budget") {
+                set(budgets, sum, json!(format!("{more} {rest}")));
+            }
+        };
+        self.of_tool(of, ("budget", told, &["split", "budget"]), &edit);
     }
 
     fn rungs(&mut self, of: &Of<'_>) {
@@ -370,8 +398,7 @@ impl Weaker<'_> {
         };
         let name = of.name;
         if let Some(Value::Array(named)) = approvers.get("named") {
-            let more: Vec<_> =
-                named.iter().cloned().chain([json!("mallory@example.com")]).collect();
+            let more: Vec<_> = named.iter().cloned().chain([json!(STRANGER)]).collect();
             let told = format!("one more may approve `{name}`");
             let edit = with(json!({ "named": more }));
             self.of_tool(of, ("approver", told, &["stranger", "colleague"]), &edit);
@@ -382,8 +409,51 @@ impl Weaker<'_> {
         let told = format!("the one on whose behalf `{name}` is asked may approve it");
         self.of_tool(of, ("approver", told, &["who-asks"]), &with(Value::Object(own)));
         let told = format!("a named stranger approves `{name}` in the group's place");
-        let stranger = with(json!({ "named": ["mallory@example.com"] }));
+        let stranger = with(json!({ "named": [STRANGER] }));
         self.of_tool(of, ("approver", told, &["stranger", "approved"]), &stranger);
+    }
+
+    /// Who else may agree: in somebody's stead, or once it has waited.
+    fn further(&mut self, of: &Of<'_>) {
+        let name = of.name;
+        let Some(Value::Object(gate)) = of.whole.get("gate") else { return };
+        let with = |key: &'static str, value: Value| {
+            move |tool: &mut Map<String, Value>| {
+                if let Some(Value::Object(gate)) = tool.get_mut("gate") {
+                    set(gate, key, value.clone());
+                }
+            }
+        };
+        if let Some(Value::Array(delegates)) = gate.get("delegates") {
+            let more: Vec<_> = delegates.iter().cloned().chain([json!(STRANGER)]).collect();
+            let told = format!("one more may stand in for those who approve `{name}`");
+            let edit = with("delegates", json!(more));
+            self.of_tool(of, ("delegate", told, &["stand"]), &edit);
+            let told = format!(
+                "who may stand in for those who approve `{name}` may approve it at any time"
+            );
+            let named =
+                gate.get("approvers").and_then(|approvers| approvers.get("named")?.as_array());
+            let all: Vec<_> = named.into_iter().flatten().chain(delegates).cloned().collect();
+            let edit = |tool: &mut Map<String, Value>| {
+                if let Some(Value::Object(gate)) = tool.get_mut("gate") {
+                    gate.remove("delegates");
+                    set(gate, "approvers", json!({ "named": all }));
+                }
+            };
+            self.of_tool(of, ("delegate", told, &["stand", "colleague"]), &edit);
+        }
+        if let Some(Value::Object(escalate)) = gate.get("escalate") {
+            let mut soon = escalate.clone();
+            set(&mut soon, "after", json!("1s"));
+            let told = format!("further people may approve `{name}` after a second");
+            let edit = with("escalate", Value::Object(soon.clone()));
+            self.of_tool(of, ("escalation", told, &["escalated"]), &edit);
+            set(&mut soon, "to", json!({ "named": [STRANGER] }));
+            let told = format!("a stranger may approve `{name}` after a second");
+            let edit = with("escalate", Value::Object(soon));
+            self.of_tool(of, ("escalation", told, &["escalated"]), &edit);
+        }
     }
 
     /// Limits that a minute is long enough to reach, and that no lower one hides.
@@ -514,6 +584,15 @@ impl Weaker<'_> {
         files
             .filter_map(|path| Some(path.strip_prefix("tools/")?.strip_suffix(".yaml")?.to_owned()))
     }
+}
+
+/// A pattern whose last count from one number to another goes on by one.
+fn longer(pattern: &str) -> Option<(String, u64)> {
+    let (before, after) = pattern.rsplit_once('}')?;
+    let (head, counts) = before.rsplit_once('{')?;
+    let (least, most) = counts.split_once(',')?;
+    let most = most.parse::<u64>().ok()?.saturating_add(1);
+    Some((format!("{head}{{{least},{most}}}{after}"), most))
 }
 
 /// JSON pointers to every argument, at any depth.

@@ -44,7 +44,7 @@ impl Session<'_, '_> {
     /// through a witness.
     pub(crate) fn start(&mut self, program: &Program) -> Result<(), Stopped> {
         let caller = self.case.caller.clone();
-        let (token, ..) = self.token(&caller)?;
+        let token = self.token(&caller)?;
         self.observed.outside = true;
         let witness = Witness::start(&self.site.doors, program.limit)?;
         let token = token.unwrap_or_default();

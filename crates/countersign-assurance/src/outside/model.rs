@@ -176,7 +176,7 @@ impl Session<'_, '_> {
     /// Has a model answer the message.
     pub(crate) fn converse(&mut self, model: &Model) -> Result<(), Stopped> {
         let caller = self.case.caller.clone();
-        let (token, ..) = self.token(&caller)?;
+        let token = self.token(&caller)?;
         self.observed.outside = true;
         let (tools, listed) = self.site.doors.tools(self.door, token.as_deref())?;
         self.observed.told.extend(listed);

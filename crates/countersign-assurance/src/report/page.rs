@@ -2,6 +2,7 @@
 
 use super::text::brief;
 use super::{Report, Verdict};
+use crate::outside::Tokens;
 use crate::script::Made;
 use serde_json::Value;
 
@@ -26,8 +27,23 @@ pub fn markdown(report: &Report) -> String {
         for made in &verdict.calls {
             text.push_str(&format!("| {} | {} |\n", cell(&called(made)), made.told.end));
         }
+        for (what, said) in agents(verdict) {
+            text.push_str(&format!("\n{what}: {}\n", cell(&said)));
+        }
     }
     text
+}
+
+/// What there is to tell of an agent that is not the suite's own.
+fn agents(verdict: &Verdict) -> Vec<(&'static str, String)> {
+    let mut told = Vec::new();
+    told.extend(verdict.answer.iter().map(|answer| ("The agent said", answer.clone())));
+    let Tokens { input, output } = verdict.tokens;
+    if verdict.tokens != Tokens::default() {
+        told.push(("Tokens", format!("{input} read, {output} written")));
+    }
+    told.extend(verdict.stderr.lines().map(|line| ("Standard error", line.to_owned())));
+    told
 }
 
 /// A text that ends no cell and begins nothing of its own.
@@ -57,7 +73,7 @@ details{border:1px solid #d0d7de;border-radius:6px;margin:.5rem 0;padding:.4rem 
 #[must_use]
 pub fn html(report: &Report) -> String {
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Evaluation</title><style>{STYLE}</style></head><body>\n<h1>Evaluation</h1>\n<p>{}</p>\n",
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Evaluation</title><style>{STYLE}</style></head><body><main>\n<h1>Evaluation</h1>\n<p>{}</p>\n",
         escaped(&super::summary(report))
     );
     page.push_str("<table><tr><th>kind</th><th>passed</th><th>failed</th></tr>\n");
@@ -87,7 +103,7 @@ pub fn html(report: &Report) -> String {
     for line in &report.overlay {
         page.push_str(&format!("<li>{}</li>\n", escaped(line)));
     }
-    page.push_str("</ul>\n</body></html>\n");
+    page.push_str("</ul>\n</main></body></html>\n");
     page
 }
 
@@ -118,7 +134,11 @@ fn one(page: &mut String, verdict: &Verdict, open: bool) {
             escaped(&made.told.end)
         ));
     }
-    page.push_str("</table></details>\n");
+    page.push_str("</table>\n");
+    for (what, said) in agents(verdict) {
+        page.push_str(&format!("<p>{what}: <code>{}</code></p>\n", escaped(&brief(&said))));
+    }
+    page.push_str("</details>\n");
 }
 
 fn escaped(text: &str) -> String {

@@ -50,6 +50,11 @@ pub(crate) fn batches<'a>(
 }
 
 impl<'a> Batch<'a> {
+    /// One case and nothing else.
+    pub(crate) fn of(case: &'a Case) -> Self {
+        Self { cases: vec![(0, case)], closed: true, ..Self::default() }
+    }
+
     fn has_room(&self, charges: &BTreeMap<String, (u32, u32)>) -> bool {
         let fits = |(key, (calls, max)): (&String, &(u32, u32))| {
             let so_far = self.counted.get(key).copied().unwrap_or(0);
@@ -75,7 +80,7 @@ fn alone(case: &Case, loaded: &Loaded) -> bool {
         Step::Decide(decide) => {
             decide.approves && !decide.expect.as_deref().is_some_and(|end| NOT_TAKEN.contains(&end))
         }
-        Step::Fail(_) => true,
+        Step::StandIn(_) | Step::Fail(_) | Step::Lose(_) => true,
         Step::Call(call) => {
             let budgeted = tool(loaded, &call.tool).is_some_and(|tool| {
                 tool.effect == Effect::Reversible && !tool.ladder.budgets.is_empty()

@@ -1,8 +1,8 @@
 //! `evals/NAME.yaml` → cases.
 
 use super::{
-    CallStep, Caller, CannedAnswer, Case, CaseDoor, CaseKind, DecideStep, Expect, Goal, Known,
-    Person, Plant, Step, Token, text,
+    CallStep, Caller, CannedAnswer, Case, CaseDoor, CaseKind, DecideStep, Equivalent, Expect, Goal,
+    JOURNAL, Known, Person, Plant, StandInStep, Step, Token, text,
 };
 use crate::bound::{
     DESCRIPTION_BYTES_MAX, EVAL_CASES_MAX, EVAL_SIGNED_IN_S_MAX, EVAL_STEPS_MAX,
@@ -92,6 +92,7 @@ pub(crate) const ENDS: [&str; 47] = [
 pub(super) struct EvalFile {
     pub(super) answers: Vec<Spanned<CannedAnswer>>,
     pub(super) cases: Vec<Written>,
+    pub(super) equivalents: Vec<Equivalent>,
 }
 
 /// A case, and where it names what.
@@ -152,6 +153,7 @@ pub(super) fn file(decoder: &mut Decoder) -> Option<EvalFile> {
     let caller = fields.optional("caller");
     let caller = caller.and_then(|item| caller_of(decoder, item, (&Caller::default(), &mut names)));
     let answers = fields.optional("answers").map(|item| answers(decoder, item));
+    let equivalents = fields.optional("equivalents").map(|item| equivalents(decoder, item));
     let list = fields.optional("cases");
     let nodes = list.and_then(|item| decoder.list(item)).unwrap_or_default();
     fields.finish(decoder);
@@ -168,7 +170,8 @@ pub(super) fn file(decoder: &mut Decoder) -> Option<EvalFile> {
     let found = cases.iter().filter_map(|written| written.case.as_ref());
     let found: Vec<_> = found.map(|case| (case.name.clone(), span_of(&case.place))).collect();
     decoder.distinct("the case", found.into_iter());
-    Some(EvalFile { answers: answers.unwrap_or_default(), cases })
+    let (answers, equivalents) = (answers.unwrap_or_default(), equivalents.unwrap_or_default());
+    Some(EvalFile { answers, cases, equivalents })
 }
 
 const fn span_of(place: &Place) -> Span {
@@ -219,7 +222,8 @@ fn case(decoder: &mut Decoder, node: &Node, ground: &Ground) -> Option<Written> 
     let says = |step: &Step| match step {
         Step::Call(call) => call.expect.is_some() || call.rows.is_some(),
         Step::Decide(decide) => decide.expect.is_some(),
-        Step::Fail(_) | Step::Wait(_) => false,
+        Step::StandIn(stand_in) => stand_in.expect.is_some(),
+        Step::Fail(_) | Step::Lose(_) | Step::Wait(_) => false,
     };
     if goal.is_none() && expect.is_nothing() && !script.iter().any(says) {
         decoder.report(Code::IdleCase, open, "the case expects nothing of its own");
@@ -384,21 +388,21 @@ fn script_of(
 }
 
 /// The keys that say what a step is.
-const STEPS: [&str; 5] = ["call", "approve", "reject", "fail", "wait"];
+const STEPS: [&str; 7] = ["call", "approve", "reject", "stand_in", "fail", "lose", "wait"];
 
 fn step(decoder: &mut Decoder, node: &Node, (caller, names): (&Caller, Names<'_>)) -> Option<Step> {
     let mut fields = decoder.fields(Item { name: "script", node })?;
-    let [call, approve, reject, fail, wait] = STEPS.map(|key| fields.optional(key));
+    let [call, approve, reject, stand_in, fail, lose, wait] = STEPS.map(|key| fields.optional(key));
     let beside = Beside::take(decoder, &mut fields, (caller, names));
     let open = fields.open();
     fields.finish(decoder);
-    match (call, approve.or(reject), fail, wait) {
-        (Some(item), None, None, None) => {
+    match (call, approve.or(reject), stand_in, fail.or(lose), wait) {
+        (Some(item), None, None, None, None) => {
             let tool = named(decoder, item)?.value;
             beside.only(decoder, (open, "a call"), &["by", "reason"]);
             Some(Step::Call(beside.into_call(tool)))
         }
-        (None, Some(item), None, None) if approve.is_none() || reject.is_none() => {
+        (None, Some(item), None, None, None) if approve.is_none() || reject.is_none() => {
             let draft = named(decoder, item)?.value;
             let calls = ["arguments", "as", "times", "rows", "caller"];
             let about = ["reason"].into_iter().filter(|_| reject.is_none());
@@ -406,13 +410,21 @@ fn step(decoder: &mut Decoder, node: &Node, (caller, names): (&Caller, Names<'_>
             beside.only(decoder, (open, "a decision"), &others);
             beside.into_decision(decoder, (approve.is_some(), draft), open).map(Step::Decide)
         }
-        (None, None, Some(item), None) => {
+        (None, None, Some(item), None, None) => {
+            let to = decoder.line(item)?;
+            let others = ["arguments", "as", "times", "rows", "caller", "reason"];
+            beside.only(decoder, (open, "standing in"), &others);
+            beside.into_stand_in(decoder, to, open).map(Step::StandIn)
+        }
+        (None, None, None, Some(item), None) if fail.is_none() || lose.is_none() => {
             let Spanned { value, span } = named(decoder, item)?;
             beside.only(decoder, (open, "a failure"), &BESIDE);
-            names.push((Named::System, value.clone(), span));
-            Some(Step::Fail(value))
+            if lose.is_some() || value != JOURNAL {
+                names.push((Named::System, value.clone(), span));
+            }
+            Some(if lose.is_some() { Step::Lose(value) } else { Step::Fail(value) })
         }
-        (None, None, None, Some(item)) => {
+        (None, None, None, None, Some(item)) => {
             beside.only(decoder, (open, "a pause"), &BESIDE);
             decoder.quantity(item, &DURATIONS, EVAL_WAIT_MS_MAX).map(Step::Wait)
         }
@@ -504,6 +516,14 @@ impl Beside {
         let Self { by, reason, expect, .. } = self;
         Some(DecideStep { approves, draft, by: by?, reason: reason.unwrap_or_default(), expect })
     }
+
+    fn into_stand_in(self, decoder: &mut Decoder, to: String, open: Span) -> Option<StandInStep> {
+        if !self.present.contains(&"by") {
+            let message = "that somebody stands in needs `by`: for whom";
+            decoder.report(Code::MissingKey, open, message);
+        }
+        Some(StandInStep { to, by: self.by?, expect: self.expect })
+    }
 }
 
 fn person(decoder: &mut Decoder, item: Item<'_>) -> Option<Person> {
@@ -561,6 +581,20 @@ fn counts(decoder: &mut Decoder, item: Item<'_>) -> Vec<(Spanned<String>, u32)> 
         Some((key, u32::try_from(count).ok()?))
     });
     counted.collect()
+}
+
+fn equivalents(decoder: &mut Decoder, item: Item<'_>) -> Vec<Equivalent> {
+    let nodes = decoder.list(item).unwrap_or_default();
+    let one = |node| {
+        let mut fields = decoder.fields(Item { name: item.name, node })?;
+        let mut line = |decoder: &mut Decoder, key| {
+            fields.required(decoder, key).and_then(|item| decoder.line(item))
+        };
+        let (mutant, because) = (line(decoder, "mutant"), line(decoder, "because"));
+        fields.finish(decoder);
+        Some(Equivalent { mutant: mutant?, because: because? })
+    };
+    nodes.iter().filter_map(one).collect()
 }
 
 fn answers(decoder: &mut Decoder, item: Item<'_>) -> Vec<Spanned<CannedAnswer>> {

@@ -395,6 +395,8 @@ about: What is asked of usage.
 caller: { agent: support-copilot, tenant: acct_alpha, user: ann, session: s, claims: { depots: [HAM] }, scopes: [a], token: valid }
 answers:
   - { system: crm, method: POST, path: /a, query: { b: c }, status: 404, body: { a: [1] }, takes: 2s }
+equivalents:
+  - { mutant: One, because: Nobody could tell. }
 cases:
   - case: own-usage
     shows: Usage questions are answered.
@@ -410,6 +412,8 @@ cases:
       - { approve: usage, by: { person: sam@acme.example, groups: [a], tenants: [b], signed_in: 10m }, expect: executed }
       - { reject: usage, by: { person: sam }, reason: No., expect: rejected }
       - { fail: freight-db }
+      - { lose: freight-db }
+      - { stand_in: kim@acme.example, by: { person: sam@acme.example }, expect: completed }
       - { wait: 2s }
     expect: { executed: { get_account_usage: 1 }, never: [list_parcels], contains: [a], lacks: [b], asked: 1, drafts: 0, alerts: [], changed: { freight-db.usage: 0 } }
   - case: gets-it

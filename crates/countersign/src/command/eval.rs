@@ -12,7 +12,7 @@ use crate::render::{self, Doing as _, Failure};
 use agent::Choice;
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
-use countersign_assurance::mutate::{Reach, Tried, mutate as mutate_all};
+use countersign_assurance::mutate::{Mutated, Reach, mutate as mutate_all};
 use countersign_assurance::overlay::{Isolated, NotIsolated, isolate};
 use countersign_assurance::port::Ground;
 use countersign_assurance::report::{self, Against, Report, Verdict};
@@ -223,7 +223,7 @@ impl Suite {
     }
 
     /// Every weakening that is wanted, and what became of it.
-    fn mutate(&self, how: &Run, reach: Reach<'_>) -> Result<Vec<Tried>, Failure> {
+    fn mutate(&self, how: &Run, reach: Reach<'_>) -> Result<Mutated, Failure> {
         let program = program()?;
         let cases = self.evals.cases.iter().collect();
         let asked = self.asked(cases, (how, AgentKind::Scripted), &program);

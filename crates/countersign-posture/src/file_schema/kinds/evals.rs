@@ -27,6 +27,21 @@ pub(super) fn suite() -> Vec<Key> {
             "What the systems that are APIs answer while the suite runs: all files' together. What is not written here is answered with 404.",
             list(Shape::Map(answer()), 0),
         ),
+        optional(
+            "equivalents",
+            "Weakenings of the posture that `eval mutate` tries and nobody could notice. One that a case notices after all is told, and fails.",
+            list(
+                Shape::Map(vec![
+                    required(
+                        "mutant",
+                        "The weakening, as `eval mutate` tells of it.",
+                        line("`orders` has no `result` rule"),
+                    ),
+                    required("because", "Why.", line("The system has one tenant.")),
+                ]),
+                0,
+            ),
+        ),
         optional("cases", "The cases.", bounded(Shape::Map(case()), EVAL_CASES_MAX)),
     ]
 }
@@ -155,7 +170,7 @@ fn step() -> Shape {
         optional("times", "Of a call: how often it is made.", count(EVAL_TIMES_MAX, 3)),
         optional(
             "expect",
-            "How the step ends: a call with `completed` or a [code](calling.md#codes), or `refused` for any of them; a decision with the draft's state, or the code of why it was not theirs.",
+            "How the step ends: a call with `completed` or a [code](calling.md#codes), or `refused` for any of them; a decision with the draft's state, and standing in with `completed`, or with the code of why it was not theirs.",
             leaf(
                 "a word or a code",
                 json!({ "type": "string", "enum": ENDS.as_slice() }),
@@ -164,7 +179,7 @@ fn step() -> Shape {
         ),
         optional("rows", "Of a call: how many rows come back.", between(0, i64::from(ROWS_MAX), 2)),
         optional("caller", "Of a call: who makes it, key by key over the case's.", caller()),
-        optional("by", "Of a decision: who decides.", Shape::Map(by)),
+        optional("by", "Of a decision: who decides. Of standing in: for whom.", Shape::Map(by)),
         optional("reason", "Of a rejection: why.", line("Not this customer's.")),
     ];
     let one = vec![
@@ -176,8 +191,18 @@ fn step() -> Shape {
         ),
         optional("reject", "Somebody rejects it.", name("refund")),
         optional(
+            "stand_in",
+            "Whoever stands under `by` is away for an hour, and this person stands in.",
+            line("kim@acme.example"),
+        ),
+        optional(
             "fail",
-            "This system stops answering, until the case is over.",
+            "This system stops answering, until the case is over; `journal` is the gateway's own.",
+            name("freight-db"),
+        ),
+        optional(
+            "lose",
+            "This system, SQLite, keeps nothing of what it says that it has written, until the case is over.",
             name("freight-db"),
         ),
         optional("wait", "Time passes.", quantity(&DURATIONS, EVAL_WAIT_MS_MAX, "2s")),

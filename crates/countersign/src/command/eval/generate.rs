@@ -15,13 +15,14 @@ pub(super) fn run(at: &At) -> Result<End, Failure> {
     let mut cases = 0_usize;
     for file in &files {
         cases = cases.saturating_add(file.cases);
-        write(&folder, file)?;
+        render::line(write(&folder, file)?);
     }
     render::line(format_args!("{cases} cases in {} files of {}", files.len(), folder.display()));
     Ok(End::Fine)
 }
 
-fn write(folder: &Path, file: &GeneratedFile) -> Result<(), Failure> {
+/// Writes it where nobody has edited it, and says which.
+pub(super) fn write(folder: &Path, file: &GeneratedFile) -> Result<String, Failure> {
     let path = folder.join(&file.name);
     let before = fs::read_to_string(&path).ok();
     let word = match before {
@@ -35,6 +36,5 @@ fn write(folder: &Path, file: &GeneratedFile) -> Result<(), Failure> {
             if before.is_some() { "written anew" } else { "written" }
         }
     };
-    render::line(format_args!("{}: {} cases, {word}", file.name, file.cases));
-    Ok(())
+    Ok(format!("{}: {} cases, {word}", file.name, file.cases))
 }

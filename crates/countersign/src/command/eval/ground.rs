@@ -17,10 +17,14 @@ use countersign_store::{Config, PublicKey, SqliteStore, Witness};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
-/// How long the suite's tokens live, in seconds.
+/// How long the suite's tokens live, in seconds: each a little longer than the one before, so that no
+/// two are taken for one.
 const TTL_S: u64 = 60 * 60;
+/// How many of them differ.
+const TTLS: u64 = 10_000;
 
 /// The machine, the store, and issuers of one key that goes by the names of the deployment's.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct OwnGround {
     elsewhere: DevelopmentIssuer,
     people: Option<(String, PeopleConfig)>,
     claims: Claims,
+    /// How many tokens there were.
+    tokens: AtomicU64,
     runtime: Handle,
 }
 
@@ -70,7 +76,7 @@ impl OwnGround {
         let first = issuers.keys().next().cloned().unwrap_or_default();
         let elsewhere = made(&first, "https://somebody-else.example")?;
         let claims = assemble::claims(&loaded.claims);
-        Ok(Self { issuers, elsewhere, people, claims, runtime })
+        Ok(Self { issuers, elsewhere, people, claims, tokens: AtomicU64::new(0), runtime })
     }
 }
 
@@ -99,6 +105,7 @@ impl Ground for OwnGround {
     fn token(&self, asked: &TokenFor) -> Result<Option<String>, String> {
         let TokenFor { issuer, client, tenant, user, session, claims, scopes, token } =
             asked.clone();
+        let before = self.tokens.fetch_add(1, Ordering::Relaxed);
         let request = TokenRequest {
             actor: client,
             tenant,
@@ -106,7 +113,7 @@ impl Ground for OwnGround {
             session,
             scopes,
             attributes: claims,
-            ttl_s: TTL_S,
+            ttl_s: TTL_S.saturating_add(before.rem_euclid(TTLS)),
         };
         let issuer = match issuer {
             Some(name) => self.issuers.get(&name),
@@ -181,6 +188,11 @@ impl Ground for OwnGround {
         // It ends with the runtime; what it could not take, the gateway tells.
         drop(self.runtime.spawn(server.serve(listener)));
         Ok(())
+    }
+
+    fn in_an_hour(&self) -> String {
+        let then = SystemClock.now().secs().saturating_add(3_600);
+        jiff::Timestamp::from_second(then).map(|then| then.to_string()).unwrap_or_default()
     }
 
     fn now_ms(&self) -> u64 {

@@ -1,10 +1,12 @@
 //! `countersign eval mutate`: does the suite notice when a control goes missing?
 
-use super::{At, End, Format, Run, Suite};
-use crate::render::{self, Failure};
-use countersign_assurance::mutate::{self, Tried};
+use super::{At, End, Format, Run, Suite, generate};
+use crate::render::{self, Doing, Failure};
+use countersign_assurance::generate::{CAUGHT, GENERATED, GeneratedFile, edited};
+use countersign_assurance::mutate::{self, Missing, Mutant, Mutated, Tried, Why};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Mutate {
@@ -13,6 +15,9 @@ pub(crate) struct Mutate {
     /// Only what has this in its description; may be given several times
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
+    /// Add the case that would have noticed, for each weakening that none did
+    #[arg(long)]
+    write: bool,
     /// How the report is written: text or json
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -40,23 +45,68 @@ impl Mutate {
             }
         };
         let how = Run::of(self.gateways);
-        let tried = suite.mutate(&how, (&wanted, &told))?;
+        let mutated = suite.mutate(&how, (&wanted, &told))?;
         match self.format {
-            Format::Json => render::line(format_args!("{:#}", json(&tried))),
-            _ => show(&tried),
+            Format::Json => render::line(format_args!("{:#}", json(&mutated))),
+            _ => show(&mutated),
         }
-        Ok(if tried.iter().any(Tried::survived) { End::Findings } else { End::Fine })
+        if self.write {
+            write(&suite, &mutated.tried)?;
+        }
+        let sound = mutated.stale.is_empty() && !mutated.tried.iter().any(Tried::survived);
+        Ok(if sound { End::Fine } else { End::Findings })
     }
 }
 
+/// Adds the cases that would have noticed, in files of their own.
+fn write(suite: &Suite, tried: &[Tried]) -> Result<(), Failure> {
+    let mut files: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for tried in tried {
+        if let mutate::End::Survived(Some(Missing { suite, name, text })) = &tried.end {
+            let about = suite.strip_prefix(GENERATED).unwrap_or(suite);
+            let cases = files.entry(format!("{CAUGHT}{about}")).or_default();
+            cases.push((name.clone(), text.clone()));
+        }
+    }
+    let folder = suite.folder.join("evals");
+    for (name, cases) in files {
+        // One that a person has edited is left as it is, and another put beside it.
+        let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+        for name in names {
+            let path = folder.join(format!("{name}.yaml"));
+            let before = match path.exists() {
+                true => Some(fs::read_to_string(&path).doing(path.display())?),
+                false => None,
+            };
+            if before.as_deref().is_some_and(edited) {
+                continue;
+            }
+            let file = GeneratedFile::caught(&name, before.as_deref(), cases);
+            render::note(generate::write(&folder, &file)?);
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// By control: how many there were, were noticed by which cases, and were not.
-fn show(tried: &[Tried]) {
-    for survivor in tried.iter().filter(|tried| tried.survived()) {
-        let mutate::Mutant { control, told, tools, .. } = &survivor.mutant;
-        let tools: Vec<_> = tools.iter().map(String::as_str).collect();
-        let tools = if tools.is_empty() { "any tool".to_owned() } else { tools.join(", ") };
+fn show(Mutated { tried, stale }: &Mutated) {
+    for tried in tried {
+        let Mutant { control, told, .. } = &tried.mutant;
+        match &tried.end {
+            mutate::End::Survived(missing) => {
+                let would = would(&tried.mutant, missing.as_ref());
+                render::line(format_args!("✗ {control}: {told}\n  {would}\n"));
+            }
+            mutate::End::Equivalent(why) => {
+                render::line(format_args!("= {control}: {told}\n  {}\n", because(why)));
+            }
+            mutate::End::Refused(_) | mutate::End::Noticed(_) => {}
+        }
+    }
+    for said in stale {
         render::line(format_args!(
-            "✗ {control}: {told}\n  no case of {tools} noticed: one would whose calls end otherwise with this control than without\n"
+            "✗ `equivalents` of the suite has “{said}”, which is noticed, or is none that is tried\n"
         ));
     }
     let mut controls: BTreeMap<&str, Vec<&Tried>> = BTreeMap::new();
@@ -68,44 +118,94 @@ fn show(tried: &[Tried]) {
     let all: Vec<_> = tried.iter().collect();
     let headings = std::iter::once("control").chain(counts(&all).map(|(name, _)| name));
     render::line(render::table(&headings.collect::<Vec<_>>(), rows));
-    let [(_, mutants), (_, noticed), (_, written), (_, generated), (_, survived), (_, refused)] =
-        counts(&all);
+    let [
+        (_, mutants),
+        (_, noticed),
+        (_, written),
+        (_, generated),
+        (_, equivalent),
+        (_, survived),
+        (_, refused),
+    ] = counts(&all);
     render::line(format_args!(
-        "{noticed} of {mutants} mutants noticed: {written} by written cases, {generated} by generated ones; {survived} survived; {refused} more are refused before they could come into force"
+        "{noticed} of {} mutants noticed: {written} by written cases, {generated} by generated ones; {survived} survived; {equivalent} more are equivalent to what is there, and {refused} are refused before they could come into force",
+        mutants.saturating_sub(equivalent)
     ));
 }
 
-fn counts(tried: &[&Tried]) -> [(&'static str, usize); 6] {
+/// What would notice a mutant.
+fn would(mutant: &Mutant, missing: Option<&Missing>) -> String {
+    let tools: Vec<_> = mutant.tools.iter().map(String::as_str).collect();
+    let tools = if tools.is_empty() { "any tool".to_owned() } else { tools.join(", ") };
+    match missing {
+        Some(Missing { suite, name, .. }) => {
+            format!("no case of {tools} noticed; {suite}/{name} would: --write adds it")
+        }
+        None => format!(
+            "no case of {tools} noticed: one would whose calls end otherwise with this control than without"
+        ),
+    }
+}
+
+fn because(why: &Why) -> String {
+    match why {
+        Why::Behind { other, case } => format!(
+            "another control gives the same answers: {case} ends otherwise once this is gone too: {other}"
+        ),
+        Why::Said(because) => format!("the suite says why: {because}"),
+    }
+}
+
+fn counts(tried: &[&Tried]) -> [(&'static str, usize); 7] {
     let count = |is: &dyn Fn(&Tried) -> bool| tried.iter().filter(|tried| is(tried)).count();
-    let by = |of: fn(&mutate::End) -> bool| count(&move |tried: &Tried| of(&tried.end));
-    let refused = by(|end| matches!(end, mutate::End::Refused(_)));
+    let by = |of: fn(&mutate::Notice) -> bool| {
+        count(&move |tried: &Tried| matches!(&tried.end, mutate::End::Noticed(by) if of(by)))
+    };
+    let refused = count(&|tried| matches!(tried.end, mutate::End::Refused(_)));
     [
         ("mutants", tried.len().saturating_sub(refused)),
         ("noticed", count(&Tried::killed)),
-        ("by written", by(|end| matches!(end, mutate::End::Noticed { written: Some(_), .. }))),
-        ("by generated", by(|end| matches!(end, mutate::End::Noticed { generated: Some(_), .. }))),
+        ("by written", by(|notice| notice.written.is_some())),
+        ("by generated", by(|notice| notice.generated.is_some())),
+        ("equivalent", count(&|tried| matches!(tried.end, mutate::End::Equivalent(_)))),
         ("survived", count(&Tried::survived)),
         ("refused", refused),
     ]
 }
 
-fn json(tried: &[Tried]) -> Value {
+fn json(Mutated { tried, stale }: &Mutated) -> Value {
     let noticed = |by: &Option<(String, String)>| {
         by.as_ref().map(|(case, rule)| json!({ "case": case, "rule": rule }))
     };
     let one = |tried: &Tried| {
-        let mutate::Mutant { control, told, tools, .. } = &tried.mutant;
-        match &tried.end {
-            mutate::End::Refused(why) => {
-                json!({ "control": control, "told": told, "tools": tools, "refused": why })
+        let Mutant { control, told, tools, .. } = &tried.mutant;
+        let mut told = json!({ "control": control, "told": told, "tools": tools });
+        let (key, end) = match &tried.end {
+            mutate::End::Refused(why) => ("refused", json!(why)),
+            mutate::End::Noticed(notice) => (
+                "noticed",
+                json!({ "written": noticed(&notice.written), "generated": noticed(&notice.generated) }),
+            ),
+            mutate::End::Equivalent(Why::Behind { other, case }) => {
+                ("equivalent", json!({ "behind": other, "case": case }))
             }
-            mutate::End::Noticed { written, generated } => json!({
-                "control": control, "told": told, "tools": tools,
-                "written": noticed(written), "generated": noticed(generated),
-            }),
+            mutate::End::Equivalent(Why::Said(because)) => {
+                ("equivalent", json!({ "because": because }))
+            }
+            mutate::End::Survived(missing) => {
+                let would = missing.as_ref().map(|m| format!("{}/{}", m.suite, m.name));
+                ("survived", json!({ "would": would }))
+            }
+        };
+        if let Some(told) = told.as_object_mut() {
+            told.insert(key.to_owned(), end);
         }
+        told
     };
     let all: Vec<_> = tried.iter().collect();
     let summary = counts(&all).map(|(name, count)| (name.replace(' ', "_"), json!(count)));
-    json!({ "summary": Value::Object(summary.into_iter().collect()), "mutants": tried.iter().map(one).collect::<Vec<_>>() })
+    json!({
+        "summary": Value::Object(summary.into_iter().collect()), "stale": stale,
+        "mutants": tried.iter().map(one).collect::<Vec<_>>(),
+    })
 }
