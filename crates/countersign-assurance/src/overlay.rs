@@ -271,7 +271,8 @@ fn real_file(deployment: &Deployment, reference: &str, env: Env<'_>) -> Result<P
 /// Whether the posture's own word lets a gateway reach what stands in on loopback.
 fn reached(backend: &Backend) -> bool {
     let networks = match backend {
-        Backend::Sqlite { .. } | Backend::Postgres { .. } => return true,
+        // Nothing stands in for a server yet.
+        Backend::Sqlite { .. } | Backend::Postgres { .. } | Backend::Mcp(_) => return true,
         Backend::Http { networks, .. } => networks,
         Backend::Email(spec) => &spec.networks,
     };

@@ -41,7 +41,8 @@ impl Watch {
                 }
                 well = watched.is_ok();
                 // Whoever fails at once, or ends what they tell at once, is not asked over and over.
-                sleep(if began.elapsed() > EVERY_MIN { EVERY_MIN } else { every }).await;
+                let lived = began.elapsed() > EVERY_MIN;
+                sleep(if lived { EVERY_MIN } else { every.min(EVERY_IF_ALWAYS) }).await;
             }
         }))
     }
