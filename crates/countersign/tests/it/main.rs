@@ -35,6 +35,8 @@ mod doctor;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod drafted;
+#[cfg(test)]
 mod evals;
 #[cfg(test)]
 mod evals_agents;
@@ -70,6 +72,8 @@ mod mail;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod mcp_server;
+#[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]
@@ -80,6 +84,8 @@ mod oidc;
 mod outages;
 #[cfg(test)]
 mod people;
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
@@ -102,6 +108,8 @@ mod sign_in;
 mod smtp;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod through;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]
