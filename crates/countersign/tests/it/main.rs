@@ -93,6 +93,8 @@ mod reload;
 #[cfg(test)]
 mod row_level;
 #[cfg(test)]
+mod same;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod scripted_model;
