@@ -5,6 +5,8 @@ mod absence;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/bench.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod bench;
@@ -118,3 +120,5 @@ mod trace;
 mod tutorial;
 #[cfg(test)]
 mod walls;
+#[cfg(test)]
+mod withdrawn;
