@@ -129,10 +129,13 @@ async fn hop(State(hop): State<Arc<Hop>>, body: String) -> Response {
 }
 
 /// `(scenario, check)` → how it came out, and what was seen.
-type Checks = BTreeMap<(String, String), Vec<(String, Value)>>;
+pub(crate) type Checks = BTreeMap<(String, String), Vec<(String, Value)>>;
+
+/// The eras, each with its own wire.
+pub(crate) const ERAS: [&str; 2] = ["2025-11-25", "2026-07-28"];
 
 /// Runs all that a revision requires, and what else there is for it.
-fn suite(url: &str, era: &str, more: &[&str]) -> Checks {
+pub(crate) fn suite(url: &str, era: &str, more: &[&str]) -> Checks {
     let out = tempfile::tempdir().unwrap();
     let output = Command::new(installed("venv/bin/node"))
         .arg(installed("node_modules/@modelcontextprotocol/conformance/dist/index.js"))
@@ -162,6 +165,13 @@ fn suite(url: &str, era: &str, more: &[&str]) -> Checks {
     checks
 }
 
+/// Has the suite's requests reach the gateway with a token.
+pub(crate) fn shimmed(listener: TcpListener, gateway: &Gateway, token: String) {
+    let shimmed = Shim { to: gateway.url.clone(), token, http: gateway.http.clone() };
+    let router = Router::new().fallback(shim).with_state(shimmed);
+    tokio::spawn(async { axum::serve(listener, router).await });
+}
+
 /// A gateway, a token for it, and the suite's way to it.
 async fn served() -> (Company, Gateway, String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -169,10 +179,7 @@ async fn served() -> (Company, Gateway, String, String) {
     let company = company(&origin);
     let gateway = company.serve();
     let token = gateway.token(WHO).await;
-    let shimmed =
-        Shim { to: gateway.url.clone(), token: token.clone(), http: gateway.http.clone() };
-    let router = Router::new().fallback(shim).with_state(shimmed);
-    tokio::spawn(async { axum::serve(listener, router).await });
+    shimmed(listener, &gateway, token.clone());
     (company, gateway, token, origin)
 }
 

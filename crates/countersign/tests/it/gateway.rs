@@ -90,18 +90,7 @@ impl Company {
 
     /// Makes every limit so high that a test of something else does not meet it.
     pub(crate) fn lift_limits(&self) {
-        const MANY: &str = "1000000";
-        self.edit("posture/posture.yaml", |text| {
-            text.lines()
-                .map(|line| match line.split_once(": {") {
-                    Some(("limits", _)) => format!(
-                        "limits: {{ per_session: {MANY}, per_minute: {MANY}, per_hour: {MANY}, identical_per_minute: {MANY} }}\n"
-                    ),
-                    Some(("tenant_limits", _)) => String::new(),
-                    _ => format!("{line}\n"),
-                })
-                .collect()
-        });
+        self.lift_limits_of_all();
         let without = |text: String| {
             text.lines()
                 .filter(|line| !line.starts_with("limits:"))
@@ -114,6 +103,17 @@ impl Company {
         });
         self.edit("posture/agents/dispatch-planner.yaml", without);
         self.edit("posture/tools/search_tickets.yaml", without);
+    }
+
+    /// The same of those that stand in `posture.yaml`.
+    pub(crate) fn lift_limits_of_all(&self) {
+        const MANY: &str = "1000000";
+        self.edit("posture/posture.yaml", |text| {
+            let (before, _) = text.split_once("\nlimits:").unwrap();
+            format!(
+                "{before}\nlimits: {{ per_session: {MANY}, per_minute: {MANY}, per_hour: {MANY}, identical_per_minute: {MANY} }}\n"
+            )
+        });
     }
 
     /// Runs the program in the company's folder to its end.

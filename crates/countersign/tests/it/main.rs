@@ -5,6 +5,8 @@ mod absence;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/bench.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod bench;
@@ -34,6 +36,8 @@ mod decision_points;
 mod doctor;
 #[cfg(test)]
 mod doors;
+#[cfg(test)]
+mod drafted;
 #[cfg(test)]
 mod evals;
 #[cfg(test)]
@@ -70,6 +74,8 @@ mod mail;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod mcp_server;
+#[cfg(test)]
 #[path = "../../../countersign-core/tests/it/nobody.rs"]
 mod nobody;
 #[cfg(test)]
@@ -81,11 +87,15 @@ mod outages;
 #[cfg(test)]
 mod people;
 #[cfg(test)]
+mod plain;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod row_level;
+#[cfg(test)]
+mod same;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
@@ -103,8 +113,12 @@ mod smtp;
 #[cfg(test)]
 mod story;
 #[cfg(test)]
+mod through;
+#[cfg(test)]
 mod trace;
 #[cfg(test)]
 mod tutorial;
 #[cfg(test)]
 mod walls;
+#[cfg(test)]
+mod withdrawn;
