@@ -25,6 +25,7 @@ use crate::doctor::Symptom;
 use crate::fault;
 use crate::gather::Gathered;
 use crate::leave::misplaced;
+use crate::secrets::Secrets;
 use crate::turns::Turns;
 use countersign_core::call::Permit;
 use countersign_core::port::Report;
@@ -227,15 +228,22 @@ impl Http {
         Ok(request)
     }
 
+    /// What must not come back.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let credential = self.system.credential.as_ref();
+        credential.map(|credential| credential.secrets().clone()).unwrap_or_default()
+    }
+
     /// Whether an answer repeats the system's credential.
     pub(crate) fn shows_credential(&self, value: &Value) -> bool {
-        self.system.credential.as_ref().is_some_and(|credential| credential.shows_in(value))
+        let credential = self.system.credential.as_ref();
+        credential.is_some_and(|credential| credential.secrets().shows_in(value))
     }
 
     /// Without the system's credential.
     pub(crate) fn screened(&self, text: &str) -> String {
         match &self.system.credential {
-            Some(credential) => credential.blot(text),
+            Some(credential) => credential.secrets().blot(text),
             None => text.to_owned(),
         }
     }

@@ -14,6 +14,7 @@ mod leave;
 mod mcp;
 mod postgres;
 pub mod schema;
+mod secrets;
 mod sqlite;
 mod turns;
 

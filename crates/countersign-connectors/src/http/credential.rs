@@ -1,13 +1,10 @@
 //! What a request is authorised by: the gateway's own credential, never the caller's.
 
+use crate::secrets::Secrets;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Request;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-
-/// Shortest secret that is looked for in an answer: shorter ones are ordinary words, too.
-const SHOWN_BYTES_MIN: usize = 8;
 
 /// One header that a request carries. It never shows its value.
 #[derive(Debug, Clone)]
@@ -16,7 +13,7 @@ pub struct Credential {
     /// The header's whole value.
     value: SecretString,
     /// The part of it that is secret: what must not come back.
-    secrets: Vec<SecretString>,
+    secrets: Secrets,
 }
 
 /// Why a secret cannot be sent. It never holds it.
@@ -40,7 +37,7 @@ impl Credential {
     /// [`CredentialError`].
     pub fn bearer(token: &SecretString) -> Result<Self, CredentialError> {
         let value = SecretString::from(format!("Bearer {}", visible(token, false)?));
-        Ok(Self { header: AUTHORIZATION, value, secrets: vec![token.clone()] })
+        Ok(Self { header: AUTHORIZATION, value, secrets: Secrets::new(vec![token.clone()]) })
     }
 
     /// A name and a password (RFC 7617).
@@ -54,7 +51,11 @@ impl Credential {
         }
         let pair = SecretString::from(STANDARD.encode(format!("{name}:{secret}")));
         let value = SecretString::from(format!("Basic {}", pair.expose_secret()));
-        Ok(Self { header: AUTHORIZATION, value, secrets: vec![password.clone(), pair] })
+        Ok(Self {
+            header: AUTHORIZATION,
+            value,
+            secrets: Secrets::new(vec![password.clone(), pair]),
+        })
     }
 
     /// A header of the system's own.
@@ -64,7 +65,7 @@ impl Credential {
     pub fn header(name: &str, value: &SecretString) -> Result<Self, CredentialError> {
         let header = HeaderName::try_from(name).map_err(|_odd| CredentialError::Header)?;
         visible(value, true)?;
-        Ok(Self { header, value: value.clone(), secrets: vec![value.clone()] })
+        Ok(Self { header, value: value.clone(), secrets: Secrets::new(vec![value.clone()]) })
     }
 
     /// Puts it on a request, over whatever stands there by that name.
@@ -76,27 +77,9 @@ impl Credential {
         }
     }
 
-    /// `text` without it.
-    pub(super) fn blot(&self, text: &str) -> String {
-        let secrets = self.secrets.iter().map(ExposeSecret::expose_secret);
-        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
-    }
-
-    /// Whether a text or a key of `value` holds it: an API that repeats what it was sent.
-    pub(super) fn shows_in(&self, value: &Value) -> bool {
-        match value {
-            Value::String(text) => self.is_in(text),
-            Value::Array(items) => items.iter().any(|item| self.shows_in(item)),
-            Value::Object(members) => {
-                members.iter().any(|(key, item)| self.is_in(key) || self.shows_in(item))
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
-        }
-    }
-
-    fn is_in(&self, text: &str) -> bool {
-        let secrets = self.secrets.iter().map(ExposeSecret::expose_secret);
-        secrets.filter(|secret| secret.len() >= SHOWN_BYTES_MIN).any(|secret| text.contains(secret))
+    /// The part of it that must not come back.
+    pub(crate) const fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 }
 

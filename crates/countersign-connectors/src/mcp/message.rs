@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0 as MCP uses it: what is sent, and what a server says, read strictly.
 
-use crate::http::Http;
+use crate::secrets::Secrets;
 use countersign_core::args::parse_answer;
 use serde_json::{Map, Value, json};
 
@@ -69,8 +69,8 @@ impl RpcError {
     }
 
     /// Without what the system is authorised by.
-    pub(super) fn without(self, http: &Http) -> Self {
-        Self { message: http.screened(&self.message), ..self }
+    pub(super) fn without(self, secrets: &Secrets) -> Self {
+        Self { message: secrets.blot(&self.message), ..self }
     }
 
     /// The versions that it says it speaks instead.

@@ -2,13 +2,15 @@
 //! line at a time, and ended with everything that it started.
 
 use super::conversation::{Asking, no_headers};
-use super::message::{self, Message, Progress};
+use super::message::{self, Message, Progress, RpcError};
 use super::streamable::Heard;
 use super::{Server, Trouble};
+use crate::secrets::Secrets;
 use countersign_core::port::Proposer;
 use countersign_core::refusal::{Applied, SystemFaultKind};
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -86,6 +88,11 @@ impl Program {
         }
     }
 
+    /// What it must not say.
+    fn secrets(&self) -> Secrets {
+        Secrets::new(self.environment.values().cloned().collect())
+    }
+
     fn line_max(&self) -> usize {
         let result = usize::try_from(self.bytes_max).unwrap_or(usize::MAX);
         result.saturating_mul(3).saturating_add(super::AROUND_BYTES).max(LINE_BYTES_MIN)
@@ -118,7 +125,8 @@ impl Starts {
     }
 }
 
-type Heeded = (oneshot::Sender<(Heard, Option<String>)>, Option<Arc<dyn Proposer>>);
+type Heeded =
+    (oneshot::Sender<(Result<Heard, Trouble>, Option<String>)>, Option<Arc<dyn Proposer>>);
 
 /// A program that runs. It is ended where this ends.
 #[derive(Debug)]
@@ -145,6 +153,7 @@ struct Ears {
     beside: Mutex<String>,
     over: CancellationToken,
     why: Mutex<String>,
+    secrets: Secrets,
 }
 
 impl Ears {
@@ -162,11 +171,27 @@ impl Ears {
         self.waiting().clear();
     }
 
+    /// An answer, unless it repeats what the program was given to keep.
+    fn screened(&self, outcome: Result<Map<String, Value>, RpcError>) -> Result<Heard, Trouble> {
+        let result = match outcome {
+            Ok(result) => Value::Object(result),
+            Err(error) => return Ok(Heard::Error(error.without(&self.secrets))),
+        };
+        if self.secrets.shows_in(&result) {
+            let detail = "the answer repeats a secret of the program's environment";
+            return Err(Trouble::new(SystemFaultKind::Failed, Applied::Unknown, detail));
+        }
+        let Value::Object(result) = result else {
+            return Ok(Heard::Result(Map::new(), no_headers()));
+        };
+        Ok(Heard::Result(result, no_headers()))
+    }
+
     fn ended(&self, applied: Applied) -> Trouble {
         let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let beside = if beside.is_empty() { beside } else { format!("; it said: {beside}") };
-        let detail = format!("{why}{beside}");
+        let detail = self.secrets.blot(&format!("{why}{beside}"));
         Trouble::new(SystemFaultKind::Unavailable, applied, &detail).ends()
     }
 }
@@ -204,7 +229,8 @@ impl Process {
         asking.sent.store(1, Ordering::Relaxed);
         let answer = answer.await;
         drop(waiting);
-        answer.map_err(|_gone| self.heard.ended(Applied::Unknown))
+        let (heard, asked) = answer.map_err(|_gone| self.heard.ended(Applied::Unknown))?;
+        Ok((heard?, asked))
     }
 
     pub(super) fn tell(&self, body: Vec<u8>) -> Result<(), Trouble> {
@@ -256,7 +282,7 @@ pub(super) fn start(
         return Err(failed("it has no streams"));
     };
     let (lines, waiting) = mpsc::channel(WAITING_MAX);
-    let heard = Arc::new(Ears::default());
+    let heard = Arc::new(Ears { secrets: program.secrets(), ..Ears::default() });
     let end = CancellationToken::new();
     let process =
         Arc::new(Process { lines: lines.clone(), heard: Arc::clone(&heard), end: end.clone() });
@@ -365,11 +391,7 @@ async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
                     hearing.heard.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 // Nobody waits for what was given up.
                 if let Some((heeded, _)) = heeded {
-                    let heard = match outcome {
-                        Ok(result) => Heard::Result(result, no_headers()),
-                        Err(error) => Heard::Error(error),
-                    };
-                    drop(heeded.send((heard, asked)));
+                    drop(heeded.send((hearing.heard.screened(outcome), asked)));
                 }
             }
             Ok(Message::Notification(method, _)) if message::says_changed(&method) => {

@@ -173,7 +173,7 @@ fn answer(
             let Value::Object(result) = result else { return Err(failed("the answer is none")) };
             Ok(Heard::Result(result, headers))
         }
-        Err(error) => Ok(Heard::Error(error.without(place.http))),
+        Err(error) => Ok(Heard::Error(error.without(&place.http.secrets()))),
     }
 }
 
@@ -186,9 +186,12 @@ async fn refused(place: &Place<'_>, response: Response) -> Heard {
             // A status of the session's counts for more than what is said beside it.
             let unknown = status == StatusCode::NOT_FOUND && !error.is_unknown_method();
             if unknown && place.session.is_some() {
-                return Heard::Status(status, content::cut(&error.without(place.http).message));
+                return Heard::Status(
+                    status,
+                    content::cut(&error.without(&place.http.secrets()).message),
+                );
             }
-            Heard::Error(error.without(place.http))
+            Heard::Error(error.without(&place.http.secrets()))
         }
         _ => {
             let said = place.http.screened(&String::from_utf8_lossy(&body));

@@ -106,6 +106,10 @@ async fn a_program_serves_one_caller_in_one_tenant_and_has_nothing_of_ours() {
             gateway.call("acct_alpha", "note: three").await.unwrap(),
             "note: one note: three"
         );
+        // A secret that it repeats reaches nobody.
+        let keeps = Gateway::new(&[("ERA", era), ("KEY", "made-up-and-long")]);
+        let fault = keeps.call("acct_alpha", "environment").await.unwrap_err();
+        assert!(fault.detail.contains("repeats a secret"), "{fault:?}");
         let environment = gateway.call("acct_alpha", "environment").await.unwrap();
         let mut environment: BTreeMap<String, String> = serde_json::from_str(&environment).unwrap();
         // What the interpreter sets for itself.
