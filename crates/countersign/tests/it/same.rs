@@ -117,6 +117,9 @@ impl Both {
         let defined = defined(&mut direct).await;
         let upstream = Upstream { mcp, references: &[("upstream", reference)], defined: &defined };
         let (company, drafted) = upstream.company(&[]);
+        // What `import` hears is what the plain client heard: it fails if anything is another.
+        let told = company.says(&["import", "mcp", "upstream"]);
+        assert!(told.contains("Pinned 0 new definitions"), "{told}");
         let gateway = company.serve();
         let token = gateway.token(WHO).await;
         let through = Plain::over_http(&format!("{}/mcp", gateway.url), Some(&token)).await;
