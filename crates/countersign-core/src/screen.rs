@@ -27,7 +27,8 @@ pub fn strip_hidden(value: &mut Value) -> u64 {
     }
 }
 
-fn strip_text(text: &mut String) -> u64 {
+/// The same of one text.
+pub(crate) fn strip_text(text: &mut String) -> u64 {
     let before = text.chars().count();
     let mut previous = ' ';
     text.retain(|c| {

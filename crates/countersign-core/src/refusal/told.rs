@@ -5,9 +5,8 @@ use crate::bound::ISSUES_SHOWN_MAX;
 use crate::draft::State;
 use crate::quota::{LimitReached, Window};
 use crate::scope::ScopeViolation;
-use crate::screen::strip_hidden;
+use crate::screen::strip_text;
 use crate::tool::Issue;
-use serde_json::Value;
 
 /// What the agent is told: a stable code, one sentence, and what to do next. No internals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,13 +321,10 @@ impl Fault {
                         "Whether it took effect is not known. Do not repeat it; tell the person you work for."
                     }
                 };
-                let said = fault.said.clone().map(|said| {
-                    let mut said = Value::String(said);
-                    // Like every result, it is seen whole by people as well.
-                    let _hidden = strip_hidden(&mut said);
+                let said = fault.said.clone().map(|mut said| {
+                    strip_text(&mut said);
                     said
                 });
-                let said = said.and_then(|said| said.as_str().map(str::to_owned));
                 Public { said, ..Public::new(code, message, next) }
             }
             Self::Withheld(_) | Self::ForeignRows(_) => Public::new(
