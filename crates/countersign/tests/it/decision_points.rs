@@ -140,24 +140,27 @@ async fn whatever_is_no_yes_waits_for_a_person_and_nothing_is_done() {
         (200, YES, Duration::from_secs(3), "Wismar", "system_timed_out"),
     ] {
         point.says(status, text, after);
-        waits(&company, &gateway, &agent, (city, said)).await;
+        waits(&company, &gateway, &agent, (city, &[said])).await;
     }
     assert_eq!(point.asked(), 8);
     serves.abort();
     assert!(serves.await.unwrap_err().is_cancelled());
-    waits(&company, &gateway, &agent, ("Rostock", "system_unavailable")).await;
+    // A connection from before may be there still, and break.
+    let away = ["system_unavailable", "system_failed"];
+    waits(&company, &gateway, &agent, ("Rostock", &away)).await;
     gateway.stop();
     company.says(&["audit", "verify", "."]);
 }
 
 /// It is drafted, and the record says what the decision point said.
-async fn waits(company: &Company, gateway: &Gateway, agent: &str, (city, said): (&str, &str)) {
+async fn waits(company: &Company, gateway: &Gateway, agent: &str, (city, said): (&str, &[&str])) {
     let answer = gateway.move_to(agent, city).await;
     assert_eq!(answer["error"]["code"], "approval_required", "{city}: {answer}");
     let draft = &answer["error"]["reference"];
     let proposed = company.records(&["--kind", "draft_proposed"], 1);
     let proposed = proposed.iter().find(|record| record["draft"] == *draft).unwrap();
-    assert_eq!(proposed["consulted"], json!({ "system": "decisions", "said": said }), "{city}");
+    let consulted = said.iter().map(|said| json!({ "system": "decisions", "said": said }));
+    assert!(consulted.into_iter().any(|one| one == proposed["consulted"]), "{city}: {proposed}");
     assert_eq!(company.moves(), 0, "{city}");
 }
 
