@@ -40,7 +40,7 @@ fn stream(length: u64) -> Vec<Record> {
     let next = |seq| {
         at_s += [0, 1, 2, 60, -30, 900][roll(6) as usize];
         let agent = roll(3);
-        let members = match roll(9) {
+        let members = match roll(8) {
             0 => of(agent, "refusal", json!({ "code": "out_of_scope", "count": 1 + roll(5) })),
             1 => of(agent, "refusal", json!({ "code": "unknown_tool", "count": 1 + roll(9) })),
             2 => {
@@ -48,8 +48,10 @@ fn stream(length: u64) -> Vec<Record> {
             }
             3 => of(agent, "outcome", json!({ "applied": "unknown" })),
             4 => of(agent, "outcome", json!({ "applied": "applied", "alert": "foreign_rows" })),
+            5 if agent == 2 => {
+                of(agent, "definition_changed", json!({ "alert": "definition_changed" }))
+            }
             5 => of(agent, "draft_expired", json!({})),
-            7 => of(agent, "definition_changed", json!({ "alert": "definition_changed" })),
             6 => of(
                 agent,
                 "refusal",
