@@ -73,7 +73,9 @@ pub(super) async fn read(
         Offered::Resource(of) => Some((listed.name.to_string(), of.arguments_in(&uri)?)),
         Offered::Tool | Offered::Prompt => None,
     });
-    let (tool, arguments) = found.unwrap_or_else(|| (uri.clone(), Map::new()));
+    // No tool is called so.
+    let none = || (format!("resource {uri}"), Map::new());
+    let (tool, arguments) = found.unwrap_or_else(none);
     let answer = doors.call(known, tool, Value::Object(arguments), None).await;
     // Which one there is not is for whoever reads several (SEP-2164).
     let told = told::<ResourceContents>(answer, "contents", Some(json!({ "uri": uri })))?;
