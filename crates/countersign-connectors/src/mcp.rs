@@ -37,7 +37,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 /// Most conversations that are kept, each for one caller: sessions over HTTP, and processes.
@@ -90,11 +90,20 @@ pub(crate) struct Trouble {
     said: Option<String>,
     /// Whether the conversation it happened in is over.
     over: bool,
+    /// Whether it is because the server has ended the session, and for nothing else.
+    session_ended: bool,
 }
 
 impl Trouble {
     fn new(kind: SystemFaultKind, applied: Applied, detail: &str) -> Self {
-        Self { kind, applied, detail: detail.to_owned(), said: None, over: false }
+        Self {
+            kind,
+            applied,
+            detail: detail.to_owned(),
+            said: None,
+            over: false,
+            session_ended: false,
+        }
     }
 
     /// Nothing was asked of the server.
@@ -106,7 +115,7 @@ impl Trouble {
     fn refused(said: String, applied: Applied) -> Self {
         let detail = format!("the server refused: {said}");
         let kind = SystemFaultKind::Refused;
-        Self { kind, applied, detail, said: Some(said), over: false }
+        Self { kind, applied, detail, said: Some(said), over: false, session_ended: false }
     }
 
     /// With what the server had asked its client for before.
@@ -125,6 +134,11 @@ impl Trouble {
         Self::unasked(SystemFaultKind::TimedOut, "the server did not answer in time")
     }
 
+    /// The server has ended the session.
+    fn session_ended(self) -> Self {
+        Self { session_ended: true, ..self.ends() }
+    }
+
     fn ends(self) -> Self {
         Self { over: true, ..self }
     }
@@ -133,13 +147,13 @@ impl Trouble {
 impl From<SystemFault> for Trouble {
     fn from(fault: SystemFault) -> Self {
         let SystemFault { kind, applied, detail, said } = fault;
-        Self { kind, applied, detail, said, over: false }
+        Self { kind, applied, detail, said, over: false, session_ended: false }
     }
 }
 
 impl From<Trouble> for SystemFault {
     fn from(trouble: Trouble) -> Self {
-        let Trouble { kind, applied, detail, said, over: _ } = trouble;
+        let Trouble { kind, applied, detail, said, .. } = trouble;
         Self { kind, applied, detail, said }
     }
 }
@@ -159,8 +173,6 @@ pub(crate) struct Server {
     turns: Turns,
     catalogue: Catalogue,
     conversations: Mutex<LruCache<Holder, Kept>>,
-    /// Of whoever looks whether the definitions are as they were: one at a time.
-    looking: Semaphore,
     /// Goes on by one whenever the server says that something changed.
     told: AtomicU64,
     changed: Notify,
@@ -259,7 +271,6 @@ impl Server {
             conversations: Mutex::new(LruCache::new(
                 NonZeroUsize::new(kept).unwrap_or(NonZeroUsize::MIN),
             )),
-            looking: Semaphore::new(1),
             told: AtomicU64::new(0),
             changed: Notify::new(),
             at,
@@ -273,9 +284,9 @@ impl Server {
     }
 
     /// A program of it has ended by itself.
-    fn program_ended(&self, after: Duration) {
+    fn program_ended(&self, holder: Holder, after: Duration) {
         if let At::Stdio { starts, .. } = &self.at {
-            starts.ended(after);
+            starts.ended(holder, after);
         }
     }
 
@@ -287,14 +298,26 @@ impl Server {
         sent: &AtomicU64,
     ) -> Result<Map<String, Value>, Trouble> {
         let (method, params) = asked(plan, permit.arguments())?;
-        // A session may have ended on the other side meanwhile: whoever says so has done nothing.
-        let mut again = true;
-        loop {
-            let (holder, conversation) = self.conversation(permit.principal()).await?;
-            let own = holder == Holder::gateway();
-            self.look((&conversation, own))
-                .await
-                .inspect_err(|trouble| self.after(trouble, &holder))?;
+        match self.ask_once(permit, plan, (method, params.clone()), sent).await {
+            // The session had ended: the server has not taken what it was sent in it.
+            Err(trouble) if trouble.session_ended => {
+                self.ask_once(permit, plan, (method, params), sent).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        permit: &Permit,
+        plan: &McpPlan,
+        (method, params): (&str, Map<String, Value>),
+        sent: &AtomicU64,
+    ) -> Result<Map<String, Value>, Trouble> {
+        let (holder, conversation) = self.conversation(permit.principal()).await?;
+        let own = holder == Holder::gateway();
+        let asked = async {
+            self.look((&conversation, own)).await?;
             if conversation.differs(&plan.pin.of) {
                 let detail = "the server defines it otherwise than was reviewed, or no longer";
                 return Err(Trouble::unasked(SystemFaultKind::DefinitionChanged, detail));
@@ -309,20 +332,25 @@ impl Server {
                 sent,
                 proposer: permit.proposer(),
             };
-            match conversation.ask(self, (method, params.clone()), asking).await {
-                Err(trouble) if trouble.over && trouble.applied == Applied::NotApplied && again => {
-                    self.after(&trouble, &holder);
-                    again = false;
+            conversation.ask(self, (method, params), asking).await
+        };
+        asked.await.map_err(|trouble| {
+            self.after(&trouble, (&holder, &conversation));
+            match trouble.kind {
+                SystemFaultKind::Refused if plan.undone_on_error => {
+                    Trouble { applied: Applied::NotApplied, ..trouble }
                 }
-                outcome => return outcome.inspect_err(|trouble| self.after(trouble, &holder)),
+                _ => trouble,
             }
-        }
+        })
     }
 
-    /// Forgets a conversation that is over.
-    fn after(&self, trouble: &Trouble, holder: &Holder) {
-        if trouble.over {
-            self.kept().pop(holder);
+    /// Forgets a conversation that is over, and no other of the same caller.
+    fn after(&self, trouble: &Trouble, (holder, conversation): (&Holder, &Arc<Conversation>)) {
+        let mut kept = self.kept();
+        let is_it = |kept: &Kept| Arc::ptr_eq(&kept.conversation, conversation);
+        if trouble.over && kept.peek(holder).is_some_and(is_it) {
+            kept.pop(holder);
         }
     }
 
@@ -357,7 +385,12 @@ impl Server {
             found.used = Instant::now();
             Arc::clone(&found.conversation)
         };
-        conversation.begin(self).await.inspect_err(|_| drop(self.kept().pop(&holder)))?;
+        let begun = conversation.begin(self, &holder).await;
+        begun.map_err(|trouble| {
+            let trouble = trouble.ends();
+            self.after(&trouble, (&holder, &conversation));
+            trouble
+        })?;
         Ok((holder, conversation))
     }
 
@@ -390,7 +423,7 @@ impl Server {
             return Ok(());
         }
         let closed = |_| Trouble::unasked(SystemFaultKind::Unavailable, "the system is shut down");
-        let _turn = self.looking.acquire().await.map_err(closed)?;
+        let _turn = conversation.looking().acquire().await.map_err(closed)?;
         if known() {
             return Ok(());
         }

@@ -149,7 +149,9 @@ pub(crate) fn uri(uri: &ResourceUri, arguments: &Arguments) -> Result<String, St
             UriPart::Text(text) => written.push_str(text),
             UriPart::Argument(name) => {
                 let value = arguments.get(name).and_then(Value::as_str);
-                encode(&mut written, value.ok_or("an argument of the URI was left out")?, &[]);
+                let value = value.ok_or("an argument of the URI was left out")?;
+                check_segment(value)?;
+                encode(&mut written, value, &[]);
             }
         }
     }

@@ -13,6 +13,7 @@ use similar::TextDiff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Most pages of a list, and most that all of them define.
 const PAGES_MAX: usize = 100;
@@ -23,6 +24,12 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const CHANGES_MAX: usize = 1_024;
 /// Most bytes of how a definition differs that people are shown.
 const DIFF_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest definition that is compared line by line, in bytes, and for how long.
+const COMPARED_BYTES_MAX: usize = 256 * 1024;
+const COMPARED_FOR_MAX: Duration = Duration::from_millis(100);
+/// Most bytes of all that is defined.
+const DEFINED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 pub(super) type Named = (Defined, String);
 
@@ -96,33 +103,51 @@ impl Catalogue {
                 found.insert(named, alone.then_some(definition));
             }
         }
-        let mut known = self.known();
-        let mut differing = BTreeSet::new();
-        for pin in &self.pins {
-            let now = found.get(&pin.of).cloned().flatten();
-            let now = now.and_then(|definition| pin.of.0.pin(&definition).ok());
+        let now = |pin: &Pin| {
+            let definition = found.get(&pin.of).cloned().flatten()?;
+            pin.of.0.pin(&definition).ok()
+        };
+        let now: Vec<_> = self.pins.iter().map(|pin| (pin, now(pin))).collect();
+        let differs = |(pin, now): &(&Arc<Pin>, Option<(_, Digest)>)| {
+            let same = now.as_ref().is_some_and(|(_, digest)| *digest == pin.digest);
+            (!same).then(|| pin.of.clone())
+        };
+        let differing: BTreeSet<Named> = now.iter().filter_map(differs).collect();
+        for (pin, now) in now {
             let digest = now.as_ref().map(|(_, digest)| *digest);
-            let same = digest == Some(pin.digest);
-            if !same {
-                differing.insert(pin.of.clone());
-            }
-            let before = known.differing.get(&pin.of).copied();
-            if same && own && before.is_some() {
-                known.differing.remove(&pin.of);
-            } else if !same && before != Some(digest) {
-                known.differing.insert(pin.of.clone(), digest);
-            } else {
-                continue;
-            }
-            let diff = diff(&pin.definition, now.map(|(definition, _)| definition));
-            let change =
-                DefinitionChange { of: pin.of.clone(), pinned: pin.digest, found: digest, diff };
-            tracing::warn!(of = change.of(), same, "a definition is not what it was");
-            if known.changes.len() < CHANGES_MAX {
-                known.changes.insert(pin.of.clone(), change);
+            if self.is_news(pin, digest, own) {
+                // Beside the lock: whoever lists tools does not wait for it.
+                let diff = diff(&pin.definition, now.map(|(definition, _)| definition));
+                self.tell(DefinitionChange {
+                    of: pin.of.clone(),
+                    pinned: pin.digest,
+                    found: digest,
+                    diff,
+                });
             }
         }
         Ok(differing)
+    }
+
+    /// Withdraws what differs, and brings back what is as it was; says whether that is news.
+    fn is_news(&self, pin: &Pin, digest: Option<Digest>, own: bool) -> bool {
+        let mut known = self.known();
+        if digest == Some(pin.digest) {
+            return own && known.differing.remove(&pin.of).is_some();
+        }
+        known.differing.insert(pin.of.clone(), digest) != Some(digest)
+    }
+
+    fn tell(&self, change: DefinitionChange) {
+        tracing::warn!(
+            of = change.of(),
+            mended = change.is_mended(),
+            "a definition is not what it was"
+        );
+        let changes = &mut self.known().changes;
+        if changes.len() < CHANGES_MAX {
+            changes.insert(change.of.clone(), change);
+        }
     }
 }
 
@@ -131,9 +156,15 @@ fn diff(pinned: &Map<String, Value>, now: Option<Map<String, Value>>) -> String 
     let text =
         |definition: &Map<String, Value>| format!("{:#}\n", Value::Object(definition.clone()));
     let (before, after) = (text(pinned), now.as_ref().map(text).unwrap_or_default());
-    let diff = TextDiff::from_lines(&before, &after);
+    if after.len() > COMPARED_BYTES_MAX {
+        return format!("it is {} bytes long now, and was {}", after.len(), before.len());
+    }
+    let diff = TextDiff::configure().timeout(COMPARED_FOR_MAX).diff_lines(&before, &after);
     let diff = diff.unified_diff().context_radius(2).header("reviewed", "now").to_string();
-    diff.get(..diff.floor_char_boundary(DIFF_BYTES_MAX)).unwrap_or(&diff).to_owned()
+    match diff.get(..diff.floor_char_boundary(DIFF_BYTES_MAX)) {
+        Some(cut) if cut.len() < diff.len() => format!("{cut}\n(and more)"),
+        _ => diff,
+    }
 }
 
 /// All that the server defines of a kind.
@@ -149,7 +180,7 @@ async fn list(
         Defined::Prompt => ("prompts/list", "prompts"),
     };
     let odd = |why: &str| Trouble::unasked(SystemFaultKind::Failed, &format!("{method}: {why}"));
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0usize);
     let mut cursor: Option<String> = None;
     for _page in 0..PAGES_MAX {
         let params = cursor.iter().map(|at| ("cursor".to_owned(), at.as_str().into())).collect();
@@ -173,10 +204,14 @@ async fn list(
             return Err(odd("there is no list"));
         };
         for item in items {
-            let Value::Object(definition) = item else { return Err(odd("a definition is none")) };
+            let Value::Object(mut definition) = item else {
+                return Err(odd("a definition is none"));
+            };
+            definition.retain(|name, _| kind.pinned().contains(&name.as_str()));
+            bytes = bytes.saturating_add(Value::Object(definition.clone()).to_string().len());
             all.push(definition);
         }
-        if all.len() > DEFINITIONS_MAX {
+        if all.len() > DEFINITIONS_MAX || bytes > DEFINED_BYTES_MAX {
             return Err(odd("there is more than anybody reviews"));
         }
         match page.remove("nextCursor") {

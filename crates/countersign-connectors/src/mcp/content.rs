@@ -181,9 +181,28 @@ fn kept(item: &Value, (needed, others): (&[&str], &[&str])) -> Result<Map<String
         kept.insert((*name).to_owned(), text.clone());
     }
     for name in others {
-        kept.extend(item.get(name).map(|value| ((*name).to_owned(), value.clone())));
+        let value = item.get(name).and_then(|value| beside(name, value));
+        kept.extend(value.map(|value| ((*name).to_owned(), value)));
     }
     Ok(kept)
+}
+
+/// What may stand beside a block, if it is what MCP says it is: clients may take nothing else.
+fn beside(name: &str, value: &Value) -> Option<Value> {
+    match name {
+        "size" => value.is_u64().then(|| value.clone()),
+        "annotations" => {
+            let audience = value.get("audience");
+            let roles = audience.and_then(Value::as_array).into_iter().flatten();
+            let known = roles.into_iter().all(|role| role == "user" || role == "assistant");
+            let audience = audience.filter(|audience| audience.is_array() && known);
+            let priority = value.get("priority").filter(|priority| priority.is_number());
+            let kept = [("audience", audience), ("priority", priority)].into_iter();
+            let kept = kept.filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
+            Some(Value::Object(kept.collect())).filter(|kept| *kept != Value::Object(Map::new()))
+        }
+        _ => value.is_string().then(|| value.clone()),
+    }
 }
 
 fn list(value: Option<Value>, name: &str) -> Result<Vec<Value>, Trouble> {

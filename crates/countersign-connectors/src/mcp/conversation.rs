@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout};
 
 /// How long a program may take to say that it knows the modern era.
@@ -57,9 +57,11 @@ pub(super) struct Asking<'a> {
 }
 
 /// Begun by whoever needs it first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Conversation {
     spoken: OnceCell<Spoken>,
+    /// Of whoever looks what the server defines: one at a time.
+    looking: Semaphore,
     looked: Mutex<Looked>,
 }
 
@@ -90,10 +92,21 @@ pub(super) enum Wire {
     Stdio(Arc<Process>),
 }
 
+impl Default for Conversation {
+    fn default() -> Self {
+        let (spoken, looked) = (OnceCell::new(), Mutex::default());
+        Self { spoken, looking: Semaphore::new(1), looked }
+    }
+}
+
 impl Conversation {
+    pub(super) const fn looking(&self) -> &Semaphore {
+        &self.looking
+    }
+
     /// Begins it, once, whoever comes meanwhile.
-    pub(super) async fn begin(&self, server: &Server) -> Result<(), Trouble> {
-        self.spoken.get_or_try_init(|| Spoken::begin(server)).await.map(drop)
+    pub(super) async fn begin(&self, server: &Server, holder: &Holder) -> Result<(), Trouble> {
+        self.spoken.get_or_try_init(|| Spoken::begin(server, holder)).await.map(drop)
     }
 
     fn spoken(&self) -> Result<&Spoken, Trouble> {
@@ -182,11 +195,11 @@ impl Conversation {
 }
 
 impl Spoken {
-    async fn begin(server: &Server) -> Result<Self, Trouble> {
+    async fn begin(server: &Server, holder: &Holder) -> Result<Self, Trouble> {
         match &server.at {
             At::Http { .. } => Self::over_http(server).await,
             At::Stdio { program, starts } => {
-                let process = program::start(program, starts, server)?;
+                let process = program::start(program, (starts, holder), server)?;
                 Self::over_stdio(server, process).await
             }
         }
@@ -374,7 +387,7 @@ fn judged(heard: Heard, has_session: bool) -> Result<Map<String, Value>, Trouble
     let detail = format!("the server answered {}: {said}", status.as_u16());
     let trouble = |kind, applied| Trouble::new(kind, applied, &detail);
     Err(match status.as_u16() {
-        404 if has_session => trouble(Unavailable, Applied::NotApplied).ends(),
+        404 if has_session => trouble(Unavailable, Applied::NotApplied).session_ended(),
         400 | 404 | 405 | 406 | 415 => trouble(Failed, Applied::NotApplied).ends(),
         408 | 504 => trouble(TimedOut, Applied::Unknown),
         429 => trouble(Busy, Applied::NotApplied),

@@ -15,6 +15,9 @@ const MODERN_ERRORS: std::ops::RangeInclusive<i64> = UNSUPPORTED_VERSION..=-3202
 /// Method not found (JSON-RPC 2.0 §5.1).
 const METHOD_NOT_FOUND: i64 = -32601;
 
+/// Longest id of a server's own request, in bytes.
+const ID_BYTES_MAX: usize = 256;
+
 /// What a server says in one message.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -58,9 +61,10 @@ impl RpcError {
         MODERN_ERRORS.contains(&self.code)
     }
 
-    /// Whether it says that the request was none that it takes, so that nothing came of it.
+    /// Whether it says that the request was none that it takes, so that nothing came of it. That
+    /// arguments do not fit (−32602) is what a tool may say half-way, too.
     pub(super) fn is_of_request(&self) -> bool {
-        self.is_modern() || matches!(self.code, -32700 | -32602..=-32600)
+        self.is_modern() || matches!(self.code, -32700 | -32601 | -32600)
     }
 
     /// Whether it says that it does not know the method.
@@ -98,7 +102,13 @@ pub(super) fn read(text: &[u8]) -> Result<Message, String> {
     if let Some(method) = members.remove("method") {
         let method = method.as_str().ok_or_else(odd)?.to_owned();
         return match id {
-            Some(id) => Ok(Message::Request(id, method)),
+            // It is said back: a number, or a short text.
+            Some(id)
+                if id.is_number() || id.as_str().is_some_and(|id| id.len() <= ID_BYTES_MAX) =>
+            {
+                Ok(Message::Request(id, method))
+            }
+            Some(_) => Err(odd()),
             None => {
                 let progress = progress(&method, members.get("params"));
                 Ok(Message::Notification(method, progress))
@@ -143,6 +153,11 @@ pub(super) fn notification(method: &str, params: Value) -> Vec<u8> {
     written(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))
 }
 
+/// A method, to be told of.
+pub(super) fn named(method: &str) -> String {
+    format!("`{}`", method.chars().take(100).collect::<String>())
+}
+
 /// The answer to whatever a server asks of its client. It may ask whether anybody is there.
 pub(super) fn refusal(id: &Value, method: &str) -> Vec<u8> {
     written(&match method {
@@ -177,7 +192,7 @@ mod tests {
         ));
         assert!(matches!(
             of(r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"x"}}"#),
-            Ok(Message::Answer(7, Err(error))) if error.is_of_request() && !error.is_modern()
+            Ok(Message::Answer(7, Err(error))) if !error.is_of_request() && !error.is_modern()
         ));
         assert!(matches!(
             of(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"x","data":{"supported":["2025-11-25"]}}}"#),
@@ -196,6 +211,9 @@ mod tests {
     #[test]
     fn what_is_no_message_is_none() {
         let of = |text: &str| read(text.as_bytes());
+        let long = "x".repeat(ID_BYTES_MAX + 1);
+        let long = format!(r#"{{"jsonrpc":"2.0","id":"{long}","method":"ping"}}"#);
+        assert!(of(&long).is_err());
         for odd in [
             "",
             "[]",

@@ -1,17 +1,19 @@
 //! A server that is a program of this machine: started with what it needs and nothing else, spoken to a
 //! line at a time, and ended with everything that it started.
 
-use super::conversation::{Asking, no_headers};
+use super::conversation::{Asking, Holder, no_headers};
 use super::message::{self, Message, Progress, RpcError};
 use super::streamable::Heard;
 use super::{Server, Trouble};
 use crate::secrets::Secrets;
 use countersign_core::port::Proposer;
 use countersign_core::refusal::{Applied, SystemFaultKind};
+use lru::LruCache;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
@@ -39,6 +41,13 @@ const GRACE: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_secs(60);
 /// Longest time between two starts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Most callers of whom it is known that their program ended.
+const PAUSES_MAX: NonZeroUsize = match NonZeroUsize::new(1_024) {
+    Some(max) => max,
+    None => NonZeroUsize::MIN,
+};
+/// Most messages and empty lines before an answer.
+const TOLD_MAX: u32 = 100_000;
 /// The least that a line may be long, whatever comes back from a call: lists are long.
 const LINE_BYTES_MIN: usize = 4 * 1024 * 1024;
 
@@ -99,15 +108,22 @@ impl Program {
     }
 }
 
-/// When the program may be started again: a program that ends at once is not started over and over.
-#[derive(Debug, Default)]
-pub(super) struct Starts(Mutex<Option<(u32, Instant)>>);
+/// When the program may be started again for whom: one that ends at once is not started over and over,
+/// and others than whose it is are not concerned.
+#[derive(Debug)]
+pub(super) struct Starts(Mutex<LruCache<Holder, (u32, Instant)>>);
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(PAUSES_MAX)))
+    }
+}
 
 impl Starts {
-    fn check(&self) -> Result<(), Trouble> {
+    fn check(&self, holder: &Holder) -> Result<(), Trouble> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *held {
-            Some((_, at)) if at > Instant::now() => {
+        match held.peek(holder) {
+            Some((_, at)) if *at > Instant::now() => {
                 let detail = "the program ended by itself just now, and is given a pause before it is started again";
                 Err(Trouble::unasked(SystemFaultKind::Unavailable, detail))
             }
@@ -115,13 +131,15 @@ impl Starts {
         }
     }
 
-    pub(super) fn ended(&self, after: Duration) {
+    pub(super) fn ended(&self, holder: Holder, after: Duration) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = held.map_or(0, |(failures, _)| failures);
-        *held = (after < STEADY).then(|| {
-            let pause = Duration::from_secs(1u64 << before.min(6)).min(PAUSE_MAX);
-            (before.saturating_add(1), Instant::now() + pause)
-        });
+        if after >= STEADY {
+            held.pop(&holder);
+            return;
+        }
+        let before = held.peek(&holder).map_or(0, |(failures, _)| *failures);
+        let pause = Duration::from_secs(1u64 << before.min(6)).min(PAUSE_MAX);
+        held.put(holder, (before.saturating_add(1), Instant::now() + pause));
     }
 }
 
@@ -251,10 +269,10 @@ impl Process {
 /// Starts the program, unless it has failed too often just now.
 pub(super) fn start(
     program: &Program,
-    starts: &Starts,
+    (starts, holder): (&Starts, &Holder),
     server: &Server,
 ) -> Result<Arc<Process>, Trouble> {
-    starts.check()?;
+    starts.check(holder)?;
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
@@ -274,7 +292,7 @@ pub(super) fn start(
         Trouble::unasked(SystemFaultKind::Unavailable, &detail)
     };
     let mut child = command.spawn().map_err(|error| {
-        starts.ended(Duration::ZERO);
+        starts.ended(holder.clone(), Duration::ZERO);
         failed(&error.to_string())
     })?;
     let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -288,18 +306,15 @@ pub(super) fn start(
         Arc::new(Process { lines: lines.clone(), heard: Arc::clone(&heard), end: end.clone() });
     tokio::spawn(write(input, waiting, (Arc::clone(&heard), end.clone())));
     let told = server.teller();
-    tokio::spawn(hear(
-        output,
-        program.line_max(),
-        Hearing { heard: Arc::clone(&heard), lines, told },
-    ));
-    tokio::spawn(overhear(beside, Arc::clone(&heard)));
+    let hearing = Hearing { heard: Arc::clone(&heard), lines, told };
+    tokio::spawn(until_over(Arc::clone(&heard), hear(output, program.line_max(), hearing)));
+    tokio::spawn(until_over(Arc::clone(&heard), overhear(beside, Arc::clone(&heard))));
     let began = Instant::now();
-    let teller = server.teller();
+    let (teller, holder) = (server.teller(), holder.clone());
     tokio::spawn(async move {
         let by_itself = see_to(child, &heard, &end).await;
         if by_itself && let Some(server) = teller.upgrade() {
-            server.program_ended(began.elapsed());
+            server.program_ended(holder, began.elapsed());
         }
     });
     Ok(process)
@@ -365,6 +380,14 @@ async fn write(
     }
 }
 
+/// For as long as the program is not over: what it started may hold on to its streams.
+async fn until_over(heard: Arc<Ears>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = heard.over.cancelled() => {}
+    }
+}
+
 /// What hears a program.
 struct Hearing {
     heard: Arc<Ears>,
@@ -374,8 +397,12 @@ struct Hearing {
 
 async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
     let mut output = BufReader::new(output);
-    let (mut odd, mut refused) = (0u32, 0u32);
+    let (mut odd, mut refused, mut told) = (0u32, 0u32, 0u32);
     loop {
+        told = told.saturating_add(1);
+        if told > TOLD_MAX {
+            return hearing.heard.end("the program tells and tells, and does not answer");
+        }
         let line = match line(&mut output, most).await {
             Ok(Some(line)) => line,
             Ok(None) => return hearing.heard.end("the program has ended its output"),
@@ -383,6 +410,7 @@ async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
         };
         match message::read(&line) {
             Ok(Message::Answer(id, outcome)) => {
+                told = 0;
                 let mut waiting =
                     hearing.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 let heeded = waiting.remove(&id);
@@ -415,7 +443,7 @@ async fn hear(output: impl AsyncRead + Unpin, most: usize, hearing: Hearing) {
                     return hearing.heard.end("the program asks and asks its client");
                 }
                 let mut asked = hearing.heard.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                *asked = Some(format!("`{}`", method.chars().take(100).collect::<String>()));
+                *asked = Some(hearing.heard.secrets.blot(&message::named(&method)));
             }
             Err(_) if line.iter().all(u8::is_ascii_whitespace) => {}
             Err(why) => {

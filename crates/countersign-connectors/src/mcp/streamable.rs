@@ -149,7 +149,7 @@ pub(super) async fn exchange(
     let body = whole(place, response, most).await?;
     let heard = match message::read(&body).map_err(|why| failed(&why))? {
         Message::Answer(answered, outcome) if answered == id => answer(place, outcome, headers)?,
-        Message::Error(error) => Heard::Error(error),
+        Message::Error(error) => Heard::Error(error.without(&place.http.secrets())),
         Message::Answer(..) => return Err(failed("the server answered another request")),
         Message::Request(..) | Message::Notification(..) => {
             return Err(failed("the server answered with something that is no answer"));
@@ -225,7 +225,9 @@ async fn events(
                     return Ok((answer(place, outcome, headers)?, asked));
                 }
                 Message::Answer(..) => return Err(failed("the server answered another request")),
-                Message::Error(error) => return Ok((Heard::Error(error), asked)),
+                Message::Error(error) => {
+                    return Ok((Heard::Error(error.without(&place.http.secrets())), asked));
+                }
                 Message::Notification(method, _) if message::says_changed(&method) => {
                     server.is_told()
                 }
@@ -240,10 +242,13 @@ async fn events(
                     if refused > REFUSED_MAX {
                         return Err(failed("the server asks and asks its client"));
                     }
-                    if place.version != MODERN {
-                        post(place, message::refusal(&of, &method)).await?;
+                    // Whether it heard that it is refused changes nothing of what was asked of it.
+                    if place.version != MODERN
+                        && let Err(trouble) = post(place, message::refusal(&of, &method)).await
+                    {
+                        tracing::debug!(detail = trouble.detail, "a refusal was not heard");
                     }
-                    asked = Some(format!("`{}`", method.chars().take(100).collect::<String>()));
+                    asked = Some(place.http.screened(&message::named(&method)));
                 }
             }
         }

@@ -53,7 +53,7 @@ async fn watch(server: &Server, every: Duration) -> Result<(), Trouble> {
     server.tidy();
     let (_, conversation) = server.in_time(server.common()).await?;
     let outcome = keep_looking(server, &conversation, every).await;
-    outcome.inspect_err(|trouble| server.after(trouble, &Holder::gateway()))
+    outcome.inspect_err(|trouble| server.after(trouble, (&Holder::gateway(), &conversation)))
 }
 
 async fn keep_looking(
@@ -72,7 +72,8 @@ async fn keep_looking(
                 server.is_told();
                 return server.in_time(server.look((conversation, true))).await;
             }
-            () = server.is_changed() => {}
+            // However often it says so.
+            () = server.is_changed() => sleep(EVERY_MIN).await,
             () = sleep(every) => {}
         }
     }

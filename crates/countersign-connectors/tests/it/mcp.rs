@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use countersign_connectors::{
-    Connectors, HttpSystem, McpReach, McpSystem, Networks, Origin, System, SystemNames,
+    Connectors, Credential, HttpSystem, McpReach, McpSystem, Networks, Origin, System, SystemNames,
 };
 use countersign_core::args::parse_answer;
 use countersign_core::call::Answer;
@@ -18,6 +18,7 @@ use countersign_core::tool::{
     Defined, Effect, McpAsk, McpPlan, Pin, Plan, ResultBounds, Rung, Template, Tool,
 };
 use futures_util::stream;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -116,7 +117,10 @@ async fn serve(
     let result = |result: Value| {
         axum::Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response()
     };
-    if id.is_null() || asked == "(answer)" {
+    if asked == "(answer)" {
+        return StatusCode::BAD_REQUEST.into_response(); // It does not care to hear it.
+    }
+    if id.is_null() {
         return StatusCode::ACCEPTED.into_response();
     }
     if !wants.modern && asked == "initialize" {
@@ -210,6 +214,9 @@ async fn call(says: Says, id: &Value) -> Response {
     }
 }
 
+/// Made up, as what the servers authorise the gateway by.
+const TOKEN: &str = "made-up-token-of-a-test";
+
 /// The gateway's side.
 struct Gateway {
     connectors: Arc<Connectors>,
@@ -233,6 +240,7 @@ fn pinned(definition: &Value) -> Arc<Pin> {
 
 impl Gateway {
     fn before(servers: &[(&str, &Server)], recheck_ms: u32) -> Self {
+        let token = SecretString::from(TOKEN);
         let pin = pinned(&definition());
         let system = |server: &Server| {
             System::Mcp(McpSystem {
@@ -240,7 +248,7 @@ impl Gateway {
                     system: Box::new(HttpSystem {
                         origin: Origin::parse(&format!("http://{}", server.address), false)
                             .unwrap(),
-                        credential: None,
+                        credential: Some(Credential::bearer(&token).unwrap()),
                         networks: Networks::new(vec!["127.0.0.0/8".parse().unwrap()]),
                         concurrency: 8,
                         names: Arc::new(SystemNames),
@@ -416,7 +424,7 @@ async fn whatever_a_server_does_is_a_clear_fault_and_others_are_not_concerned() 
         (Says::Status(503, "oh"), Some(Unavailable), Applied::Unknown),
         (Says::Status(429, "oh"), Some(Busy), Applied::NotApplied),
         (Says::Status(403, "oh"), Some(Failed), Applied::NotApplied),
-        (Says::Error(json!({"code": -32602, "message": "q?"})), Some(Refused), Applied::NotApplied),
+        (Says::Error(json!({"code": -32602, "message": "q?"})), Some(Refused), Applied::Unknown),
         (Says::Error(json!({"code": -32603, "message": "oh"})), Some(Refused), Applied::Unknown),
         (
             Says::Result(json!({"content": [{"type": "text", "text": "no"}], "isError": true})),
@@ -588,4 +596,38 @@ async fn whoever_waits_hears_how_far_it_is_and_a_read_that_nobody_waits_for_is_g
         Answer::Faulted(faulted) => assert_eq!(faulted.fault().code(), "given_up"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_effect_is_asked_for_once_whatever_a_server_makes_of_being_refused() {
+    let server = Server::start(false).await;
+    let gateway = Gateway::before(&[("s", &server)], 60_000);
+    let asks =
+        json!({"jsonrpc": "2.0", "id": "x", "method": "sampling/createMessage", "params": {}});
+    let no = json!({"content": [{"type": "text", "text": "no"}], "isError": true});
+    server.says(Says::Events(vec![asks, json!({"jsonrpc": "2.0", "id": "ID", "result": no})]));
+    let outcome = gateway.effect("s").await;
+    assert_eq!(outcome, (Some(SystemFaultKind::Refused), Applied::Unknown));
+    assert_eq!(server.heard("(answer)").len(), 1);
+    assert_eq!(server.heard("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_gateway_is_authorised_by_is_in_no_error_however_it_is_said() {
+    let server = Server::start(true).await;
+    let gateway = Gateway::before(&[("s", &server)], 60_000);
+    let repeats = json!({"code": -32000, "message": format!("not with {TOKEN}")});
+    let nobodys = json!({"jsonrpc": "2.0", "id": null, "error": repeats});
+    for says in [Says::Error(repeats.clone()), Says::Events(vec![nobodys])] {
+        server.says(says.clone());
+        let (kind, said) = gateway.told("s").await.unwrap_err();
+        assert_eq!(
+            (kind, said.as_deref()),
+            (SystemFaultKind::Refused, Some("not with …")),
+            "{says:?}"
+        );
+    }
+    let shown = text(&format!("here: {TOKEN}"));
+    server.says(Says::Result(shown));
+    assert_eq!(gateway.told("s").await.unwrap_err().0, SystemFaultKind::Failed);
 }
