@@ -264,9 +264,25 @@ fn show(records: Vec<Record>, format: Format) {
     for record in records {
         match format {
             Format::Json => render::line(record.into_json()),
-            Format::Text => render::line(row(&record)),
+            Format::Text => {
+                render::line(row(&record));
+                for line in differs(&record) {
+                    render::line(format_args!("    {line}"));
+                }
+            }
         }
     }
+}
+
+/// How a definition differs from what was reviewed, with what nobody would see spelt out.
+fn differs(record: &Record) -> Vec<String> {
+    let changed = record.kind() == Some(Kind::DefinitionChanged);
+    let diff = record.bodies.get("detail").filter(|_| changed).and_then(Value::as_str);
+    let spelt = |c: char| match c {
+        '"' | '\'' | '\\' => c.to_string(),
+        other => other.escape_debug().to_string(),
+    };
+    diff.into_iter().flat_map(str::lines).map(|line| line.chars().map(spelt).collect()).collect()
 }
 
 /// One record on one line: a journal is read with `grep` as often as with eyes.
