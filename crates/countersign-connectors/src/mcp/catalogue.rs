@@ -185,13 +185,7 @@ async fn list(
     for _page in 0..PAGES_MAX {
         let params = cursor.iter().map(|at| ("cursor".to_owned(), at.as_str().into())).collect();
         let sent = AtomicU64::new(0);
-        let asking = Asking {
-            key: None,
-            mirrored: Vec::new(),
-            bytes: PAGE_BYTES_MAX,
-            sent: &sent,
-            proposer: None,
-        };
+        let asking = Asking::beside(PAGE_BYTES_MAX, &sent);
         let mut page = match conversation.ask(server, (method, params), asking).await {
             Ok(page) => page,
             // A server without any of them need not know the method.

@@ -56,6 +56,13 @@ pub(super) struct Asking<'a> {
     pub(super) proposer: Option<&'a Arc<dyn Proposer>>,
 }
 
+impl<'a> Asking<'a> {
+    /// For a request that is no agent's: nobody hears of it, and it changes nothing.
+    pub(super) const fn beside(bytes: usize, sent: &'a AtomicU64) -> Self {
+        Self { key: None, mirrored: Vec::new(), bytes, sent, proposer: None }
+    }
+}
+
 /// Begun by whoever needs it first.
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -172,13 +179,7 @@ impl Conversation {
         let listen =
             ("subscriptions/listen", Map::from_iter([("notifications".to_owned(), changes)]));
         let sent = AtomicU64::new(0);
-        let asking = Asking {
-            key: None,
-            mirrored: Vec::new(),
-            bytes: usize::MAX,
-            sent: &sent,
-            proposer: None,
-        };
+        let asking = Asking::beside(usize::MAX, &sent);
         match (&spoken.wire, &server.at) {
             (Wire::Stdio(process), _) if spoken.version != MODERN => {
                 process.ended().await;
@@ -260,13 +261,7 @@ impl Spoken {
 
     async fn discover(&self, server: &Server) -> Result<Heard, Trouble> {
         let sent = AtomicU64::new(0);
-        let asking = Asking {
-            key: None,
-            mirrored: Vec::new(),
-            bytes: SAID_BYTES_MAX,
-            sent: &sent,
-            proposer: None,
-        };
+        let asking = Asking::beside(SAID_BYTES_MAX, &sent);
         Ok(self.say(server, ("server/discover", Map::new()), &asking).await?.0)
     }
 
@@ -282,13 +277,7 @@ impl Spoken {
     /// The handshake of the legacy era (2025-11-25, basic/lifecycle).
     async fn shaken(self, server: &Server) -> Result<Self, Trouble> {
         let sent = AtomicU64::new(0);
-        let asking = Asking {
-            key: None,
-            mirrored: Vec::new(),
-            bytes: SAID_BYTES_MAX,
-            sent: &sent,
-            proposer: None,
-        };
+        let asking = Asking::beside(SAID_BYTES_MAX, &sent);
         let params = json!({
             "protocolVersion": LEGACY[0], "capabilities": {}, "clientInfo": message::client_info(),
         });
