@@ -61,3 +61,9 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(500);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most pages of a list of tools.
 pub const PAGES_MAX: usize = 100;
+/// How long a solver may take to say which version it is.
+pub const SOLVER_STARTS_MAX: Duration = Duration::from_secs(10);
+/// How long a solver may take over one question.
+pub const SOLVER_ANSWERS_MAX: Duration = Duration::from_secs(20);
+/// Most solvers at once.
+pub const SOLVERS_MAX: usize = 16;
