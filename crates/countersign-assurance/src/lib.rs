@@ -17,11 +17,13 @@ mod own;
 mod plant;
 pub mod port;
 mod preflight;
+pub mod proof;
 pub mod report;
 pub mod run;
 mod sample;
 pub mod script;
 mod site;
+pub mod solver;
 mod stand_in;
 mod world;
 

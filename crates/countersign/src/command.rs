@@ -14,6 +14,7 @@ mod init;
 mod login;
 mod mcp;
 mod policy;
+mod posture;
 mod schema;
 mod serve;
 mod switch;
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Print the schema that hand-written policies are held against, or the policies of a tool
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// What a posture comes to, for whoever has to sign it
+    #[command(subcommand)]
+    Posture(posture::Posture),
     /// Print the JSON Schemas of posture and deployment files, for editors
     #[command(after_help = "Example: countersign schema --out .countersign/schemas")]
     Schema(schema::Schema),
@@ -149,6 +153,7 @@ impl Command {
             Self::Explain(explain) => explain.run(),
             Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),
+            Self::Posture(posture) => posture.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),

@@ -1,0 +1,308 @@
+//! What must hold of every request that policy permits, proved or refuted tool by tool: the agent, the
+//! caller's claims, the arguments and the time are symbols.
+//!
+//! What is proved is proved of the policies that are evaluated, with the schema that they were validated
+//! against. What a request can hold at all is the pipeline's: [`NOT_COVERED`] says which tests hold that.
+
+mod claim;
+mod example;
+mod request;
+
+use crate::bound::SOLVERS_MAX;
+use crate::solver::{Answer, Found, NoSolver, Solver, told};
+use cedar_policy::{Authorizer, Decision, Entities, PolicySet, RequestEnv, Schema};
+use cedar_policy_symcc::{
+    CompiledPolicy, CompiledPolicySet, Env, disjoint_asserts, implies_asserts, never_errors_asserts,
+};
+pub use claim::Claim;
+use claim::claims;
+use countersign_core::id::{ActorId, AgentId, ToolName};
+use countersign_core::posture::Posture;
+use countersign_core::tool::Tool;
+pub use request::Counterexample;
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::thread;
+use tokio::runtime::Builder;
+
+/// What these proofs say nothing of, and what holds it instead.
+pub const NOT_COVERED: [(&str, &str); 6] = [
+    (
+        "That only a gate sets the clearance and the approver of a request.",
+        "doctests of `core/src/call.rs`; `ladder`, `commits` in the tests",
+    ),
+    (
+        "What the JSON Schema of a tool says beyond types, ranges of integers and enumerations: patterns, lengths, elements of arrays.",
+        "`posture/tests/it`: every schema is closed and bounded, or `check` refuses it",
+    ),
+    (
+        "That the values a scope rule compares are those of the arguments.",
+        "`core/tests/it`; the evaluation suite's `scope` cases",
+    ),
+    (
+        "That the statement, the request or the message of a tool keeps to what its arguments say.",
+        "the lints `scope-loose`, `unscoped`; row-level security, which `doctor` asks for",
+    ),
+    ("What a look-up (`owned`, `allowed`) answers.", "the evaluation suite's cases over copies"),
+    (
+        "That a session which has read untrusted text is treated otherwise: taint is not kept.",
+        "nothing: the obligation about external tools is the stronger one, whatever was read",
+    ),
+];
+
+/// What is to be proved of one tool, and what came of it.
+#[derive(Debug)]
+pub struct Obligation {
+    /// Of which tool.
+    pub tool: ToolName,
+    /// What.
+    pub claim: Claim,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// What came of an obligation.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It holds of every request.
+    Proved,
+    /// It does not hold of this one, or of none where one is needed.
+    Refuted(Option<Box<Counterexample>>),
+    /// It is not proved, and why.
+    Undecided(String),
+}
+
+/// All obligations of a posture, by tool and in the order of [`Claim`].
+#[derive(Debug)]
+pub struct Proofs {
+    /// Which solver answered.
+    pub solver: Result<String, NoSolver>,
+    /// What was to be proved.
+    pub obligations: Vec<Obligation>,
+}
+
+impl Proofs {
+    /// Whether everything is proved.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.obligations.iter().all(|of| matches!(of.verdict, Verdict::Proved))
+    }
+}
+
+/// The compiled policies of a tool, and their schema, as Cedar text.
+pub trait Texts: Sync {
+    /// Both, of a tool that is granted to somebody.
+    fn of(&self, tool: &ToolName) -> Option<(&str, &str)>;
+}
+
+impl Texts for countersign_policy::Bundle {
+    fn of(&self, tool: &ToolName) -> Option<(&str, &str)> {
+        self.policies(tool).zip(self.schema(tool))
+    }
+}
+
+/// A tool, and who was granted it: each agent with its client.
+pub(crate) struct Granted<'a> {
+    pub(crate) tool: &'a Tool,
+    pub(crate) agents: BTreeMap<&'a AgentId, &'a ActorId>,
+}
+
+/// Proves what is to be proved of each tool of a posture, with as many solvers at once.
+pub async fn prove(
+    posture: &Posture,
+    texts: &impl Texts,
+    solvers: NonZeroUsize,
+    done: &(impl Fn(&ToolName) + Sync),
+) -> Proofs {
+    let found = Found::here().await;
+    let granted = granted(posture);
+    // INVARIANT: an obligation is not proved until a solver has said so.
+    let unproved = |(tool, granted): (&&ToolName, &Granted<'_>)| {
+        let why = found.as_ref().map_or_else(ToString::to_string, |_| ENDED_EARLY.to_owned());
+        let tool = ToolName::clone(tool);
+        let claims = claims(granted).into_iter();
+        claims
+            .map(|claim| Obligation {
+                tool: tool.clone(),
+                claim,
+                verdict: Verdict::Undecided(why.clone()),
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut obligations: Vec<_> = granted.iter().flat_map(unproved).collect();
+    let Ok(found) = &found else { return Proofs { solver: found.map(|f| f.version), obligations } };
+    let mut chunks: BTreeMap<ToolName, Vec<&mut Obligation>> = BTreeMap::new();
+    for obligation in &mut obligations {
+        chunks.entry(obligation.tool.clone()).or_default().push(obligation);
+    }
+    let waiting: Mutex<VecDeque<_>> = Mutex::new(chunks.into_iter().collect());
+    let next = || waiting.lock().ok().and_then(|mut waiting| waiting.pop_front());
+    // What writes a question down takes as long as what answers it, so each solver has a thread.
+    thread::scope(|scope| {
+        for _ in 0..solvers.get().min(SOLVERS_MAX) {
+            scope.spawn(|| {
+                let runtime = Builder::new_current_thread().enable_all().build();
+                let Ok(runtime) = runtime else { return };
+                let mut solver = Solver::new(found.clone());
+                while let Some((name, obligations)) = next() {
+                    if let Some(granted) = granted.get(&name) {
+                        runtime.block_on(settle(&mut solver, granted, texts, obligations));
+                    }
+                    done(&name);
+                }
+            });
+        }
+    });
+    Proofs { solver: Ok(found.version.clone()), obligations }
+}
+
+const ENDED_EARLY: &str = "the proof ended before it came to this";
+
+fn granted(posture: &Posture) -> BTreeMap<&ToolName, Granted<'_>> {
+    let mut granted: BTreeMap<_, Granted<'_>> = BTreeMap::new();
+    for (client, agent) in &posture.agents {
+        for (name, grant) in &agent.grants {
+            let tool = grant.tool.as_ref();
+            let of =
+                granted.entry(name).or_insert_with(|| Granted { tool, agents: BTreeMap::new() });
+            of.agents.insert(&agent.id, client);
+        }
+    }
+    granted
+}
+
+/// Puts a verdict to each obligation of a tool.
+async fn settle(
+    solver: &mut Solver,
+    granted: &Granted<'_>,
+    texts: &impl Texts,
+    obligations: Vec<&mut Obligation>,
+) {
+    let ground = texts
+        .of(&granted.tool.name)
+        .ok_or_else(|| "it has no policies".to_owned())
+        .and_then(|(policies, schema)| Ground::of(granted, policies, schema));
+    let ground = match ground {
+        Ok(ground) => ground,
+        Err(why) => {
+            obligations.into_iter().for_each(|of| of.verdict = Verdict::Undecided(why.clone()));
+            return;
+        }
+    };
+    let mut alive = None;
+    for obligation in obligations {
+        let verdict = match &obligation.claim {
+            Claim::NoErrors => ground.no_errors(solver).await,
+            Claim::Alive(agent) => ground.alive(solver, agent, &mut alive).await,
+            claim => ground.implies(solver, claim).await,
+        };
+        obligation.verdict = verdict.unwrap_or_else(Verdict::Undecided);
+    }
+}
+
+/// The policies of a tool, ready to be asked about.
+struct Ground<'a> {
+    granted: &'a Granted<'a>,
+    schema: Schema,
+    env: RequestEnv,
+    policies: PolicySet,
+    compiled: CompiledPolicySet,
+}
+
+impl<'a> Ground<'a> {
+    fn of(granted: &'a Granted<'a>, policies: &str, schema: &str) -> Result<Self, String> {
+        let schema: Schema = schema.parse().map_err(|error| told(&error))?;
+        let policies: PolicySet = policies.parse().map_err(|error| told(&error))?;
+        let mut environments = schema.request_envs();
+        let env = environments.next().filter(|_| environments.next().is_none());
+        let env = env.ok_or_else(|| "its schema is not of one action".to_owned())?;
+        drop(environments);
+        let compiled = CompiledPolicySet::compile(&policies, &env, &schema);
+        let compiled = compiled.map_err(|error| told(&error))?;
+        Ok(Self { granted, schema, env, policies, compiled })
+    }
+
+    fn compile(&self, policies: &PolicySet) -> Result<CompiledPolicySet, String> {
+        CompiledPolicySet::compile(policies, &self.env, &self.schema).map_err(|error| told(&error))
+    }
+
+    /// Whether what is permitted meets a condition. A request that does not is looked for among those
+    /// that the earlier stages let through, so that it can be made.
+    async fn implies(&self, solver: &mut Solver, claim: &Claim) -> Result<Verdict, String> {
+        let condition = claim.condition(self.granted.tool).ok_or("it cannot be put into Cedar")?;
+        let condition = self.compile(&permit(&condition)?)?;
+        let any = match solver.ask(&implies_asserts(&self.compiled, &condition)).await {
+            Answer::Holds => return Ok(Verdict::Proved),
+            Answer::Undecided(why) => return Err(why),
+            Answer::Fails(any) => any,
+        };
+        let mut likely = self.policies.clone();
+        likely.merge(&example::forbidding(self.granted)?, true).map_err(|error| told(&error))?;
+        let likely = self.compile(&likely)?;
+        let found = match solver.ask(&implies_asserts(&likely, &condition)).await {
+            Answer::Fails(likely) => likely,
+            Answer::Holds | Answer::Undecided(_) => any,
+        };
+        Ok(Verdict::Refuted(self.counterexample(&found).map(Box::new)))
+    }
+
+    /// Whether no policy can err: one that does refuses the call, but says so to nobody beforehand.
+    async fn no_errors(&self, solver: &mut Solver) -> Result<Verdict, String> {
+        for policy in self.policies.policies() {
+            let compiled = CompiledPolicy::compile(policy, &self.env, &self.schema);
+            let compiled = compiled.map_err(|error| told(&error))?;
+            match solver.ask(&never_errors_asserts(&compiled)).await {
+                Answer::Holds => {}
+                Answer::Undecided(why) => return Err(why),
+                Answer::Fails(found) => {
+                    return Ok(Verdict::Refuted(self.counterexample(&found).map(Box::new)));
+                }
+            }
+        }
+        Ok(Verdict::Proved)
+    }
+
+    /// Whether there is a request of this agent's that is permitted. One that is known of another is
+    /// tried first.
+    async fn alive(
+        &self,
+        solver: &mut Solver,
+        agent: &AgentId,
+        known: &mut Option<Env>,
+    ) -> Result<Verdict, String> {
+        if let Some(known) = known
+            && self.permits(known, agent)
+        {
+            return Ok(Verdict::Proved);
+        }
+        let its = self.compile(&permit(&claim::is_agent(agent))?)?;
+        match solver.ask(&disjoint_asserts(&self.compiled, &its)).await {
+            Answer::Holds => Ok(Verdict::Refuted(None)),
+            Answer::Undecided(why) => Err(why),
+            Answer::Fails(found) => {
+                *known = Some(*found);
+                Ok(Verdict::Proved)
+            }
+        }
+    }
+
+    fn permits(&self, known: &Env, agent: &AgentId) -> bool {
+        let Some(entities) = request::with_agent(known, agent) else { return false };
+        self.decision(known, &entities) == Decision::Allow
+    }
+
+    fn decision(&self, Env { request, .. }: &Env, entities: &Entities) -> Decision {
+        Authorizer::new().is_authorized(request, &self.policies, entities).decision()
+    }
+
+    /// A request as a person can make it. What Cedar itself does not confirm is none.
+    fn counterexample(&self, found: &Env) -> Option<Counterexample> {
+        Counterexample::of(self.granted, found)
+    }
+}
+
+fn permit(condition: &str) -> Result<PolicySet, String> {
+    let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+    text.parse().map_err(|error| told(&error))
+}
