@@ -7,6 +7,8 @@
 mod claim;
 mod example;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use crate::bound::SOLVERS_MAX;
 use crate::solver::{Answer, Found, NoSolver, Solver, told};
@@ -244,7 +246,11 @@ impl<'a> Ground<'a> {
             Answer::Fails(likely) => likely,
             Answer::Holds | Answer::Undecided(_) => any,
         };
-        Ok(Verdict::Refuted(self.counterexample(&found).map(Box::new)))
+        // INVARIANT: what Cedar itself does not permit refutes nothing.
+        match self.decision(&found, &found.entities) {
+            Decision::Allow => self.refuted(&found),
+            Decision::Deny => Err("the solver found a request that is not permitted".to_owned()),
+        }
     }
 
     /// Whether no policy can err: one that does refuses the call, but says so to nobody beforehand.
@@ -255,9 +261,7 @@ impl<'a> Ground<'a> {
             match solver.ask(&never_errors_asserts(&compiled)).await {
                 Answer::Holds => {}
                 Answer::Undecided(why) => return Err(why),
-                Answer::Fails(found) => {
-                    return Ok(Verdict::Refuted(self.counterexample(&found).map(Box::new)));
-                }
+                Answer::Fails(found) => return self.refuted(&found),
             }
         }
         Ok(Verdict::Proved)
@@ -296,9 +300,10 @@ impl<'a> Ground<'a> {
         Authorizer::new().is_authorized(request, &self.policies, entities).decision()
     }
 
-    /// A request as a person can make it. What Cedar itself does not confirm is none.
-    fn counterexample(&self, found: &Env) -> Option<Counterexample> {
-        Counterexample::of(self.granted, found)
+    fn refuted(&self, found: &Env) -> Result<Verdict, String> {
+        let found = Counterexample::of(self.granted, found);
+        let found = found.ok_or("the solver found a request without a caller")?;
+        Ok(Verdict::Refuted(Some(Box::new(found))))
     }
 }
 

@@ -111,7 +111,7 @@ mod gated;
 
 use crate::args::{self, Arguments, ArgumentsError};
 pub use crate::draft::Answers;
-use crate::draft::{Change, Conflict, Draft, Outcome, Reach, State, Step};
+use crate::draft::{Change, Conflict, Draft, Outcome, Reach, State, Step, Who};
 use crate::id::{AgentId, CallId, Digest, SubjectId, TenantId, Timestamp, ToolName};
 pub use crate::ladder::Clearance;
 use crate::ladder::{Budget, Check, DecisionPoint, Per, Summed};
@@ -382,6 +382,15 @@ enum Source {
     Agent(Option<Answers>),
     /// An approved draft.
     Approval(Arc<Draft>),
+}
+
+impl Source {
+    fn approver(&self) -> Option<&Who> {
+        match self {
+            Self::Agent(_) => None,
+            Self::Approval(draft) => draft.decided.as_ref()?.by.as_ref(),
+        }
+    }
 }
 
 impl Monitor {
@@ -678,6 +687,7 @@ impl Monitor {
             arguments: arguments.values(),
             scope: &scope,
             now: trail.begun,
+            approver: source.approver(),
         };
         let Permission { determining, clearance } =
             self.pdp.decide(&question).map_err(|denial| match denial {

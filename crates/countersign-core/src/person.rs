@@ -1,7 +1,7 @@
 //! People: those who decide, and what they may.
 
 use crate::draft::Who;
-use crate::id::{TenantId, Timestamp};
+use crate::id::{IssuerId, TenantId, Timestamp};
 use crate::principal::Principal;
 use std::collections::BTreeSet;
 
@@ -99,16 +99,33 @@ pub(crate) enum Kinship {
 
 impl Who {
     pub(crate) fn kinship(&self, principal: &Principal) -> Kinship {
-        let Self { issuer, id, address } = self;
-        let named =
-            address.as_deref().is_some_and(|a| a.eq_ignore_ascii_case(principal.subject.as_str()));
         match &principal.person {
-            _ if named || (*issuer == principal.issuer && id == principal.subject.as_str()) => {
-                Kinship::Same
-            }
-            Some(person) if *issuer == principal.issuer && person == id => Kinship::Same,
-            Some(_) if *issuer == principal.issuer => Kinship::Other,
+            _ if !self.known_as().is_disjoint(&principal.known_as()) => Kinship::Same,
+            Some(_) if self.issuer == principal.issuer => Kinship::Other,
             Some(_) | None => Kinship::Unclear,
         }
     }
+
+    /// What they are known as: by their issuer, and by their address in lower case.
+    #[must_use]
+    pub fn known_as(&self) -> BTreeSet<String> {
+        let address = self.address.iter().map(|address| address.to_ascii_lowercase());
+        address.chain([known_to(&self.issuer, &self.id)]).collect()
+    }
+}
+
+impl Principal {
+    /// What the person is known as on whose behalf it is asked: as [`Who::known_as`] would have it. Whoever
+    /// shares none of these is somebody else, as far as the token tells.
+    #[must_use]
+    pub fn known_as(&self) -> BTreeSet<String> {
+        let subject = self.subject.as_str();
+        let ids = self.person.as_deref().into_iter().chain([subject]);
+        ids.map(|id| known_to(&self.issuer, id)).chain([subject.to_ascii_lowercase()]).collect()
+    }
+}
+
+/// One issuer's id is another person with another issuer. No name of an issuer has a line's end in it.
+fn known_to(issuer: &IssuerId, id: &str) -> String {
+    format!("{issuer}\n{id}")
 }

@@ -5,7 +5,7 @@
 
 use crate::absence::Delegations;
 use crate::call::{Consultation, Inquiry, Permit};
-use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome};
+use crate::draft::{Conflict, Draft, Reach, State, Suspension, UnknownOutcome, Who};
 use crate::id::{AgentId, CallId, Digest, DraftId, SystemName, TenantId, Timestamp, ToolName};
 use crate::ladder::Gate;
 use crate::person::{Person, Tenants};
@@ -131,6 +131,8 @@ pub struct Question<'a> {
     pub scope: &'a ScopeEvidence,
     /// When the call began.
     pub now: Timestamp,
+    /// Who agreed to it, if it is a draft that a person approved.
+    pub approver: Option<&'a Who>,
 }
 
 /// A permission by policy.

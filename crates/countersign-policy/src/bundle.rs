@@ -282,6 +282,8 @@ pub(crate) struct Slice {
     pub(crate) scopes: Vec<String>,
     /// The attributes of the caller that are sets.
     pub(crate) sets: BTreeSet<String>,
+    /// Whether the context holds who agreed.
+    pub(crate) asks_who_agreed: bool,
     /// Who: always the same name, since a caller is known by its attributes.
     pub(crate) caller: EntityUid,
     pub(crate) action: EntityUid,
@@ -359,6 +361,7 @@ impl Slice {
             input,
             scopes,
             sets,
+            asks_who_agreed: text::asks_who_agreed(tool),
             caller: uid(CALLER, "caller")?,
             action,
             resource: uid(TOOL, tool.name.as_str())?,
@@ -383,6 +386,9 @@ impl Reading {
         let (mut input, bounds) = input::read(&tool.input);
         let mut scopes = Vec::new();
         let mut sets = BTreeSet::new();
+        if text::asks_who_agreed(tool) {
+            sets.insert(text::KNOWN_AS.to_owned());
+        }
         for rule in &tool.scope {
             match rule {
                 ScopeRule::Equals { path, .. }

@@ -1,15 +1,18 @@
 //! The decision: a pure function of the bundle and the question.
 
 use crate::bundle::{Bundle, Slice};
+use crate::text::KNOWN_AS;
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, Entity, PolicyId, PolicySet,
     Request, Response, RestrictedExpression,
 };
+use countersign_core::draft::Who;
 use countersign_core::id::{Digest, Timestamp};
 use countersign_core::port::{Denial, Pdp, Permission, Question};
 use countersign_core::refusal::Forbidden;
 use countersign_core::tool::Rung;
 use lru::LruCache;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
@@ -167,8 +170,8 @@ impl Slice {
     fn asked_by(&self, question: &Question<'_>) -> Digest {
         let texts = texts(question).map(|(_name, value)| value.as_bytes());
         let sets = self.sets.iter().map(|name| {
-            let values = question.principal.attributes.get(name).into_iter().flatten();
-            let values: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
+            let values = values(question, name);
+            let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
             Digest::of("countersign/caller/set/1", &values)
         });
         let sets: Vec<Digest> = sets.collect();
@@ -183,8 +186,8 @@ impl Slice {
         let texts = texts.map(|(name, value)| (name.to_owned(), text(value)));
         // A claim that the token lacks is an empty set, which permits nothing.
         let sets = self.sets.iter().map(|name| {
-            let values = question.principal.attributes.get(name).into_iter().flatten();
-            (name.clone(), RestrictedExpression::new_set(values.map(|value| text(value))))
+            let values = values(question, name);
+            (name.clone(), RestrictedExpression::new_set(values.iter().map(|value| text(value))))
         });
         let caller = Entity::new_with_tags(self.caller.clone(), texts.chain(sets), [], [])?;
         let entities = std::iter::once(caller).chain(self.grouped.clone());
@@ -203,7 +206,12 @@ impl Slice {
         let clearance = RestrictedExpression::new_long(clearance.number().into());
         let members = [("clearance", clearance), ("input", input), ("scope", scope)];
         let time = self.written.iter().flat_map(|_| time(question.now));
-        let members = members.into_iter().chain(time);
+        // Before anybody has agreed it is asked whether somebody could: it would be somebody else.
+        let approver = self.asks_who_agreed.then(|| {
+            let known_as = question.approver.map(Who::known_as).unwrap_or_default();
+            ("approver", RestrictedExpression::new_set(known_as.iter().map(|name| text(name))))
+        });
+        let members = members.into_iter().chain(time).chain(approver);
         Ok(Context::from_pairs(members.map(|(name, value)| (name.to_owned(), value)))?)
     }
 
@@ -239,6 +247,16 @@ fn texts<'a>(question: &Question<'a>) -> [(&'static str, &'a str); 4] {
         ("subject", principal.subject.as_str()),
         ("actor", principal.actor.as_str()),
     ]
+}
+
+/// The values of one of the caller's attributes that are sets.
+fn values<'a>(question: &Question<'a>, name: &str) -> Cow<'a, BTreeSet<String>> {
+    let principal = question.principal;
+    match (name, principal.attributes.get(name)) {
+        (KNOWN_AS, _) => Cow::Owned(principal.known_as()),
+        (_, Some(values)) => Cow::Borrowed(values),
+        (_, None) => Cow::Owned(BTreeSet::new()),
+    }
 }
 
 /// A moment as people who write policies see it: in UTC, the week beginning with Monday as 1.

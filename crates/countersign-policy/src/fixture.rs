@@ -1,6 +1,7 @@
 //! Postures and questions for tests, made by hand from core's types.
 
 use crate::{Bundle, CompileError};
+use countersign_core::draft::Who;
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SubjectId, SystemName, TenantId, Timestamp, ToolName,
 };
@@ -150,6 +151,17 @@ pub(crate) fn ask(
     arguments: &Value,
     scope: &ScopeEvidence,
 ) -> Result<Permission, Denial> {
+    ask_approved(bundle, (agent, tool), principal, (arguments, scope), None)
+}
+
+/// Asks about a draft that somebody approved.
+pub(crate) fn ask_approved(
+    bundle: &Bundle,
+    (agent, tool): (&str, &str),
+    principal: &Principal,
+    (arguments, scope): (&Value, &ScopeEvidence),
+    approver: Option<&Who>,
+) -> Result<Permission, Denial> {
     bundle.decide(&Question {
         agent: &AgentId::new(agent).unwrap(),
         principal,
@@ -157,6 +169,7 @@ pub(crate) fn ask(
         arguments: arguments.as_object().unwrap(),
         scope,
         now: Timestamp::from_secs(0),
+        approver,
     })
 }
 

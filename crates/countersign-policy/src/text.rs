@@ -12,6 +12,10 @@ use std::fmt::Write as _;
 /// The attributes of `Caller` that are single texts, and always there.
 pub(crate) const CALLER_TEXTS: [&str; 4] = ["agent", "tenant", "subject", "actor"];
 
+/// The caller's attribute, a set, with what the person is known as on whose behalf it is asked. No claim
+/// can have such a name.
+pub(crate) const KNOWN_AS: &str = "known-as";
+
 /// The entity type of whoever calls.
 pub(crate) const CALLER: &str = "Caller";
 /// The entity type of tools.
@@ -149,8 +153,20 @@ fn gate(rung: Rung) -> Option<Rule> {
         name: "gate".to_owned(),
         gate: Some(rung),
         when: Vec::new(),
-        unless: format!("context.clearance >= {}", rung.number()),
+        unless: match rung {
+            Rung::NAMED => format!(
+                "context.clearance >= {} && !({}.containsAny(context.approver))",
+                rung.number(),
+                member("principal", KNOWN_AS)
+            ),
+            _ => format!("context.clearance >= {}", rung.number()),
+        },
     })
+}
+
+/// Whether the policies of a tool speak of who agreed.
+pub(crate) fn asks_who_agreed(tool: &Tool) -> bool {
+    tool.ladder.least() == Rung::NAMED
 }
 
 fn single(caller: &CallerRef) -> Option<&'static str> {
@@ -196,11 +212,15 @@ pub(crate) fn action(tool: &Tool, input: &Record, scopes: &[String]) -> String {
     let name = quote(tool.name.as_str());
     let groups: Vec<String> = groups(tool.effect).iter().copied().map(quote).collect();
     let groups = groups.join(", ");
+    let approver = match asks_who_agreed(tool) {
+        true => "\n    \"approver\": Set<String>,",
+        false => "",
+    };
     format!(
         "action {name} in [{groups}] appliesTo {{\n  \
            principal: [{CALLER}],\n  \
            resource: [{TOOL}],\n  \
-           context: {{\n    \
+           context: {{{approver}\n    \
              \"clearance\": Long,\n    \
              \"hour\": Long,\n    \
              \"input\": {input},\n    \

@@ -5,7 +5,7 @@ use super::Granted;
 use countersign_core::id::AgentId;
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::ScopeRule;
-use countersign_core::tool::{Rung, Tool};
+use countersign_core::tool::{Holds, Rung, Sends, Tool};
 use std::fmt;
 
 /// One thing that has to hold of every permitted request of a tool.
@@ -15,6 +15,10 @@ pub enum Claim {
     Scoped(String),
     /// At least this clearance.
     Cleared(Rung),
+    /// Whoever agreed is not who asked, on the fourth step.
+    SomebodyElse,
+    /// What holds confidential data and sends it out waits for a person.
+    HeldBack,
     /// No policy errs.
     NoErrors,
     /// This agent can use what it was granted.
@@ -28,6 +32,8 @@ impl Claim {
         match self {
             Self::Scoped(path) => format!("scope.{path}"),
             Self::Cleared(_) => "clearance".to_owned(),
+            Self::SomebodyElse => "approver".to_owned(),
+            Self::HeldBack => "external".to_owned(),
             Self::NoErrors => "errors".to_owned(),
             Self::Alive(agent) => format!("use.{agent}"),
         }
@@ -38,6 +44,11 @@ impl Claim {
         match self {
             Self::Scoped(name) => tool.scope.iter().find(|rule| of(rule) == *name).map(scoped),
             Self::Cleared(rung) => Some(format!("context.clearance >= {}", rung.number())),
+            Self::SomebodyElse => {
+                Some("!(principal[\"known-as\"].containsAny(context.approver))".to_owned())
+            }
+            // Whether a session has read what is untrusted is kept nowhere, so this is asked of all.
+            Self::HeldBack => Some(format!("context.clearance >= {}", Rung::CONFIRMED.number())),
             Self::NoErrors | Self::Alive(_) => None,
         }
     }
@@ -48,6 +59,12 @@ impl fmt::Display for Claim {
         match self {
             Self::Scoped(path) => write!(f, "`{path}` is the caller's own"),
             Self::Cleared(rung) => write!(f, "nothing happens below step {}", rung.number()),
+            Self::SomebodyElse => {
+                f.write_str("nobody agrees to what was asked for on their behalf")
+            }
+            Self::HeldBack => {
+                f.write_str("confidential data goes out by it only after a person has agreed")
+            }
             Self::NoErrors => f.write_str("no policy errs"),
             Self::Alive(agent) => write!(f, "{agent} can use it"),
         }
@@ -61,6 +78,12 @@ pub(super) fn claims(granted: &Granted<'_>) -> Vec<Claim> {
     let step = step(tool);
     if step > Rung::UNGATED {
         claims.push(Claim::Cleared(step));
+    }
+    if step == Rung::NAMED {
+        claims.push(Claim::SomebodyElse);
+    }
+    if tool.flow.sends == Sends::External && tool.flow.holds == Holds::Confidential {
+        claims.push(Claim::HeldBack);
     }
     claims.push(Claim::NoErrors);
     claims.extend(agents.keys().map(|agent| Claim::Alive(AgentId::clone(agent))));

@@ -27,6 +27,8 @@ pub struct Counterexample {
     pub context: Map<String, Value>,
     /// In what the arguments do not fit the tool's schema, which refuses such a call first.
     pub unfit: Vec<String>,
+    /// As the solver found it.
+    pub(super) found: Env,
 }
 
 impl Counterexample {
@@ -39,7 +41,7 @@ impl Counterexample {
         let agent = text("agent")?;
         let client = granted.agents.iter().find(|(known, _)| known.as_str() == agent);
         let claims = caller.attrs().filter_map(|(name, value)| match value {
-            Ok(EvalResult::Set(values)) => {
+            Ok(EvalResult::Set(values)) if name != "known-as" => {
                 Some((name.to_owned(), values.iter().filter_map(as_text).collect()))
             }
             _ => None,
@@ -47,7 +49,7 @@ impl Counterexample {
         let claims = claims.collect();
         let context = found.request.context()?;
         let (mut arguments, mut rest) = (Map::new(), Map::new());
-        for name in ["clearance", "hour", "minute", "now", "scope", "weekday"] {
+        for name in ["approver", "clearance", "hour", "minute", "now", "scope", "weekday"] {
             rest.extend(context.get(name).map(|value| (name.to_owned(), plain(&value))));
         }
         if let Some(Value::Object(input)) = context.get("input").map(|value| plain(&value)) {
@@ -68,6 +70,7 @@ impl Counterexample {
             tool: granted.tool.name.to_string(),
             arguments,
             context: rest,
+            found: found.clone(),
             unfit: unfit
                 .into_iter()
                 .map(|of| format!("{} must {}", of.path, of.expected))

@@ -438,6 +438,7 @@ fn decide(bundle: &Bundle, call: &Call<'_>) -> Result<Permission, Denial> {
         arguments: call.arguments.as_object().unwrap(),
         scope: &ScopeEvidence::from([("account".to_owned(), ["t1".to_owned()].into())]),
         now: *call.now,
+        approver: None,
     })
 }
 
@@ -956,6 +957,7 @@ fn a_policy_is_left_out_only_for_callers_whom_it_cannot_concern_and_never_if_it_
             arguments: &serde_json::Map::new(),
             scope: &ScopeEvidence::new(),
             now: Timestamp::from_secs(0),
+            approver: None,
         };
         bundle.slices[&usage].leaves_out("p", &question)
     };

@@ -1,10 +1,11 @@
 use super::{Verdict, verdict};
 use crate::Bundle;
 use crate::fixture::{
-    ask, bound, bundle, call, caller, closed, compile, domains, equals, evidence, posture, tool,
-    within,
+    ask, ask_approved, bound, bundle, call, caller, closed, compile, domains, equals, evidence,
+    posture, tool, within,
 };
 use cedar_policy::{Decision, PolicyId, Response};
+use countersign_core::draft::Who;
 use countersign_core::id::ToolName;
 use countersign_core::port::{Denial, Permission};
 use countersign_core::principal::{CallerRef, Principal};
@@ -540,5 +541,26 @@ proptest! {
         prop_assert_eq!(ask(&listed, &tenant), permitted("usage.grant", 1));
         prop_assert_eq!(ask(&other, &tenant), forbidden(&[&format!("usage.bound.{name}")]));
         prop_assert_eq!(ask(&listed, &format!("{tenant}x")), forbidden(&["usage.scope.account"]));
+    }
+}
+
+#[test]
+fn nobody_agrees_to_what_was_asked_for_on_their_own_behalf() {
+    let bundle = bundle(tool("usage", Effect::Irreversible, days(), Vec::new()));
+    let principal = caller("t1", &[]);
+    let (issuer, id) = (principal.issuer.clone(), principal.subject.to_string());
+    let decide = |approver: Option<&Who>| {
+        let asked = (&json!({"days": 7}), &ScopeEvidence::new());
+        ask_approved(&bundle, ("copilot", "usage"), &principal, asked, approver)
+    };
+    let who = |id: &str, address: Option<&str>| Who {
+        issuer: issuer.clone(),
+        id: id.to_owned(),
+        address: address.map(str::to_owned),
+    };
+    assert_eq!(decide(None), permitted("usage.grant", 4));
+    assert_eq!(decide(Some(&who("sam", Some("sam@acme.example")))), permitted("usage.grant", 4));
+    for themselves in [who(&id, None), who("another", Some(&id.to_uppercase()))] {
+        assert_eq!(decide(Some(&themselves)), forbidden(&[]), "{themselves:?}");
     }
 }
