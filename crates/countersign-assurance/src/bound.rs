@@ -67,3 +67,7 @@ pub const SOLVER_STARTS_MAX: Duration = Duration::from_secs(10);
 pub const SOLVER_ANSWERS_MAX: Duration = Duration::from_secs(20);
 /// Most solvers at once.
 pub const SOLVERS_MAX: usize = 16;
+/// Most pairs of states that are gone through when two patterns are compared.
+pub const PATTERN_PAIRS_MAX: usize = 200_000;
+/// Largest table that a pattern may become, in bytes.
+pub const PATTERN_TABLE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -7,6 +7,7 @@
 
 pub mod blast;
 pub mod bound;
+pub mod diff;
 mod door;
 pub mod generate;
 mod hijacked;

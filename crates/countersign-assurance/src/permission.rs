@@ -212,7 +212,7 @@ const fn kind(backend: &Backend) -> &'static str {
     }
 }
 
-fn caller(caller: &CallerRef) -> String {
+pub(crate) fn caller(caller: &CallerRef) -> String {
     let name = match caller {
         CallerRef::Tenant => "tenant",
         CallerRef::Subject => "subject",
@@ -223,17 +223,7 @@ fn caller(caller: &CallerRef) -> String {
 }
 
 fn scope(tool: &Tool) -> Vec<String> {
-    let rules = tool.scope.iter().map(|rule| match rule {
-        ScopeRule::Equals { path, caller: of } => format!("`{path}` is {}", caller(of)),
-        ScopeRule::In { path, caller: of } => format!("`{path}` is one of {}", caller(of)),
-        ScopeRule::Bind { name, caller: of } => {
-            format!("`{name}` is put in from {}", caller(of))
-        }
-        ScopeRule::Domains { path, domains } => {
-            let domains: Vec<_> = domains.iter().map(|domain| domain.as_str()).collect();
-            format!("`{path}` is an address at {}", domains.join(", "))
-        }
-    });
+    let rules = tool.scope.iter().map(scope_rule);
     let look_ups = tool.look_ups.iter().map(|rule| match rule.asks {
         Asks::Owned => format!(
             "`{}` is looked up in {}: it is there for the caller",
@@ -245,6 +235,20 @@ fn scope(tool: &Tool) -> Vec<String> {
         format!("every row that comes back has {} as its `{}`", caller(&rule.caller), rule.column)
     });
     rules.chain(look_ups).chain(results).collect()
+}
+
+pub(crate) fn scope_rule(rule: &ScopeRule) -> String {
+    match rule {
+        ScopeRule::Equals { path, caller: of } => format!("`{path}` is {}", caller(of)),
+        ScopeRule::In { path, caller: of } => format!("`{path}` is one of {}", caller(of)),
+        ScopeRule::Bind { name, caller: of } => {
+            format!("`{name}` is put in from {}", caller(of))
+        }
+        ScopeRule::Domains { path, domains } => {
+            let domains: Vec<_> = domains.iter().map(|domain| domain.as_str()).collect();
+            format!("`{path}` is an address at {}", domains.join(", "))
+        }
+    }
 }
 
 /// What an argument may be, from its schema.
@@ -281,7 +285,7 @@ fn bounds(leaf: &Leaf) -> String {
     format!("{}{optional}", said.join(", "))
 }
 
-fn budget(Budget { of, max, window, per }: &Budget) -> String {
+pub(crate) fn budget(Budget { of, max, window, per }: &Budget) -> String {
     let per = match per {
         Per::Tenant => "tenant",
         Per::Agent => "agent and tenant",
@@ -309,7 +313,7 @@ fn gate(gate: &Gate) -> String {
     )
 }
 
-fn approvers(approvers: &Approvers) -> String {
+pub(crate) fn approvers(approvers: &Approvers) -> String {
     match approvers {
         Approvers::Named(names) => {
             names.iter().map(String::as_str).collect::<Vec<_>>().join(" or ")

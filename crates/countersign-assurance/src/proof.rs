@@ -5,7 +5,8 @@
 //! against. What a request can hold at all is the pipeline's: [`NOT_COVERED`] says which tests hold that.
 
 mod claim;
-mod example;
+mod compared;
+pub(crate) mod example;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use cedar_policy_symcc::{
 };
 pub use claim::Claim;
 use claim::claims;
+pub(crate) use compared::{Compared, compare};
 use countersign_core::id::{ActorId, AgentId, ToolName};
 use countersign_core::posture::Posture;
 use countersign_core::tool::Tool;
@@ -239,17 +241,26 @@ impl<'a> Ground<'a> {
             Answer::Undecided(why) => return Err(why),
             Answer::Fails(any) => any,
         };
-        let mut likely = self.policies.clone();
-        likely.merge(&example::forbidding(self.granted)?, true).map_err(|error| told(&error))?;
-        let likely = self.compile(&likely)?;
-        let found = match solver.ask(&implies_asserts(&likely, &condition)).await {
-            Answer::Fails(likely) => likely,
-            Answer::Holds | Answer::Undecided(_) => any,
-        };
+        let found = self.likely(solver, &condition).await?.unwrap_or(any);
         // INVARIANT: what Cedar itself does not permit refutes nothing.
         match self.decision(&found, &found.entities) {
             Decision::Allow => self.refuted(&found),
             Decision::Deny => Err("the solver found a request that is not permitted".to_owned()),
+        }
+    }
+
+    /// A permitted request that does not meet a condition, among those that can be made.
+    async fn likely(
+        &self,
+        solver: &mut Solver,
+        condition: &CompiledPolicySet,
+    ) -> Result<Option<Box<Env>>, String> {
+        let mut likely = self.policies.clone();
+        likely.merge(&example::forbidding(self.granted)?, true).map_err(|error| told(&error))?;
+        let likely = self.compile(&likely)?;
+        match solver.ask(&implies_asserts(&likely, condition)).await {
+            Answer::Fails(found) => Ok(Some(found)),
+            Answer::Holds | Answer::Undecided(_) => Ok(None),
         }
     }
 

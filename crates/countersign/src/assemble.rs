@@ -100,7 +100,7 @@ fn no_posture(deployment: &Deployment) -> Finding {
 }
 
 /// A posture, with its policies if they have no error either.
-fn compile(folder: &Path) -> Found<(Loaded, Option<Bundle>)> {
+pub(crate) fn compile(folder: &Path) -> Found<(Loaded, Option<Bundle>)> {
     let (loaded, mut findings) = load_or_sketch(folder);
     let mut loaded = match loaded {
         Ok(loaded) => loaded,

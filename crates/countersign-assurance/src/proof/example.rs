@@ -9,7 +9,7 @@ use cedar_policy::PolicySet;
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::{ArgumentPath, ScopeRule, Step};
 use regex_syntax::hir::{Class, Hir, HirKind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Policies that forbid what no request can be.
@@ -111,27 +111,56 @@ fn listed(texts: &BTreeSet<String>) -> String {
 
 /// Some texts that fit; none for what is no text.
 fn texts(leaf: &Leaf) -> BTreeSet<String> {
-    if let Some(listed) = leaf.listed() {
+    fitting_texts(&leaf.schema)
+}
+
+fn fitting_texts(schema: &Map<String, Value>) -> BTreeSet<String> {
+    let said = |key: &str| schema.get(key);
+    if let Some(Value::Array(listed)) = said("enum") {
         return listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     }
-    if !leaf.is("string") {
+    if said("type").and_then(Value::as_str) != Some("string") {
         return BTreeSet::new();
     }
-    if let Some(pattern) = leaf.pattern() {
+    if let Some(pattern) = said("pattern").and_then(Value::as_str) {
         let Ok(form) = regex_syntax::parse(pattern) else { return BTreeSet::new() };
         return [false, true].into_iter().filter_map(|last| written(&form, last)).collect();
     }
-    match leaf.schema.get("format").and_then(Value::as_str) {
-        Some("email") => ["ann@example.com", "bob@example.org"].map(str::to_owned).into(),
-        Some("date") => ["2026-01-02", "2026-01-03"].map(str::to_owned).into(),
-        Some("date-time") => {
-            ["2026-01-02T03:04:05Z", "2026-01-03T03:04:05Z"].map(str::to_owned).into()
+    if said("format").is_some() {
+        return ["ann@example.com", "bob@example.org"].map(str::to_owned).into();
+    }
+    let length = said("minLength").and_then(Value::as_u64).unwrap_or(1).max(1);
+    ["a", "b"].map(|letter| letter.repeat(usize::try_from(length).unwrap_or(1))).into()
+}
+
+/// A value that fits a schema, with as little in it as there may be: what is optional is left out.
+pub(crate) fn fitting(schema: &Map<String, Value>) -> Option<Value> {
+    let said = |key: &str| schema.get(key);
+    if let Some(only) = said("const") {
+        return Some(only.clone());
+    }
+    if let Some(Value::Array(listed)) = said("enum") {
+        return listed.first().cloned();
+    }
+    match said("type").and_then(Value::as_str)? {
+        "string" => fitting_texts(schema).pop_first().map(Value::from),
+        "integer" | "number" => Some(said("minimum").cloned().unwrap_or_else(|| Value::from(0))),
+        "boolean" => Some(Value::Bool(false)),
+        "array" => {
+            let items = said("items").and_then(Value::as_object)?;
+            let times = said("minItems").and_then(Value::as_u64).unwrap_or(1).max(1);
+            (0..times).map(|_| fitting(items)).collect::<Option<Vec<_>>>().map(Value::from)
         }
-        Some(_) => BTreeSet::new(),
-        None => {
-            let length = usize::try_from(leaf.number("minLength").unwrap_or(1)).unwrap_or(1).max(1);
-            ["a", "b"].map(|letter| letter.repeat(length)).into()
+        "object" => {
+            let properties = said("properties").and_then(Value::as_object)?;
+            let required = said("required").and_then(Value::as_array)?;
+            let members = required.iter().filter_map(Value::as_str).map(|name| {
+                let schema = properties.get(name)?.as_object()?;
+                Some((name.to_owned(), fitting(schema)?))
+            });
+            members.collect::<Option<Map<_, _>>>().map(Value::Object)
         }
+        _ => None,
     }
 }
 
