@@ -27,6 +27,8 @@ pub struct Tool {
     pub result: Vec<ResultRule>,
     /// What a call changes; the least rung follows from it.
     pub effect: Effect,
+    /// What flows through it.
+    pub flow: Flow,
     /// What has to be so before and after an effect.
     pub ladder: Ladder,
     /// The system it reaches.
@@ -172,6 +174,95 @@ impl Effect {
             Self::Reversible => "reversible",
             Self::Persistent => "persistent",
             Self::Irreversible => "irreversible",
+        }
+    }
+}
+
+/// What flows through a tool, by the word of its author.
+///
+/// It is declared and shown. No stage of a call follows it: that something untrusted was read keeps no
+/// later call of the session from going out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// Whose words come back.
+    pub reads: Reads,
+    /// What it lets an agent see or say.
+    pub holds: Holds,
+    /// How far the arguments go.
+    pub sends: Sends,
+}
+
+impl Flow {
+    /// What is taken of a tool of which nothing is known.
+    pub const STRICTEST: Self =
+        Self { reads: Reads::Untrusted, holds: Holds::Confidential, sends: Sends::External };
+}
+
+/// How far what a tool answers is to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reads {
+    /// Nobody but the system wrote it: numbers, states, what staff keep.
+    Trusted,
+    /// People of the company wrote some of it.
+    Internal,
+    /// Somebody outside could have written some of it.
+    Untrusted,
+}
+
+/// The class of the data that a tool holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holds {
+    /// Everybody may know it.
+    Public,
+    /// The company's own.
+    Internal,
+    /// Customers', people's, or secret.
+    Confidential,
+}
+
+/// How far the arguments of a call go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sends {
+    /// They select rows, and stay nowhere.
+    Nowhere,
+    /// Into a system of the company's.
+    Internal,
+    /// Out of the company.
+    External,
+}
+
+impl Reads {
+    /// As the posture writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Internal => "internal",
+            Self::Untrusted => "untrusted",
+        }
+    }
+}
+
+impl Holds {
+    /// As the posture writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Internal => "internal",
+            Self::Confidential => "confidential",
+        }
+    }
+}
+
+impl Sends {
+    /// As the posture writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nowhere => "nowhere",
+            Self::Internal => "internal",
+            Self::External => "external",
         }
     }
 }

@@ -62,6 +62,7 @@ pub(crate) fn tool(name: &str, effect: Effect, input: Value, scope: Vec<ScopeRul
             bounds: ResultBounds { rows_max: 1, bytes_max: 1 },
         }),
         limits: Limits::default(),
+        flow: countersign_core::tool::Flow::STRICTEST,
         offered: countersign_core::tool::Offered::Tool,
     }
 }

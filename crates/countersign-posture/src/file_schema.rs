@@ -326,6 +326,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::MissingCheck, "", ""),
     (Code::IdleCheck, "", ""),
     (Code::UnderstatedEffect, "", ""),
+    (Code::UnderstatedFlow, "", ""),
     (Code::BadBudget, "", ""),
     (Code::UnreviewedGrant, "", ""),
     (Code::PlaintextListener, "", ""),

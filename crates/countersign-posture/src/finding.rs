@@ -279,6 +279,8 @@ codes! {
     IdleCheck Error "idle-check",
     /// Money or a deletion on a step below the fourth.
     UnderstatedEffect Error "understated-effect",
+    /// A tool that says it sends nothing, and does.
+    UnderstatedFlow Error "understated-flow",
     /// A budget of what cannot be added up.
     BadBudget Error "bad-budget",
     /// In production, the grant of an effect that nobody reviewed.

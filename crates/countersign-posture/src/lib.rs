@@ -16,6 +16,7 @@ mod email;
 pub mod evals;
 pub mod file_schema;
 mod finding;
+mod flow;
 mod gate;
 mod http;
 pub mod import;

@@ -4,6 +4,7 @@ use crate::ask::{self, ASKS, Ask, Sent, Servers};
 use crate::bound::{ROWS_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::Code;
+use crate::flow;
 use crate::input::{self, Arguments, Identifier, Input};
 use crate::ladder::{self, LadderEntry, Steps};
 use crate::lint;
@@ -23,8 +24,8 @@ use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{ResultRule, ScopeRule};
 use countersign_core::tool::{
-    Effect, EmailPlan, HttpPlan, InputSchema, McpPlan, Offered, Parameter, Plan, ResultBounds,
-    SqlPlan, Tool,
+    Effect, EmailPlan, Flow, HttpPlan, InputSchema, McpPlan, Offered, Parameter, Plan,
+    ResultBounds, SqlPlan, Tool,
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
@@ -41,6 +42,7 @@ pub(crate) struct ToolFile {
     pub(crate) scope: Vec<ScopeEntry>,
     /// `None` if something is wrong with it.
     pub(crate) result: Option<Vec<ResultRule>>,
+    pub(crate) flow: Flow,
     /// There in every tool that was read.
     pub(crate) ladder: Option<LadderEntry>,
     pub(crate) limits: Limits,
@@ -204,6 +206,7 @@ pub(crate) fn decode(decoder: &mut Decoder, ground: Ground<'_>) -> Option<ToolFi
             check_scope(decoder, (effect, place), scope, public, ask.is_some());
         }
     }
+    let flow = fields.optional("flow");
     fields.finish(decoder);
     let mut tool = ToolFile {
         name,
@@ -213,11 +216,13 @@ pub(crate) fn decode(decoder: &mut Decoder, ground: Ground<'_>) -> Option<ToolFi
         input: schema,
         scope,
         result: rules,
+        flow: Flow::STRICTEST,
         ladder: Some(ladder),
         limits: limits.unwrap_or_default(),
         call: call.unwrap_or_default(),
         offered,
     };
+    tool.flow = flow::decode(decoder, flow, &tool);
     check_statements(decoder, &mut tool, dialects);
     ladder::check(decoder, &mut tool, place, dialects);
     Some(tool)
@@ -536,6 +541,7 @@ pub(crate) fn compile<'a>(
         look_ups: look_ups.collect::<Option<_>>()?,
         result: file.result.clone()?,
         effect: file.effect?,
+        flow: file.flow,
         ladder: ladder::compile(file.ladder.as_ref()?, file, system, systems)?,
         system: system.name.clone(),
         plan,

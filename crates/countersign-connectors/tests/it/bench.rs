@@ -407,6 +407,7 @@ pub(crate) fn planned(system: &str, plan: Plan) -> Tool {
         system: SystemName::new(system).unwrap(),
         plan,
         limits: Limits::default(),
+        flow: countersign_core::tool::Flow::STRICTEST,
         offered: countersign_core::tool::Offered::Tool,
     }
 }

@@ -201,6 +201,7 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
             bounds: ResultBounds { rows_max: 3, bytes_max: 1_000 },
         }),
         limits: Limits::default(),
+        flow: countersign_core::tool::Flow::STRICTEST,
         offered: countersign_core::tool::Offered::Tool,
     });
     let grant = Grant {

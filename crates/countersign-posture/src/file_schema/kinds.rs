@@ -13,6 +13,7 @@ use crate::bound::{
 };
 use crate::deployment::ENVIRONMENTS;
 use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
+use crate::flow::{HOLDS, READS, SENDS};
 use crate::gate::DURATIONS as SPANS;
 use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
@@ -226,6 +227,11 @@ fn tool() -> Vec<Key> {
             "What every row that comes back must carry, by column: one of the caller's own. Otherwise the whole result is withheld, and the record says so.",
             result(),
         ),
+        optional(
+            "flow",
+            "What flows through it, by your word. What is left out counts as the strictest. Vendors, proofs and reviews go by it; no call does: that an agent has read something untrusted does not keep it from sending.",
+            Shape::Map(flow()),
+        ),
         optional("limits", "Limits of each agent's calls of this tool.", Shape::Map(limits())),
         required("call", "What answers a call.", call()),
         optional(
@@ -236,6 +242,26 @@ fn tool() -> Vec<Key> {
     ];
     keys.extend(ladder::tool());
     keys
+}
+
+fn flow() -> Vec<Key> {
+    vec![
+        optional(
+            "reads",
+            "Whose words come back: the system's own (`trusted`), of people of the company (`internal`), of anybody outside (`untrusted`, if left out).",
+            choice(READS.iter().map(|(word, _)| *word)),
+        ),
+        optional(
+            "holds",
+            "What an agent sees or says through it: what everybody may know (`public`), the company's own (`internal`), customers', people's or secret (`confidential`, if left out).",
+            choice(HOLDS.iter().map(|(word, _)| *word)),
+        ),
+        optional(
+            "sends",
+            "How far the arguments go: they only select rows (`nowhere`), into the company's systems (`internal`, if left out of a tool that asks only databases), or out of it (`external`, if left out of any other).",
+            choice(SENDS.iter().map(|(word, _)| *word)),
+        ),
+    ]
 }
 
 fn call() -> Shape {

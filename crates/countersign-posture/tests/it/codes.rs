@@ -58,7 +58,8 @@ rows: 200
 bytes: 64KiB
 ";
 /// What its own arguments are used by.
-const USED: &str = "  query: { account: \"{account_id}\", t: \"{tenant}\", days: \"{days}\" }\n";
+pub(crate) const USED: &str =
+    "  query: { account: \"{account_id}\", t: \"{tenant}\", days: \"{days}\" }\n";
 
 /// A mail server, and the tool for usage that writes to somebody, with this as its input, its rules and
 /// its subject.
@@ -695,6 +696,13 @@ pub(crate) const EDITS: &[Edit] = &[
         "effect: read",
         "effect: irreversible\nrung: 3\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: s }",
         "effect: persistent\nrung: 4\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: s }",
+    ),
+    (
+        Code::UnderstatedFlow,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nflow: { sends: nowhere }",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nflow: { sends: internal }",
     ),
     (
         Code::IdleException,

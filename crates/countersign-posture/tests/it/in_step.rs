@@ -133,6 +133,7 @@ tenant_limits: { per_minute: 600, per_hour: 6000 }
         r#"tool: get_account_usage
 description: Daily usage of one account.
 effect: irreversible
+flow: { reads: internal, holds: public, sends: external }
 rung: 4
 exception: { rung: 2, reason: Only the sandbox., reviewed_by: security@acme.example, expires: 2027-12-31 }
 gate:

@@ -1,6 +1,6 @@
 //! What comes out of a posture that has nothing wrong with it.
 
-use crate::codes::asks;
+use crate::codes::{USED, asks};
 use crate::folder::{Company, NOW, SYSTEM};
 use countersign_core::id::{ActorId, Digest, SystemName, Timestamp, ToolName};
 use countersign_core::ladder::{
@@ -9,7 +9,9 @@ use countersign_core::ladder::{
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::{Limits, Window};
 use countersign_core::scope::{ArgumentPath, LookUp, Query, ScopeRule};
-use countersign_core::tool::{Effect, Method, Plan, ResultBounds, Rung, Tool};
+use countersign_core::tool::{
+    Effect, Flow, Holds, Method, Plan, Reads, ResultBounds, Rung, Sends, Tool,
+};
 use countersign_posture::bound::FILES_MAX;
 use countersign_posture::{
     Algorithm, Backend, Code, Encryption, Environment, Loaded, Reference, link,
@@ -318,6 +320,8 @@ fn a_decision_digest_changes_with_what_governs_it_and_with_nothing_else() {
         changed(&format!("{tools}/{parcels}.yaml"), "maxItems: 5", "maxItems: 6"),
         [parcels]
     );
+    let labelled = "effect: read\nflow: { reads: trusted }";
+    assert_eq!(changed(&format!("{tools}/{usage}.yaml"), "effect: read", labelled), [usage]);
     let both = [usage, parcels];
     assert_eq!(changed("posture/systems/freight-db.yaml", "timeout: 2s", "timeout: 3s"), both);
     let main = "posture/posture.yaml";
@@ -614,4 +618,32 @@ fn cases_are_no_part_of_what_is_enforced() {
     company.edit("posture/evals/usage.yaml", "days: 3", "days: 4");
     company.write("posture/evals/others.yaml", "suite: others\n");
     assert_eq!((loaded(&company).posture.digest, decisions(&company)), before);
+}
+
+/// The labels of the tool for usage, whose file says this of them.
+fn flow(company: &Company, said: &str) -> Flow {
+    company.edit(
+        "posture/tools/get_account_usage.yaml",
+        "effect: read",
+        &format!("effect: read{said}"),
+    );
+    let posture = company.posture().0.unwrap().posture;
+    let mut grants = posture.agents.values().flat_map(|agent| &agent.grants);
+    grants.find(|(name, _)| name.as_str() == "get_account_usage").unwrap().1.tool.flow
+}
+
+#[test]
+fn what_is_not_said_to_flow_through_a_tool_is_the_strictest() {
+    let unsaid = Flow { sends: Sends::Internal, ..Flow::STRICTEST };
+    assert_eq!(flow(&Company::new(), ""), unsaid);
+    assert_eq!(
+        flow(&Company::new(), "\nflow: { reads: trusted }"),
+        Flow { reads: Reads::Trusted, ..unsaid }
+    );
+    let all = "\nflow: { reads: internal, holds: public, sends: nowhere }";
+    let said = Flow { reads: Reads::Internal, holds: Holds::Public, sends: Sends::Nowhere };
+    assert_eq!(flow(&Company::new(), all), said);
+    let api = Company::new();
+    asks(&api, &format!("  get: /usage\n{USED}"));
+    assert_eq!(flow(&api, ""), Flow::STRICTEST, "whose an API is, the posture does not know");
 }

@@ -229,6 +229,7 @@ fn tool(name: &str, lowered: bool) -> Tool {
         system: SystemName::new("bank").unwrap(),
         plan: Plan::Sql(statement()),
         limits: Limits::default(),
+        flow: countersign_core::tool::Flow::STRICTEST,
         offered: countersign_core::tool::Offered::Tool,
     }
 }

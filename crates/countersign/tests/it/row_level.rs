@@ -72,6 +72,7 @@ fn stripped(company: &Company) -> BTreeMap<String, (impl Fn() -> Tool, Vec<Strin
             system: tool.system.clone(),
             plan: tool.plan.clone(),
             limits: tool.limits,
+            flow: tool.flow,
             offered: tool.offered.clone(),
         };
         (name, (open, bound))
