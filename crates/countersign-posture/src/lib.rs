@@ -42,6 +42,7 @@ pub mod sql;
 mod statement;
 mod system;
 mod tool;
+mod vendor;
 
 pub use deployment::{
     Deployment, Environment, Reference, ReferenceError, Store, Written, deployment_data,
@@ -60,3 +61,4 @@ pub use places::Places;
 pub use posture::ClaimMap;
 pub use relay::{Destination, ExportTo, Exporter, Means, RelaySpec, Template};
 pub use system::{Backend, Encryption, SystemSpec};
+pub use vendor::{Coverage, Covered, Decision, Vendor, coverage};

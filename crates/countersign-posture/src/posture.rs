@@ -1,6 +1,6 @@
 //! `posture.yaml`: the organisation, what tokens say, and the limits of every agent.
 
-use crate::bound::{LIMIT_MAX, POINTERS_MAX};
+use crate::bound::{LIMIT_MAX, POINTERS_MAX, REVIEW_WARN_SECONDS, REVIEW_WARN_SECONDS_MAX};
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::{Code, did_you_mean};
 use crate::input::identifier;
@@ -46,7 +46,24 @@ pub(crate) struct PostureFile {
     pub(crate) identity: Option<Span>,
     /// The company's ladder.
     pub(crate) steps: Steps,
+    pub(crate) reviews: Reviews,
 }
+
+/// What becomes of what nobody reviewed again in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reviews {
+    /// Whether it is suspended from then on.
+    pub(crate) suspends: bool,
+    /// How long before `check` begins to say so, in seconds.
+    pub(crate) warn_s: u32,
+}
+
+impl Reviews {
+    /// Of a posture that does not say.
+    pub(crate) const OWN: Self = Self { suspends: true, warn_s: REVIEW_WARN_SECONDS };
+}
+
+pub(crate) const ON_EXPIRY: [(&str, bool); 2] = [("suspend", true), ("warn", false)];
 
 pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
     let node = decoder.read()?;
@@ -58,6 +75,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
         None => (None, BTreeSet::new()),
     };
     let steps = fields.optional("ladder").map(|item| decode_steps(decoder, item));
+    let reviews = fields.optional("reviews").map(|item| decode_reviews(decoder, item));
     let limits = fields.required(decoder, "limits").map(|item| required_limits(decoder, item));
     let tenant_limits =
         fields.optional("tenant_limits").map(|item| decode_tenant_limits(decoder, item));
@@ -70,8 +88,24 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
         attributes,
         identity: identity.map(|item| item.span()),
         steps: steps.unwrap_or(Steps::OWN),
+        reviews: reviews.unwrap_or(Reviews::OWN),
     })
 }
+
+fn decode_reviews(decoder: &mut Decoder, item: Item<'_>) -> Reviews {
+    let Some(mut fields) = decoder.fields(item) else { return Reviews::OWN };
+    let on_expiry = fields.optional("on_expiry");
+    let suspends = on_expiry.and_then(|item| decoder.choice(item, &ON_EXPIRY));
+    let warn = fields.optional("warn");
+    let warn_s = warn.and_then(|item| decoder.quantity(item, &DAYS, REVIEW_WARN_SECONDS_MAX));
+    fields.finish(decoder);
+    Reviews {
+        suspends: suspends.unwrap_or(Reviews::OWN.suspends),
+        warn_s: warn_s.unwrap_or(Reviews::OWN.warn_s),
+    }
+}
+
+pub(crate) const DAYS: [(&str, u32); 1] = [("d", 86_400)];
 
 fn decode_identity(
     decoder: &mut Decoder,

@@ -318,6 +318,10 @@ impl Subject<'_> {
                 }
                 (because, vec![said(change, places.tool(tool, "gate"))])
             }
+            Refusal::Lapsed(_) => {
+                let change = "whoever reviews it writes until when that holds: `review_by`";
+                (vec![said(refusal.detail(), None)], vec![said(change, None)])
+            }
             // Nothing was counted or recorded; were it so, this is what would be said.
             Refusal::RateLimited(_)
             | Refusal::OverBudget(_)
