@@ -51,7 +51,7 @@ pub struct Grant {
 pub struct Lapse {
     /// From then on.
     pub at: Timestamp,
-    /// What was reviewed no further, for people: ``the vendor `x` ``.
+    /// What was reviewed no further, for people: ``the vendor `x` was to be reviewed by 2027-11-20``.
     pub of: String,
 }
 

@@ -351,7 +351,7 @@ impl Refusal {
             Self::Suspended(suspension) => {
                 format!("{} {} is suspended", suspension.of.kind(), suspension.of.name())
             }
-            Self::Lapsed(lapse) => format!("{} was not reviewed again in time", lapse.of),
+            Self::Lapsed(lapse) => lapse.of.clone(),
             Self::ApprovalRequired(pending) => format!("rung {}", pending.rung.number()),
             Self::Rejected(reason) => reason.clone(),
             Self::DraftEnded(ended) => ended.code.clone().unwrap_or_default(),

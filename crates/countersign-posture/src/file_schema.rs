@@ -344,6 +344,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::VendorDecision, "", ""),
     (Code::EndedReview, "", ""),
     (Code::MissingKey, "rests on", "What a decision about a vendor rests on."),
+    (Code::BadValue, "to be filled in", "A decision on what nobody has found out."),
     (Code::BadValue, "before it was assessed", "A vendor's review before its assessment."),
     (Code::PlaintextListener, "", ""),
     (Code::DevelopmentIssuer, "", ""),

@@ -61,4 +61,4 @@ pub use places::Places;
 pub use posture::ClaimMap;
 pub use relay::{Destination, ExportTo, Exporter, Means, RelaySpec, Template};
 pub use system::{Backend, Encryption, SystemSpec};
-pub use vendor::{Coverage, Covered, Decision, Vendor, coverage};
+pub use vendor::{Coverage, Covered, Decision, UNFILLED, Vendor, coverage, reviews};

@@ -18,7 +18,7 @@ use crate::posture::{self, ClaimMap, PostureFile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
 use crate::tool::{self, Asked, Ground, ToolFile};
-use crate::vendor::{self, Dues, Vendor, VendorFile, coverage, of_reviews};
+use crate::vendor::{self, Dues, Vendor, VendorFile, coverage, reviews};
 use countersign_core::id::{
     ActorId, AgentId, Digest, IssuerId, SystemName, Timestamp, ToolName, VendorName,
 };
@@ -221,7 +221,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
     findings.extend(of_issuers(deployment, loaded));
     findings.extend(of_people(deployment, loaded));
     findings.extend(of_exceptions(deployment, loaded, now));
-    findings.extend(of_reviews(deployment, loaded, now));
+    findings.extend(reviews(deployment.environment, loaded, now));
     if deployment.environment == Environment::Production {
         findings.extend(coverage(loaded).into_iter().flat_map(|covered| covered.gaps));
         for (tool, place) in &loaded.unreviewed {

@@ -19,8 +19,8 @@ use jiff::{ToSpan as _, civil::Date, tz::TimeZone};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-pub use cover::{Coverage, Covered, coverage};
-pub(crate) use cover::{Dues, of_reviews};
+pub(crate) use cover::Dues;
+pub use cover::{Coverage, Covered, coverage, reviews};
 pub(crate) use record::{Field, Is, RECORD};
 
 /// A vendor, as its record says.
@@ -179,6 +179,10 @@ fn check_grounds(decoder: &mut Decoder, node: &Node, decision: Decision) {
         let message = format!("`{said}` rests on `{}`, which is missing", path.join("."));
         decoder.report(Code::MissingKey, place(node, &["assessment", "decision"]), message);
     }
+    if favourable && let Some(span) = unfilled(node) {
+        let message = format!("`{}` rests on what is `{UNFILLED}`", decision.as_str());
+        decoder.report(Code::BadValue, span, message);
+    }
     let day = |key| text(node, &["assessment", key]).and_then(|day| day.parse::<Date>().ok());
     if let (Some(from), Some(to)) = (day("assessed_at"), day("review_by"))
         && from > to
@@ -207,6 +211,18 @@ fn open_conditions(node: &Node) -> Vec<String> {
     let all = items(node, &["assessment", "conditions"]).iter();
     let open = all.filter(|of| at(of, &["met_on"]).is_none() && at(of, &["accepted_by"]).is_none());
     open.filter_map(|of| text(of, &["condition"])).map(str::to_owned).collect()
+}
+
+/// What a record says of something that whoever assesses the vendor still has to find out.
+pub const UNFILLED: &str = "to be filled in";
+
+fn unfilled(node: &Node) -> Option<Span> {
+    match &node.kind {
+        Kind::Text(text) => (text == UNFILLED).then_some(node.span),
+        Kind::List(items) => items.iter().find_map(unfilled),
+        Kind::Map(entries) => entries.iter().find_map(|entry| unfilled(&entry.value)),
+        _ => None,
+    }
 }
 
 /// What stands at the end of these keys.

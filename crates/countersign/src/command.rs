@@ -19,6 +19,7 @@ mod serve;
 mod switch;
 mod token;
 mod unknown;
+mod vendor;
 
 use crate::render::Failure;
 use clap::Subcommand;
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Print the schema that hand-written policies are held against, or the policies of a tool
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Write down whom agents depend on, and see who may have which data until when
+    #[command(subcommand)]
+    Vendor(vendor::Vendor),
     /// Print the JSON Schemas of posture and deployment files, for editors
     #[command(after_help = "Example: countersign schema --out .countersign/schemas")]
     Schema(schema::Schema),
@@ -149,6 +153,7 @@ impl Command {
             Self::Explain(explain) => explain.run(),
             Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),
+            Self::Vendor(vendor) => vendor.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),

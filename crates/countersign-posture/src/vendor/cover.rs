@@ -2,7 +2,7 @@
 
 use super::{Decision, Vendor, after};
 use crate::agent::AgentFile;
-use crate::deployment::{Deployment, Environment};
+use crate::deployment::Environment;
 use crate::finding::{Code, Finding};
 use crate::load::Loaded;
 use crate::posture::Reviews;
@@ -124,7 +124,8 @@ fn gap(vendor: &Vendor, who: &str, holds: &BTreeSet<Holds>) -> Option<Finding> {
 }
 
 /// What is to be reviewed soon, or was not in time.
-pub(crate) fn of_reviews(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Finding> {
+#[must_use]
+pub fn reviews(environment: Environment, loaded: &Loaded, now: Timestamp) -> Vec<Finding> {
     let vendors = loaded
         .vendors
         .values()
@@ -137,7 +138,7 @@ pub(crate) fn of_reviews(deployment: &Deployment, loaded: &Loaded, now: Timestam
         let day = day?;
         let ends = after(day)?;
         let (code, message) = if ends <= now {
-            let code = match deployment.environment {
+            let code = match environment {
                 Environment::Production => Code::EndedReview,
                 Environment::Development => Code::EndingReview,
             };
@@ -176,7 +177,7 @@ impl Dues<'_> {
         let own = own.map(|(day, name)| (day.value, format!("the agent `{}`", name.value)));
         let first = vendors.chain(own).min();
         first.and_then(|(day, of)| {
-            let of = format!("{of}, which was to be reviewed by {day}");
+            let of = format!("{of} was to be reviewed by {day}");
             Some(Lapse { at: after(day)?, of })
         })
     }

@@ -717,6 +717,7 @@ pub(crate) const EDITS: &[Edit] = &[
     (Code::MissingKey, VENDOR, "  retention: { prompts: 30 days }\n", "", "  retention: {}\n"),
     (Code::MissingKey, VENDOR, "approve\n", "conditional\n", "reject\n"),
     (Code::BadValue, VENDOR, "2027-11-16", "2026-11-15", "2027-11-15"),
+    (Code::BadValue, VENDOR, "The agents' model.", "to be filled in", "to be filled"),
     (
         Code::UnderstatedFlow,
         USAGE,

@@ -88,11 +88,11 @@ fn a_grant_lapses_after_the_first_day_that_it_was_reviewed_for_if_the_posture_sa
     let [Some(first), Some(_)] = &lapses(&company)[..] else { panic!("{:?}", lapses(&company)) };
     // 2027-11-16 begins 359 days after 2026-11-22.
     assert_eq!(first.at, day(359), "all of the day is in time");
-    assert_eq!(first.of, "the agent `support-copilot`, which was to be reviewed by 2027-11-15");
+    assert_eq!(first.of, "the agent `support-copilot` was to be reviewed by 2027-11-15");
     company.edit(AGENT, "2027-11-15", "2027-11-17");
     let of_vendor = lapses(&company)[0].clone().unwrap();
     assert_eq!(of_vendor.at, day(360));
-    assert_eq!(of_vendor.of, "the vendor `meridian`, which was to be reviewed by 2027-11-16");
+    assert_eq!(of_vendor.of, "the vendor `meridian` was to be reviewed by 2027-11-16");
     company.edit(
         "posture/posture.yaml",
         "\nlimits: {",

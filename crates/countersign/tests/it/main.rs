@@ -119,6 +119,8 @@ mod trace;
 #[cfg(test)]
 mod tutorial;
 #[cfg(test)]
+mod vendors;
+#[cfg(test)]
 mod walls;
 #[cfg(test)]
 mod withdrawn;
