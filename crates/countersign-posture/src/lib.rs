@@ -58,7 +58,7 @@ pub use load::{
 pub use mcp::{McpReach, McpSpec};
 pub use people::{People, PersonClaims};
 pub use places::Places;
-pub use posture::ClaimMap;
+pub use posture::{ClaimMap, Profile};
 pub use relay::{Destination, ExportTo, Exporter, Means, RelaySpec, Template};
 pub use system::{Backend, Encryption, SystemSpec};
 pub use vendor::{Coverage, Covered, Decision, UNFILLED, Vendor, coverage, reviews};

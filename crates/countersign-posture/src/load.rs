@@ -14,7 +14,7 @@ use crate::lint;
 use crate::node::{Span, hidden};
 use crate::pin::{self, PinFile};
 use crate::places::Places;
-use crate::posture::{self, ClaimMap, PostureFile, merged};
+use crate::posture::{self, ClaimMap, PostureFile, Profile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
 use crate::tool::{self, Asked, Ground, ToolFile};
@@ -46,6 +46,8 @@ pub struct Loaded {
     pub claims: ClaimMap,
     /// Whose posture it is.
     pub organisation: String,
+    /// The kind of organisation that it was begun for.
+    pub profile: Option<Profile>,
     /// The vendors that agents and systems depend on.
     pub vendors: BTreeMap<VendorName, Vendor>,
     /// How long before a review is due it is said, in seconds.
@@ -990,6 +992,7 @@ impl Draft {
             systems: systems.into_iter().map(|(name, (spec, _))| (name, spec)).collect(),
             claims: file.claims.clone()?,
             organisation: file.organisation.clone()?,
+            profile: file.profile,
             vendors,
             warn_s: file.reviews.warn_s,
             register,

@@ -33,10 +33,45 @@ pub struct ClaimMap {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// The kind of organisation that a posture was begun for. The controls are the same in each; what differs
+/// is who decides, who signs and what they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// One person who answers for everything.
+    Micro,
+    /// A company with somebody for security.
+    Sme,
+    /// Whoever runs agents for several client organisations.
+    Agency,
+    /// A company with security, compliance and people on call.
+    MidMarket,
+}
+
+impl Profile {
+    /// As the posture writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Micro => "micro",
+            Self::Sme => "sme",
+            Self::Agency => "agency",
+            Self::MidMarket => "mid-market",
+        }
+    }
+}
+
+pub(crate) const PROFILES: [(&str, Profile); 4] = [
+    (Profile::Micro.as_str(), Profile::Micro),
+    (Profile::Sme.as_str(), Profile::Sme),
+    (Profile::Agency.as_str(), Profile::Agency),
+    (Profile::MidMarket.as_str(), Profile::MidMarket),
+];
+
 /// What `posture.yaml` says.
 #[derive(Debug)]
 pub(crate) struct PostureFile {
     pub(crate) organisation: Option<String>,
+    pub(crate) profile: Option<Profile>,
     pub(crate) claims: Option<ClaimMap>,
     pub(crate) limits: Limits,
     pub(crate) tenant_limits: Limits,
@@ -69,6 +104,8 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "posture.yaml", node: &node })?;
     let organisation = fields.required(decoder, "organisation").and_then(|item| decoder.line(item));
+    let profile = fields.optional("profile");
+    let profile = profile.and_then(|item| decoder.choice(item, &PROFILES));
     let identity = fields.required(decoder, "identity");
     let (claims, attributes) = match identity.and_then(|item| decoder.fields(item)) {
         Some(identity) => decode_identity(decoder, identity),
@@ -82,6 +119,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
     fields.finish(decoder);
     Some(PostureFile {
         organisation,
+        profile,
         claims,
         limits: limits.unwrap_or_default(),
         tenant_limits: tenant_limits.unwrap_or_default(),

@@ -18,7 +18,7 @@ use crate::gate::DURATIONS as SPANS;
 use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
 use crate::people::ROLES;
-use crate::posture::{DAYS, LIMITS, ON_EXPIRY, RESERVED};
+use crate::posture::{DAYS, LIMITS, ON_EXPIRY, PROFILES, RESERVED};
 use crate::relay::TEMPLATES;
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
@@ -174,6 +174,11 @@ fn posture() -> Vec<Key> {
     let of_tenants = ["per_minute", "per_hour"].map(|name| limit(name, false)).into();
     vec![
         required("organisation", "Whose posture it is.", line("Example Ltd")),
+        optional(
+            "profile",
+            "The kind of organisation that it was begun for ([profiles.md](profiles.md)). `check` and reviews name it; no control depends on it.",
+            choice(PROFILES.iter().map(|(word, _)| *word)),
+        ),
         required("identity", "What a token says of its bearer.", Shape::Map(identity)),
         required(
             "limits",
@@ -186,23 +191,27 @@ fn posture() -> Vec<Key> {
             "The company's own step for each effect; the effects' own if left out.",
             ladder::steps(),
         ),
-        optional(
-            "reviews",
-            "What becomes of what is not reviewed again by its day: vendors, and agents with `review_by`.",
-            Shape::Map(vec![
-                optional(
-                    "on_expiry",
-                    "From then on all that rests on it is suspended (`suspend`, if left out), or goes on until the gateway reads its posture the next time (`warn`). In production nothing that is past its day is put in force.",
-                    choice(ON_EXPIRY.iter().map(|(word, _)| *word)),
-                ),
-                optional(
-                    "warn",
-                    "How long before `check` and `doctor` say so; 30 days if left out.",
-                    quantity(&DAYS, REVIEW_WARN_SECONDS_MAX, "30d"),
-                ),
-            ]),
-        ),
+        reviews(),
     ]
+}
+
+fn reviews() -> Key {
+    optional(
+        "reviews",
+        "What becomes of what is not reviewed again by its day: vendors, and agents with `review_by`.",
+        Shape::Map(vec![
+            optional(
+                "on_expiry",
+                "From then on all that rests on it is suspended (`suspend`, if left out), or goes on until the gateway reads its posture the next time (`warn`). In production nothing that is past its day is put in force.",
+                choice(ON_EXPIRY.iter().map(|(word, _)| *word)),
+            ),
+            optional(
+                "warn",
+                "How long before `check` and `doctor` say so; 30 days if left out.",
+                quantity(&DAYS, REVIEW_WARN_SECONDS_MAX, "30d"),
+            ),
+        ]),
+    )
 }
 
 fn agent() -> Vec<Key> {

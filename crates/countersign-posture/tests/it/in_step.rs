@@ -125,6 +125,7 @@ identity:
   claims: { subject: /sub, actor: [/client_id], tenant: /tenant, session: /sid, person: /oid, scopes: /scp, agent_build: /b, model: /m }
   attributes: { depots: /depots }
 ladder: { owner: ciso@acme.example, read: 1, reversible: 2, persistent: 3, irreversible: 4 }
+profile: mid-market
 reviews: { on_expiry: warn, warn: 14d }
 limits: { per_session: 200, per_minute: 60, per_hour: 600, identical_per_minute: 5 }
 tenant_limits: { per_minute: 600, per_hour: 6000 }

@@ -91,6 +91,8 @@ mod plain;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod row_level;
