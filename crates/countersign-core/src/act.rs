@@ -25,7 +25,7 @@ use crate::id::{CallId, DelegationId, Digest, DraftId, Timestamp};
 use crate::ladder::{Approvers, Gate};
 use crate::person::{Kinship, Person, Role};
 use crate::port::{Credential, Found, Place, Receipt, Refused, Unrecorded, Which};
-use crate::posture::Grant;
+use crate::posture::{Grant, Lapse};
 use crate::record::{Entry, Kind};
 use crate::refusal::AuthenticationFailure;
 use crate::tool::Rung;
@@ -114,6 +114,8 @@ pub enum Barred {
     StaleSignIn,
     /// It was switched off.
     Suspended(Box<Suspension>),
+    /// The time is over for which it was reviewed.
+    Lapsed(Box<Lapse>),
     /// What governs the draft has changed since it was proposed, or its time is over.
     Overtaken,
     /// It has got elsewhere by now.
@@ -136,7 +138,7 @@ impl Barred {
             Self::NotFound => "not_found",
             Self::NotEntitled(_) => "not_entitled",
             Self::StaleSignIn => "stale_sign_in",
-            Self::Suspended(_) => "suspended",
+            Self::Suspended(_) | Self::Lapsed(_) => "suspended",
             Self::Overtaken => "overtaken",
             Self::Conflict(_) => "conflict",
             Self::Reason => "bad_reason",
@@ -162,6 +164,9 @@ impl Barred {
                 suspension.of.name(),
                 suspension.reason
             ),
+            Self::Lapsed(lapse) => {
+                format!("Nothing is done until somebody reviews it again: {}.", lapse.of)
+            }
             Self::Overtaken => {
                 "What governs this draft has changed since it was proposed, or its time is over."
                     .to_owned()
@@ -280,6 +285,9 @@ impl Monitor {
         }
         if let Some(suspension) = self.register.suspended(&reach_of(&draft, grant)) {
             return Err(Barred::Suspended(Box::new(suspension)));
+        }
+        if let Some(lapse) = grant.lapsed(now) {
+            return Err(Barred::Lapsed(Box::new(lapse.clone())));
         }
         let (step, decided) = ((Kind::DraftApproved, Step::Approve), decided(person, None, now));
         let entry = moved(&draft, step, decided, stead);

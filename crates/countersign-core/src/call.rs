@@ -464,6 +464,9 @@ impl Monitor {
         if let Some(suspension) = self.register.suspended(&reach) {
             return Err(Refusal::Suspended(Box::new(suspension)));
         }
+        if let Some(lapse) = grant.lapsed(trail.begun) {
+            return Err(Refusal::Lapsed(Box::new(lapse.clone())));
+        }
         if self.connector.is_withdrawn(&tool) {
             return Err(Refusal::DefinitionChanged);
         }

@@ -122,6 +122,10 @@ id!(
     SystemName, TOOL_NAME_BYTES_MAX, NAME, name
 );
 id!(
+    /// A company that an agent or a system depends on.
+    VendorName, TOOL_NAME_BYTES_MAX, NAME, name
+);
+id!(
     /// One call, as the caller or the gateway named it.
     CallId, CALL_ID_BYTES_MAX, NAME, name
 );

@@ -1,6 +1,6 @@
 //! The posture in force: agents, their grants and tools, checked and immutable.
 
-use crate::id::{ActorId, AgentId, Digest, IssuerId, ToolName};
+use crate::id::{ActorId, AgentId, Digest, IssuerId, Timestamp, ToolName};
 use crate::principal::Principal;
 use crate::quota::Limits;
 use crate::tool::Tool;
@@ -42,6 +42,17 @@ pub struct Grant {
     pub limits: Limits,
     /// The OAuth scope or role that the token must carry as well.
     pub require_scope: Option<String>,
+    /// When it ends by itself, and why.
+    pub lapses: Option<Lapse>,
+}
+
+/// The end of the time for which something was reviewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lapse {
+    /// From then on.
+    pub at: Timestamp,
+    /// What was reviewed no further, for people: ``the vendor `x` was to be reviewed by 2027-11-20``.
+    pub of: String,
 }
 
 impl Agent {
@@ -53,6 +64,12 @@ impl Agent {
 }
 
 impl Grant {
+    /// What of it has not been reviewed in time: nothing is done by it until it is.
+    #[must_use]
+    pub fn lapsed(&self, now: Timestamp) -> Option<&Lapse> {
+        self.lapses.as_ref().filter(|lapse| lapse.at <= now)
+    }
+
     /// The scope that the token lacks, if it lacks one.
     #[must_use]
     pub fn lacking(&self, principal: &Principal) -> Option<&str> {

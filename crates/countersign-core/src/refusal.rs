@@ -9,6 +9,7 @@ mod told;
 use crate::bound::ISSUES_RECORDED_MAX;
 use crate::draft::{Draft, State, Suspension};
 use crate::id::{DraftId, Timestamp};
+use crate::posture::Lapse;
 use crate::quota::LimitReached;
 use crate::scope::ScopeViolation;
 use crate::tool::{Issue, Rung};
@@ -39,6 +40,8 @@ pub enum Refusal {
     OverBudget(LimitReached),
     /// Somebody switched it off.
     Suspended(Box<Suspension>),
+    /// The time is over for which it was reviewed.
+    Lapsed(Box<Lapse>),
     /// What stands behind the tool is not what was reviewed.
     DefinitionChanged,
     /// A person must agree first.
@@ -255,7 +258,7 @@ impl Refusal {
             Self::Undecided(_) => "undecided",
             Self::LookUpFailed(_) => "lookup_failed",
             Self::OverBudget(_) => "over_budget",
-            Self::Suspended(_) => "suspended",
+            Self::Suspended(_) | Self::Lapsed(_) => "suspended",
             Self::DefinitionChanged => "definition_changed",
             Self::ApprovalRequired(_) => "approval_required",
             Self::Rejected(_) => "rejected",
@@ -307,6 +310,7 @@ impl Refusal {
                 | Self::LookUpFailed(_)
                 | Self::OverBudget(_)
                 | Self::Suspended(_)
+                | Self::Lapsed(_)
                 | Self::DefinitionChanged
                 | Self::Conflict
                 | Self::JournalUnavailable(_)
@@ -347,6 +351,7 @@ impl Refusal {
             Self::Suspended(suspension) => {
                 format!("{} {} is suspended", suspension.of.kind(), suspension.of.name())
             }
+            Self::Lapsed(lapse) => lapse.of.clone(),
             Self::ApprovalRequired(pending) => format!("rung {}", pending.rung.number()),
             Self::Rejected(reason) => reason.clone(),
             Self::DraftEnded(ended) => ended.code.clone().unwrap_or_default(),

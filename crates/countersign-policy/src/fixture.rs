@@ -98,6 +98,7 @@ pub(crate) fn posture(agents: &[(&str, &[&Arc<Tool>])]) -> Posture {
                 decision_digest: Digest::sha256(b""),
                 limits: Limits::default(),
                 require_scope: None,
+                lapses: None,
             };
             (tool.name.clone(), grant)
         });

@@ -5,7 +5,8 @@ use crate::decode::{Decoder, Item, Spanned};
 use crate::finding::Code;
 use crate::node::{Node, Span};
 use crate::posture::limits;
-use countersign_core::id::{ActorId, AgentId, IssuerId, ToolName};
+use crate::vendor;
+use countersign_core::id::{ActorId, AgentId, IssuerId, ToolName, VendorName};
 use countersign_core::quota::Limits;
 use jiff::civil::Date;
 
@@ -19,6 +20,10 @@ pub(crate) struct AgentFile {
     pub(crate) issuer: Option<IssuerId>,
     /// What the token must carry for every grant that does not say otherwise.
     pub(crate) require_scope: Option<String>,
+    /// Whose models and services it is made of.
+    pub(crate) vendors: Vec<Spanned<VendorName>>,
+    /// The last day for which it was reviewed.
+    pub(crate) review_by: Option<Spanned<Date>>,
     pub(crate) grants: Vec<GrantEntry>,
     pub(crate) limits: Limits,
 }
@@ -56,6 +61,10 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
     let (client, issuer) =
         identity.and_then(|item| decode_identity(decoder, item)).unwrap_or_default();
     let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
+    let vendors = fields.optional("vendor").map(|item| vendor::named(decoder, item));
+    let review_by = fields
+        .optional("review_by")
+        .and_then(|item| date(decoder, item).map(|value| Spanned { value, span: item.span() }));
     let grants = fields.required(decoder, "grants").map(|item| decode_grants(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     fields.finish(decoder);
@@ -66,6 +75,8 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
         client,
         issuer,
         require_scope,
+        vendors: vendors.unwrap_or_default(),
+        review_by,
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
     })

@@ -101,3 +101,9 @@ pub const DRAFT_ENUM_MAX: usize = 100;
 pub const DRAFT_DEPTH_MAX: usize = 6;
 /// Most places of a source's schemas that are looked at for one draft.
 pub const DRAFT_NODES_MAX: usize = 200;
+/// Most items of a list in a vendor's record, and most vendors of an agent.
+pub const VENDOR_ITEMS_MAX: usize = 64;
+/// How long before a review is due `check` begins to say so where the posture does not, in seconds.
+pub const REVIEW_WARN_SECONDS: u32 = 30 * 86_400;
+/// Longest such time that a posture may ask for, in seconds.
+pub const REVIEW_WARN_SECONDS_MAX: u32 = 365 * 86_400;

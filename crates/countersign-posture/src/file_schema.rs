@@ -23,6 +23,8 @@ pub enum FileKind {
     Tool,
     /// `systems/NAME.yaml`.
     System,
+    /// `vendors/NAME.yaml`.
+    Vendor,
     /// `evals/NAME.yaml`.
     Eval,
     /// `countersign.yaml`.
@@ -31,8 +33,15 @@ pub enum FileKind {
 
 impl FileKind {
     /// Every kind there is.
-    pub const ALL: [Self; 6] =
-        [Self::Posture, Self::Agent, Self::Tool, Self::System, Self::Eval, Self::Deployment];
+    pub const ALL: [Self; 7] = [
+        Self::Posture,
+        Self::Agent,
+        Self::Tool,
+        Self::System,
+        Self::Vendor,
+        Self::Eval,
+        Self::Deployment,
+    ];
 
     /// Its name.
     #[must_use]
@@ -42,6 +51,7 @@ impl FileKind {
             Self::Agent => "agent",
             Self::Tool => "tool",
             Self::System => "system",
+            Self::Vendor => "vendor",
             Self::Eval => "eval",
             Self::Deployment => "deployment",
         }
@@ -267,6 +277,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::Duplicate, "", ""),
     (Code::UnknownTool, "", ""),
     (Code::UnknownSystem, "", ""),
+    (Code::UnknownVendor, "", ""),
     (Code::UnknownCaller, "", ""),
     (Code::UnknownReference, "", ""),
     (Code::BadPattern, "", ""),
@@ -329,6 +340,12 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::UnderstatedFlow, "", ""),
     (Code::BadBudget, "", ""),
     (Code::UnreviewedGrant, "", ""),
+    (Code::NoVendor, "", ""),
+    (Code::VendorDecision, "", ""),
+    (Code::EndedReview, "", ""),
+    (Code::MissingKey, "rests on", "What a decision about a vendor rests on."),
+    (Code::BadValue, "to be filled in", "A decision on what nobody has found out."),
+    (Code::BadValue, "before it was assessed", "A vendor's review before its assessment."),
     (Code::PlaintextListener, "", ""),
     (Code::DevelopmentIssuer, "", ""),
     (Code::IssuerKeys, "", ""),

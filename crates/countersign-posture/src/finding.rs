@@ -165,6 +165,8 @@ codes! {
     UnknownTool Error "unknown-tool",
     /// A case of an agent that is not there.
     UnknownAgent Error "unknown-agent",
+    /// An agent or a system of a vendor that is not there.
+    UnknownVendor Error "unknown-vendor",
     /// A tool of a system that is not there.
     UnknownSystem Error "unknown-system",
     /// A caller reference to a claim that is not named.
@@ -285,6 +287,17 @@ codes! {
     BadBudget Error "bad-budget",
     /// In production, the grant of an effect that nobody reviewed.
     UnreviewedGrant Error "unreviewed-grant",
+    // Vendors and reviews.
+    /// A vendor that no agent and no system depends on.
+    UnusedVendor Warning "unused-vendor",
+    /// In production, an agent that says on no vendor it depends.
+    NoVendor Error "no-vendor",
+    /// In production, a vendor of which nobody decided that it may have what it gets.
+    VendorDecision Error "vendor-decision",
+    /// In production, a vendor or an agent that was not reviewed again in time.
+    EndedReview Error "ended-review",
+    /// A vendor or an agent that is to be reviewed soon; in development, one that was not in time.
+    EndingReview Warning "ending-review",
     /// A tool that no agent is granted.
     UngrantedTool Warning "ungranted-tool",
     // The evaluation suite.

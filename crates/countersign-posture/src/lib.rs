@@ -42,6 +42,7 @@ pub mod sql;
 mod statement;
 mod system;
 mod tool;
+mod vendor;
 
 pub use deployment::{
     Deployment, Environment, Reference, ReferenceError, Store, Written, deployment_data,
@@ -57,6 +58,7 @@ pub use load::{
 pub use mcp::{McpReach, McpSpec};
 pub use people::{People, PersonClaims};
 pub use places::Places;
-pub use posture::ClaimMap;
+pub use posture::{ClaimMap, Profile};
 pub use relay::{Destination, ExportTo, Exporter, Means, RelaySpec, Template};
 pub use system::{Backend, Encryption, SystemSpec};
+pub use vendor::{Coverage, Covered, Decision, UNFILLED, Vendor, coverage, reviews};

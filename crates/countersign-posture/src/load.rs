@@ -14,14 +14,18 @@ use crate::lint;
 use crate::node::{Span, hidden};
 use crate::pin::{self, PinFile};
 use crate::places::Places;
-use crate::posture::{self, ClaimMap, PostureFile, merged};
+use crate::posture::{self, ClaimMap, PostureFile, Profile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
 use crate::tool::{self, Asked, Ground, ToolFile};
-use countersign_core::id::{ActorId, AgentId, Digest, IssuerId, SystemName, Timestamp, ToolName};
+use crate::vendor::{self, Dues, Vendor, VendorFile, coverage, reviews};
+use countersign_core::id::{
+    ActorId, AgentId, Digest, IssuerId, SystemName, Timestamp, ToolName, VendorName,
+};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::quota::Limits;
 use countersign_core::tool::{Defined, Effect, Offered, Plan, ResourceUri, Rung, Tool};
+use jiff::civil::Date;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +46,12 @@ pub struct Loaded {
     pub claims: ClaimMap,
     /// Whose posture it is.
     pub organisation: String,
+    /// The kind of organisation that it was begun for.
+    pub profile: Option<Profile>,
+    /// The vendors that agents and systems depend on.
+    pub vendors: BTreeMap<VendorName, Vendor>,
+    /// How long before a review is due it is said, in seconds.
+    pub(crate) warn_s: u32,
     /// The register of agents, by name.
     pub register: Vec<Registered>,
     /// Grants of an effect that say not by whom and when they were reviewed.
@@ -78,7 +88,7 @@ impl Loaded {
 }
 
 /// What the register says of an agent, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Registered {
     /// Its name.
     pub agent: AgentId,
@@ -90,6 +100,14 @@ pub struct Registered {
     pub team: String,
     /// How to reach its owner.
     pub contact: String,
+    /// Whose models and services it is made of.
+    pub vendors: Vec<VendorName>,
+    /// The last day for which it was reviewed.
+    pub review_by: Option<Date>,
+    /// Where its vendors are written, or would be.
+    pub(crate) vendor_place: Place,
+    /// Where its last day is written.
+    pub(crate) due: Place,
 }
 
 /// What is sound of a posture that has an error in it: enough to judge policies by.
@@ -128,6 +146,7 @@ pub fn load_or_sketch(folder: &Path) -> (Result<Loaded, Box<Sketch>>, Vec<Findin
     draft.check_offers();
     draft.check_alike();
     draft.check_agents();
+    draft.check_vendors();
     draft.check_granted();
     let sketch = draft.any_error().then(|| draft.sketch());
     let mut findings = draft.take_findings();
@@ -204,7 +223,9 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
     findings.extend(of_issuers(deployment, loaded));
     findings.extend(of_people(deployment, loaded));
     findings.extend(of_exceptions(deployment, loaded, now));
+    findings.extend(reviews(deployment.environment, loaded, now));
     if deployment.environment == Environment::Production {
+        findings.extend(coverage(loaded).into_iter().flat_map(|covered| covered.gaps));
         for (tool, place) in &loaded.unreviewed {
             findings.push(Finding {
                 code: Code::UnreviewedGrant,
@@ -362,7 +383,7 @@ struct Folder {
     findings: Vec<Finding>,
 }
 
-const FOLDERS: [&str; 5] = ["agents", "tools", "systems", "pins", "policies"];
+const FOLDERS: [&str; 6] = ["agents", "tools", "systems", "vendors", "pins", "policies"];
 
 impl Folder {
     fn read(folder: &Path) -> Self {
@@ -492,7 +513,7 @@ impl Folder {
         let stem = name.strip_suffix(".yml").map(|stem| format!("call it `{stem}.yaml`"));
         if let Some(finding) = self.findings.last_mut() {
             finding.help = stem.or_else(|| {
-                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems` and `evals`, NAME.json in `pins`, and NAME.cedar in `policies`".to_owned())
+                Some("a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems`, `vendors` and `evals`, NAME.json in `pins`, and NAME.cedar in `policies`".to_owned())
             });
         }
     }
@@ -539,6 +560,7 @@ struct Draft {
     folder: Folder,
     posture: Option<Decoded<PostureFile>>,
     systems: Vec<Decoded<SystemFile>>,
+    vendors: Vec<Decoded<VendorFile>>,
     pins: Vec<Decoded<PinFile>>,
     tools: Vec<Decoded<ToolFile>>,
     agents: Vec<Decoded<AgentFile>>,
@@ -562,7 +584,8 @@ impl Draft {
         let ground = Ground { attributes, dialects: &dialects, servers: &servers, steps };
         let tools = decode_all(&folder, "tools/", |decoder| tool::decode(decoder, ground));
         let agents = decode_all(&folder, "agents/", agent::decode);
-        Self { folder, posture, systems, pins, tools, agents }
+        let vendors = decode_all(&folder, "vendors/", vendor::decode);
+        Self { folder, posture, systems, vendors, pins, tools, agents }
     }
 
     /// Names that a folder declares: what its files are called, so that a file with a mistake in it
@@ -785,23 +808,65 @@ impl Draft {
         }
     }
 
+    /// Whoever is named as a vendor has a record, and whoever has one is named.
+    fn check_vendors(&mut self) {
+        let Some(known) = self.declared("vendors") else { return };
+        let near =
+            |name: &VendorName| did_you_mean(name.as_str(), known.iter().map(String::as_str));
+        let mut used = BTreeSet::new();
+        let agents = self
+            .agents
+            .iter_mut()
+            .filter_map(|Decoded { decoder, file }| Some((decoder, &file.as_ref()?.vendors)));
+        let systems = self
+            .systems
+            .iter_mut()
+            .filter_map(|Decoded { decoder, file }| Some((decoder, &file.as_ref()?.vendors)));
+        for (decoder, vendors) in agents.chain(systems) {
+            for vendor in vendors {
+                used.insert(vendor.value.clone());
+                if !known.contains(vendor.value.as_str()) {
+                    let message = format!("there is no vendor `{}`", vendor.value);
+                    decoder.report(Code::UnknownVendor, vendor.span, message);
+                    decoder.helped(near(&vendor.value).or_else(|| {
+                        Some(format!("write its record: `countersign vendor new {}`", vendor.value))
+                    }));
+                }
+            }
+        }
+        // Of what depends on one, a file with a mistake says nothing.
+        if self.agents.iter().any(Decoded::is_wrong) || self.systems.iter().any(Decoded::is_wrong) {
+            return;
+        }
+        for Decoded { decoder, file } in &mut self.vendors {
+            let name = file.as_ref().and_then(|file| file.name.as_ref());
+            if let Some(name) = name.filter(|name| !used.contains(&name.value)) {
+                let message = format!("no agent and no system depends on `{}`", name.value);
+                decoder.report(Code::UnusedVendor, name.span, message);
+                decoder.help("name it as the `vendor` of one, or take the file out");
+            }
+        }
+    }
+
     fn any_error(&self) -> bool {
-        let Self { folder, posture, systems, pins, tools, agents } = self;
+        let Self { folder, posture, systems, vendors, pins, tools, agents } = self;
         any_error(&folder.findings)
             || posture.iter().any(Decoded::is_wrong)
             || systems.iter().any(Decoded::is_wrong)
+            || vendors.iter().any(Decoded::is_wrong)
             || pins.iter().any(Decoded::is_wrong)
             || tools.iter().any(Decoded::is_wrong)
             || agents.iter().any(Decoded::is_wrong)
     }
 
     fn take_findings(&mut self) -> Vec<Finding> {
-        let Self { folder, posture, systems, pins, tools, agents } = self;
+        let Self { folder, posture, systems, vendors, pins, tools, agents } = self;
         let mut findings = std::mem::take(&mut folder.findings);
         let decoders = posture
             .iter_mut()
             .map(|decoded| &mut decoded.decoder)
             .chain(systems.iter_mut().map(|decoded| &mut decoded.decoder))
+            .chain(vendors.iter_mut().map(|decoded| &mut decoded.decoder))
             .chain(pins.iter_mut().map(|decoded| &mut decoded.decoder))
             .chain(tools.iter_mut().map(|decoded| &mut decoded.decoder))
             .chain(agents.iter_mut().map(|decoded| &mut decoded.decoder));
@@ -879,6 +944,8 @@ impl Draft {
         let identity = posture.decoder.written(file.identity?);
         let systems = self.compile_systems()?;
         let tools = self.compile_tools(&systems)?;
+        let vendors = self.compile_vendors()?;
+        let dues = Dues { vendors: &vendors, systems: &systems, reviews: file.reviews };
         let policies: Vec<_> = self.folder.policies().cloned().collect();
         let mut agents = BTreeMap::new();
         let mut register = Vec::new();
@@ -894,10 +961,13 @@ impl Draft {
                 }
             }
             let scope = agent.require_scope.as_ref();
-            let grants =
-                agent.grants.iter().map(|grant| compile_grant(grant, scope, &tools, texts));
+            let grants = agent.grants.iter().map(|grant| {
+                let (name, grant) = compile_grant(grant, scope, &tools, texts)?;
+                let lapses = dues.first(agent, &grant.tool);
+                Some((name, Grant { lapses, ..grant }))
+            });
             let grants = grants.collect::<Option<_>>()?;
-            let entry = registered(agent)?;
+            let entry = registered(decoder, agent)?;
             let id = entry.agent.clone();
             let limits = merged(&file.limits, &agent.limits);
             let issuer = agent.issuer.clone();
@@ -922,6 +992,9 @@ impl Draft {
             systems: systems.into_iter().map(|(name, (spec, _))| (name, spec)).collect(),
             claims: file.claims.clone()?,
             organisation: file.organisation.clone()?,
+            profile: file.profile,
+            vendors,
+            warn_s: file.reviews.warn_s,
             register,
             unreviewed,
             exceptions: self.exceptions(),
@@ -946,7 +1019,10 @@ impl Draft {
                 let tool = Arc::clone(tools.get(&tool.value)?);
                 let (limits, require_scope) = (*limits, None);
                 let name = tool.name.clone();
-                Some((name, Grant { tool, decision_digest: digest, limits, require_scope }))
+                Some((
+                    name,
+                    Grant { tool, decision_digest: digest, limits, require_scope, lapses: None },
+                ))
             });
             let (id, limits) = (id.value.clone(), file.limits);
             let agent = Agent { id, issuer: None, grants: grants.collect(), limits };
@@ -980,6 +1056,14 @@ impl Draft {
             Some((file.name.as_ref()?.value.clone(), exception.value.expires, place))
         });
         found.collect()
+    }
+
+    fn compile_vendors(&self) -> Option<BTreeMap<VendorName, Vendor>> {
+        let vendors = self.vendors.iter().map(|decoded| {
+            let vendor = decoded.file.as_ref()?.vendor.clone()?;
+            Some((vendor.name.clone(), vendor))
+        });
+        vendors.collect()
     }
 
     fn compile_systems(&self) -> Option<BTreeMap<SystemName, (SystemSpec, &str)>> {
@@ -1032,17 +1116,25 @@ fn compile_grant(
     let parts = parts.chain([grant_text, identity, scope_text, &rung]).chain(pin.as_deref());
     let parts: Vec<_> = parts.map(str::as_bytes).collect();
     let decision_digest = Digest::of("countersign/decision/1", &parts);
-    let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits, require_scope };
-    Some((tool.name.clone(), grant))
+    let (tool, limits) = (Arc::clone(tool), *limits);
+    let name = tool.name.clone();
+    Some((name, Grant { tool, decision_digest, limits, require_scope, lapses: None }))
 }
 
-fn registered(file: &AgentFile) -> Option<Registered> {
+fn registered(decoder: &Decoder, file: &AgentFile) -> Option<Registered> {
     let Owner { team, contact } = file.owner.as_ref()?;
+    let name = file.name.as_ref()?.span;
+    let vendor = file.vendors.first().map_or(name, |vendor| vendor.span);
+    let due = file.review_by.as_ref().map_or(name, |due| due.span);
     Some(Registered {
         agent: file.name.as_ref()?.value.clone(),
         client: file.client.as_ref()?.value.clone(),
         purpose: file.purpose.clone()?,
         team: team.clone(),
         contact: contact.clone(),
+        vendors: file.vendors.iter().map(|vendor| vendor.value.clone()).collect(),
+        review_by: file.review_by.as_ref().map(|due| due.value),
+        vendor_place: decoder.place(vendor),
+        due: decoder.place(due),
     })
 }

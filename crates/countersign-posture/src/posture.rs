@@ -1,6 +1,6 @@
 //! `posture.yaml`: the organisation, what tokens say, and the limits of every agent.
 
-use crate::bound::{LIMIT_MAX, POINTERS_MAX};
+use crate::bound::{LIMIT_MAX, POINTERS_MAX, REVIEW_WARN_SECONDS, REVIEW_WARN_SECONDS_MAX};
 use crate::decode::{Decoder, Fields, Item};
 use crate::finding::{Code, did_you_mean};
 use crate::input::identifier;
@@ -33,10 +33,45 @@ pub struct ClaimMap {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// The kind of organisation that a posture was begun for. The controls are the same in each; what differs
+/// is who decides, who signs and what they are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// One person who answers for everything.
+    Micro,
+    /// A company with somebody for security.
+    Sme,
+    /// Whoever runs agents for several client organisations.
+    Agency,
+    /// A company with security, compliance and people on call.
+    MidMarket,
+}
+
+impl Profile {
+    /// As the posture writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Micro => "micro",
+            Self::Sme => "sme",
+            Self::Agency => "agency",
+            Self::MidMarket => "mid-market",
+        }
+    }
+}
+
+pub(crate) const PROFILES: [(&str, Profile); 4] = [
+    (Profile::Micro.as_str(), Profile::Micro),
+    (Profile::Sme.as_str(), Profile::Sme),
+    (Profile::Agency.as_str(), Profile::Agency),
+    (Profile::MidMarket.as_str(), Profile::MidMarket),
+];
+
 /// What `posture.yaml` says.
 #[derive(Debug)]
 pub(crate) struct PostureFile {
     pub(crate) organisation: Option<String>,
+    pub(crate) profile: Option<Profile>,
     pub(crate) claims: Option<ClaimMap>,
     pub(crate) limits: Limits,
     pub(crate) tenant_limits: Limits,
@@ -46,32 +81,69 @@ pub(crate) struct PostureFile {
     pub(crate) identity: Option<Span>,
     /// The company's ladder.
     pub(crate) steps: Steps,
+    pub(crate) reviews: Reviews,
 }
+
+/// What becomes of what nobody reviewed again in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reviews {
+    /// Whether it is suspended from then on.
+    pub(crate) suspends: bool,
+    /// How long before `check` begins to say so, in seconds.
+    pub(crate) warn_s: u32,
+}
+
+impl Reviews {
+    /// Of a posture that does not say.
+    pub(crate) const OWN: Self = Self { suspends: true, warn_s: REVIEW_WARN_SECONDS };
+}
+
+pub(crate) const ON_EXPIRY: [(&str, bool); 2] = [("suspend", true), ("warn", false)];
 
 pub(crate) fn decode(decoder: &mut Decoder) -> Option<PostureFile> {
     let node = decoder.read()?;
     let mut fields = decoder.fields(Item { name: "posture.yaml", node: &node })?;
     let organisation = fields.required(decoder, "organisation").and_then(|item| decoder.line(item));
+    let profile = fields.optional("profile");
+    let profile = profile.and_then(|item| decoder.choice(item, &PROFILES));
     let identity = fields.required(decoder, "identity");
     let (claims, attributes) = match identity.and_then(|item| decoder.fields(item)) {
         Some(identity) => decode_identity(decoder, identity),
         None => (None, BTreeSet::new()),
     };
     let steps = fields.optional("ladder").map(|item| decode_steps(decoder, item));
+    let reviews = fields.optional("reviews").map(|item| decode_reviews(decoder, item));
     let limits = fields.required(decoder, "limits").map(|item| required_limits(decoder, item));
     let tenant_limits =
         fields.optional("tenant_limits").map(|item| decode_tenant_limits(decoder, item));
     fields.finish(decoder);
     Some(PostureFile {
         organisation,
+        profile,
         claims,
         limits: limits.unwrap_or_default(),
         tenant_limits: tenant_limits.unwrap_or_default(),
         attributes,
         identity: identity.map(|item| item.span()),
         steps: steps.unwrap_or(Steps::OWN),
+        reviews: reviews.unwrap_or(Reviews::OWN),
     })
 }
+
+fn decode_reviews(decoder: &mut Decoder, item: Item<'_>) -> Reviews {
+    let Some(mut fields) = decoder.fields(item) else { return Reviews::OWN };
+    let on_expiry = fields.optional("on_expiry");
+    let suspends = on_expiry.and_then(|item| decoder.choice(item, &ON_EXPIRY));
+    let warn = fields.optional("warn");
+    let warn_s = warn.and_then(|item| decoder.quantity(item, &DAYS, REVIEW_WARN_SECONDS_MAX));
+    fields.finish(decoder);
+    Reviews {
+        suspends: suspends.unwrap_or(Reviews::OWN.suspends),
+        warn_s: warn_s.unwrap_or(Reviews::OWN.warn_s),
+    }
+}
+
+pub(crate) const DAYS: [(&str, u32); 1] = [("d", 86_400)];
 
 fn decode_identity(
     decoder: &mut Decoder,

@@ -9,7 +9,8 @@ use crate::finding::{Code, Place, Source};
 use crate::http::{self, Auth};
 use crate::mcp::{self, McpSpec};
 use crate::sql::Dialect;
-use countersign_core::id::SystemName;
+use crate::vendor;
+use countersign_core::id::{SystemName, VendorName};
 use countersign_core::tool::ResultBounds;
 use ipnet::IpNet;
 use std::{
@@ -30,6 +31,8 @@ pub struct SystemSpec {
     pub bounds: ResultBounds,
     /// Most statements at once.
     pub concurrency: u32,
+    /// Who runs it or wrote it, if that is another company.
+    pub vendors: Vec<VendorName>,
     /// Where the reference is written.
     pub place: Place,
 }
@@ -43,6 +46,7 @@ impl SystemSpec {
             timeout_ms: 1,
             bounds: ResultBounds { rows_max: 1, bytes_max: 1 },
             concurrency: 1,
+            vendors: Vec::new(),
             place: Place { source: Arc::new(Source::new("", "", "")), span: 0..0 },
         })
     }
@@ -159,6 +163,7 @@ pub(crate) struct SystemFile {
     pub(crate) name: Option<Spanned<SystemName>>,
     /// `None` if it does not say how it is reached.
     pub(crate) takes: Option<Takes>,
+    pub(crate) vendors: Vec<Spanned<VendorName>>,
     pub(crate) spec: Option<SystemSpec>,
 }
 
@@ -182,6 +187,8 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
         Some(item) => decoder.count(item, CONCURRENCY_MAX),
         None => Some(CONCURRENCY_DEFAULT),
     };
+    let vendors = fields.optional("vendor").map(|item| vendor::named(decoder, item));
+    let vendors = vendors.unwrap_or_default();
     fields.finish(decoder);
     let (takes, backend) = backend.map_or((None, None), |(of, backend)| (Some(of), backend));
     let spec = || {
@@ -192,11 +199,12 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<SystemFile> {
             timeout_ms: timeout_ms?,
             bounds: ResultBounds { rows_max: rows_max?, bytes_max: bytes_max? },
             concurrency: concurrency?,
+            vendors: vendors.iter().map(|name| name.value.clone()).collect(),
             place: decoder.place(span),
         })
     };
     let spec = spec();
-    Some(SystemFile { name, takes, spec })
+    Some(SystemFile { name, takes, vendors, spec })
 }
 
 /// The one key that says what the system is, what it takes, and how it is reached.

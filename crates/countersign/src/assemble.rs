@@ -245,7 +245,7 @@ impl Ground {
             entropy: Arc::new(SystemEntropy),
         };
         let of = loaded.register.into_iter();
-        let named = of.map(|Registered { agent, purpose, team, contact, client: _ }| {
+        let named = of.map(|Registered { agent, purpose, team, contact, .. }| {
             (agent, Owner { purpose, team, contact })
         });
         let in_force = Arc::new(InForce { monitor, claims, since, owners: named.collect() });

@@ -20,6 +20,7 @@ mod serve;
 mod switch;
 mod token;
 mod unknown;
+mod vendor;
 
 use crate::render::Failure;
 use clap::Subcommand;
@@ -94,6 +95,9 @@ pub(crate) enum Command {
     /// What a posture comes to, for whoever has to sign it
     #[command(subcommand)]
     Posture(posture::Posture),
+    /// Write down whom agents depend on, and see who may have which data until when
+    #[command(subcommand)]
+    Vendor(vendor::Vendor),
     /// Print the JSON Schemas of posture and deployment files, for editors
     #[command(after_help = "Example: countersign schema --out .countersign/schemas")]
     Schema(schema::Schema),
@@ -154,6 +158,7 @@ impl Command {
             Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),
             Self::Posture(posture) => posture.run(),
+            Self::Vendor(vendor) => vendor.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),

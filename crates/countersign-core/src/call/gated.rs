@@ -263,6 +263,10 @@ impl Monitor {
         match draft {
             Some(draft) if is_own(&draft, &call.principal) => {
                 trail.draft = Some(draft.id.clone());
+                let lapsed = self.grant_of(&draft).and_then(|grant| grant.lapsed(trail.begun));
+                if let Some(lapse) = lapsed.cloned() {
+                    return self.refused(trail, Refusal::Lapsed(Box::new(lapse)));
+                }
                 if withdraw {
                     self.take_back(draft, trail).await
                 } else {
@@ -304,10 +308,11 @@ impl Monitor {
             self.end(&draft, (Kind::DraftExpired, Step::Expire), None).await;
             return None;
         }
-        let suspended = self
-            .grant_of(&draft)
-            .and_then(|grant| self.register.suspended(&act::reach_of(&draft, grant)));
-        if draft.state == State::Waiting || suspended.is_some() {
+        let suspended = self.grant_of(&draft).is_some_and(|grant| {
+            let reach = act::reach_of(&draft, grant);
+            self.register.suspended(&reach).is_some() || grant.lapsed(now).is_some()
+        });
+        if draft.state == State::Waiting || suspended {
             return None;
         }
         let draft = Arc::new(draft);

@@ -94,6 +94,7 @@ impl Refusal {
             ),
             Self::OverBudget(_)
             | Self::Suspended(_)
+            | Self::Lapsed(_)
             | Self::ApprovalRequired(_)
             | Self::Rejected(_)
             | Self::OutcomeUnknown(_)
@@ -120,6 +121,11 @@ impl Refusal {
                 code,
                 "This was suspended by the people who run the gateway. Nothing was done.",
                 "Do not repeat it; tell the person you work for that it is suspended.",
+            ),
+            Self::Lapsed(_) => Public::new(
+                code,
+                "The time for which people reviewed this is over. Nothing was done.",
+                "Do not repeat it; tell the person you work for that it has to be reviewed again.",
             ),
             Self::ApprovalRequired(pending) => approval_required(code, pending),
             Self::Rejected(reason) => Public::new(

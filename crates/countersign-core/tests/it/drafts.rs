@@ -360,6 +360,36 @@ fn what_is_suspended_is_refused_and_its_drafts_freeze_while_their_time_runs_on()
 }
 
 #[test]
+fn what_was_not_reviewed_in_time_is_refused_and_its_drafts_freeze_until_it_is() {
+    let world = world(named());
+    world.change(|is| is.lapses_s = Some(1_100));
+    let _drafted = ask(&world);
+    assert_eq!(approve(&world, SAM), Ok(()));
+    world.change(|is| is.now_s = 1_100);
+    let answer = ask(&world);
+    let Answer::Refused(refused) = &answer else { panic!("{answer:?}") };
+    assert_eq!(refused.refusal().code(), "suspended");
+    assert!(refused.public().message.contains("reviewed"), "{:?}", refused.public());
+    assert_eq!(world.last_header()["code"], "suspended");
+    assert_eq!(tend(&world), None);
+    assert_eq!((only(&world).state, executed(&world)), (State::Approved, 0));
+    world.change(|is| is.lapses_s = Some(1_101));
+    assert_eq!(tend(&world), Some("completed"));
+}
+
+#[test]
+fn nobody_approves_what_was_not_reviewed_in_time_and_its_agent_hears_nothing_of_it() {
+    let world = world(named());
+    let _drafted = ask(&world);
+    world.change(|is| is.lapses_s = Some(1_000));
+    assert_eq!(approve(&world, SAM), Err("suspended"));
+    let id = only(&world).id.to_string();
+    assert_eq!(code(&check_draft(&world, json!({ "reference": id }))), "suspended");
+    world.change(|is| is.lapses_s = Some(1_001));
+    assert_eq!(approve(&world, SAM), Ok(()));
+}
+
+#[test]
 fn an_effect_that_nobody_agrees_to_has_a_post_condition() {
     let check = SqlPlan {
         statement: "select 1".into(),

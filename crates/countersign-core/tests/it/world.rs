@@ -15,7 +15,7 @@ use countersign_core::port::{
     Authenticator, Clock, Connector, Credential, Denial, Entropy, Eventually, Found, Journal, Pdp,
     People, Permission, Question, Receipt, Refused, Register, Report, Unrecorded, Which,
 };
-use countersign_core::posture::{Agent, Grant, Posture};
+use countersign_core::posture::{Agent, Grant, Lapse, Posture};
 use countersign_core::principal::{CallerRef, Principal};
 use countersign_core::quota::{Charge, Counter, LimitReached, Limits, Meter, Reservation};
 use countersign_core::record::Entry;
@@ -61,6 +61,8 @@ pub(crate) struct Behaviour {
     pub(crate) ladder: Option<Ladder>,
     pub(crate) governed: &'static str,
     pub(crate) person: Option<&'static str>,
+    /// When the grant ends by itself.
+    pub(crate) lapses_s: Option<i64>,
     pub(crate) now_s: i64,
 }
 
@@ -91,6 +93,7 @@ impl Default for Behaviour {
             ladder: None,
             person: Some("ann-7"),
             governed: "decision",
+            lapses_s: None,
             now_s: 1_000,
         }
     }
@@ -171,7 +174,8 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
 }
 
 fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
-    let Behaviour { look_ups, result, require_scope, issuer, ladder, governed, .. } = behaviour;
+    let Behaviour { look_ups, result, require_scope, issuer, ladder, governed, lapses_s, .. } =
+        behaviour;
     let look_ups = look_ups.into_iter().map(Arc::new).collect();
     let gated = ladder.is_some();
     let tool = Arc::new(Tool {
@@ -209,6 +213,8 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
         decision_digest: Digest::sha256(governed.as_bytes()),
         limits: Limits::default(),
         require_scope: require_scope.map(str::to_owned),
+        lapses: lapses_s
+            .map(|secs| Lapse { at: Timestamp::from_secs(secs), of: "the vendor `m`".into() }),
     };
     let agent = Agent {
         id: AgentId::new("copilot").unwrap(),

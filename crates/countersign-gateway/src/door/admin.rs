@@ -139,7 +139,9 @@ pub(crate) fn status(barred: &Barred) -> StatusCode {
         Barred::NotFound => StatusCode::NOT_FOUND,
         Barred::NotEntitled(_) => StatusCode::FORBIDDEN,
         Barred::StaleSignIn => StatusCode::UNAUTHORIZED,
-        Barred::Suspended(_) | Barred::Overtaken | Barred::Conflict(_) => StatusCode::CONFLICT,
+        Barred::Suspended(_) | Barred::Lapsed(_) | Barred::Overtaken | Barred::Conflict(_) => {
+            StatusCode::CONFLICT
+        }
         Barred::Reason | Barred::Until => StatusCode::BAD_REQUEST,
         Barred::Unanswered => StatusCode::BAD_GATEWAY,
         Barred::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -8,8 +8,8 @@ use crate::ask::{ASKS, ERRORS};
 use crate::bound::{
     ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX,
     DESTINATIONS_MAX, EXPORTERS_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX, LINE_BYTES_MAX,
-    PATTERN_BYTES_MAX, POINTERS_MAX, PROGRAM_WORDS_MAX, RECHECK_MS_MAX, RESULT_BYTES_MAX, ROWS_MAX,
-    STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
+    PATTERN_BYTES_MAX, POINTERS_MAX, PROGRAM_WORDS_MAX, RECHECK_MS_MAX, RESULT_BYTES_MAX,
+    REVIEW_WARN_SECONDS_MAX, ROWS_MAX, STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX, VENDOR_ITEMS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
 use crate::email::ENCRYPTIONS as MAIL_ENCRYPTIONS;
@@ -18,11 +18,12 @@ use crate::gate::DURATIONS as SPANS;
 use crate::input::FORMATS;
 use crate::issuer::ALGORITHMS;
 use crate::people::ROLES;
-use crate::posture::{LIMITS, RESERVED};
+use crate::posture::{DAYS, LIMITS, ON_EXPIRY, PROFILES, RESERVED};
 use crate::relay::TEMPLATES;
 use crate::request::{EMPTY, METHODS};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
+use crate::vendor::{Field, Is, RECORD};
 use countersign_core::alert::Rule;
 use countersign_core::bound::{
     BODY_BYTES_MAX, ID_BYTES_MAX, JSON_VALUES_MAX, RECIPIENTS_MAX, SAFE_INTEGER_MAX,
@@ -60,6 +61,11 @@ pub(super) fn kind(kind: FileKind) -> Kind {
             "One production system: how it is reached, and what a call may take of it.",
             system(),
         ),
+        FileKind::Vendor => (
+            "posture/vendors/NAME.yaml",
+            "One vendor: a company whose models, servers or services agents depend on, what is known of it, and what was decided ([vendors.md](vendors.md)).",
+            Shape::Map(record(RECORD)),
+        ),
         FileKind::Eval => (
             "posture/evals/NAME.yaml",
             "Cases of the evaluation suite: what must stay true, whatever an agent does ([evaluation.md](evaluation.md)). They are no part of what is enforced or signed.",
@@ -82,6 +88,49 @@ const fn required(name: &'static str, about: &'static str, shape: Shape) -> Key 
 
 const fn optional(name: &'static str, about: &'static str, shape: Shape) -> Key {
     Key { name, required: false, about, shape }
+}
+
+/// A vendor's record, from the table that the decoder has too.
+fn record(fields: &'static [Field]) -> Vec<Key> {
+    let key = |field: &'static Field| Key {
+        name: field.name,
+        required: field.required,
+        about: field.about,
+        shape: of_record(&field.is),
+    };
+    fields.iter().map(key).collect()
+}
+
+fn of_record(is: &'static Is) -> Shape {
+    match is {
+        Is::Name(example) => name(example),
+        Is::Line(example) => line(example),
+        Is::Date => date("2026-11-20"),
+        Is::YesNo => boolean(),
+        Is::Count(example) => count(LIMIT_MAX, *example),
+        Is::Sha256 => {
+            pattern("a SHA-256 in hexadecimal", "^[0-9a-f]{64}$", LINE_BYTES_MAX, &"0".repeat(64))
+        }
+        Is::Choice(words) => choice(words.iter().copied()),
+        Is::Map(fields) => Shape::Map(record(fields)),
+        Is::List(is) => Shape::List {
+            of: Box::new(of_record(is)),
+            items_min: 1,
+            items_max: Some(VENDOR_ITEMS_MAX),
+        },
+    }
+}
+
+/// One vendor, or a list of them.
+fn vendors(about: &'static str) -> Key {
+    let one = json!({ "type": "string", "pattern": format!("^{NAME}$"), "maxLength": TOOL_NAME_BYTES_MAX });
+    let all = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": VENDOR_ITEMS_MAX });
+    let either = json!({ "anyOf": [one, all] });
+    optional(
+        "vendor",
+        about,
+        leaf("the name of a vendor or a list of them", either, "example-models"),
+    )
 }
 
 fn posture() -> Vec<Key> {
@@ -125,6 +174,11 @@ fn posture() -> Vec<Key> {
     let of_tenants = ["per_minute", "per_hour"].map(|name| limit(name, false)).into();
     vec![
         required("organisation", "Whose posture it is.", line("Example Ltd")),
+        optional(
+            "profile",
+            "The kind of organisation that it was begun for ([profiles.md](profiles.md)). `check` and reviews name it; no control depends on it.",
+            choice(PROFILES.iter().map(|(word, _)| *word)),
+        ),
         required("identity", "What a token says of its bearer.", Shape::Map(identity)),
         required(
             "limits",
@@ -137,7 +191,27 @@ fn posture() -> Vec<Key> {
             "The company's own step for each effect; the effects' own if left out.",
             ladder::steps(),
         ),
+        reviews(),
     ]
+}
+
+fn reviews() -> Key {
+    optional(
+        "reviews",
+        "What becomes of what is not reviewed again by its day: vendors, and agents with `review_by`.",
+        Shape::Map(vec![
+            optional(
+                "on_expiry",
+                "From then on all that rests on it is suspended (`suspend`, if left out), or goes on until the gateway reads its posture the next time (`warn`). In production nothing that is past its day is put in force.",
+                choice(ON_EXPIRY.iter().map(|(word, _)| *word)),
+            ),
+            optional(
+                "warn",
+                "How long before `check` and `doctor` say so; 30 days if left out.",
+                quantity(&DAYS, REVIEW_WARN_SECONDS_MAX, "30d"),
+            ),
+        ]),
+    )
 }
 
 fn agent() -> Vec<Key> {
@@ -189,6 +263,10 @@ fn agent() -> Vec<Key> {
             "What the token must carry for every grant that does not say otherwise.",
             scope(),
         ),
+        vendors(
+            "Whose models and services it is made of. A production deployment asks for it, and for a decision that covers what the agent's tools hold.",
+        ),
+        optional("review_by", "The last day for which it was reviewed.", date("2027-11-20")),
         required("grants", "The tools it may call, and why.", list(Shape::Map(grant), 0)),
         optional(
             "limits",
@@ -491,6 +569,9 @@ fn system() -> Shape {
             "concurrency",
             "Most statements, requests or messages at once; 4 if left out.",
             count(CONCURRENCY_MAX, 4),
+        ),
+        vendors(
+            "Who runs it or wrote it, if that is another company: decided about as of an agent, for what the tools on it hold.",
         ),
     ];
     let backends = vec![

@@ -13,6 +13,7 @@ const PARCELS: &str = "posture/tools/list_parcels.yaml";
 const SYSTEM: &str = "posture/systems/freight-db.yaml";
 const DEPLOYMENT: &str = "countersign.yaml";
 const EVALS: &str = "posture/evals/usage.yaml";
+const VENDOR: &str = "posture/vendors/meridian.yaml";
 
 /// Replaces `from` in a file by the mistake, or by its mended twin.
 pub(crate) type Edit = (Code, &'static str, &'static str, &'static str, &'static str);
@@ -696,6 +697,33 @@ pub(crate) const EDITS: &[Edit] = &[
         "effect: read",
         "effect: irreversible\nrung: 3\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: s }",
         "effect: persistent\nrung: 4\ngate: { approvers: { named: [a@b] }, expires: 4h, summary: s }",
+    ),
+    (Code::UnknownVendor, AGENT, "vendor: meridian", "vendor: meridien", "vendor: [meridian]"),
+    (
+        Code::UnusedVendor,
+        AGENT,
+        "vendor: meridian",
+        "review_by: 2027-11-20",
+        "vendor: meridian\nreview_by: 2027-11-20",
+    ),
+    (Code::EndingReview, VENDOR, "2027-11-16", "2026-12-21", "2026-12-22"),
+    (
+        Code::EndingReview,
+        AGENT,
+        "vendor: meridian",
+        "vendor: meridian\nreview_by: 2026-11-21",
+        "vendor: meridian\nreview_by: 2027-11-21",
+    ),
+    (Code::MissingKey, VENDOR, "  retention: { prompts: 30 days }\n", "", "  retention: {}\n"),
+    (Code::MissingKey, VENDOR, "approve\n", "conditional\n", "reject\n"),
+    (Code::BadValue, VENDOR, "2027-11-16", "2026-11-15", "2027-11-15"),
+    (Code::BadValue, VENDOR, "The agents' model.", "to be filled in", "to be filled"),
+    (
+        Code::UnderstatedFlow,
+        USAGE,
+        "effect: read",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nflow: { sends: nowhere }",
+        "effect: reversible\ncheck: select 1 where a = :tenant\nflow: { sends: internal }",
     ),
     (
         Code::UnderstatedFlow,
@@ -1631,6 +1659,37 @@ pub(crate) const CHANGES: &[Change] = &[
         Code::BadName,
         |company| renamed(company, "check_draft"),
         |company| renamed(company, "check_drafts"),
+    ),
+    (
+        Code::NoVendor,
+        |company| {
+            in_production(company);
+            company.edit(AGENT, "vendor: meridian\n", "");
+            fs::remove_file(company.path(VENDOR)).unwrap();
+        },
+        in_production,
+    ),
+    (
+        Code::VendorDecision,
+        |company| {
+            in_production(company);
+            company.edit(VENDOR, "[internal, confidential]", "[public, internal]");
+        },
+        |company| {
+            in_production(company);
+            company.edit(VENDOR, "[internal, confidential]", "[confidential]");
+        },
+    ),
+    (
+        Code::EndedReview,
+        |company| {
+            in_production(company);
+            company.edit(VENDOR, "2027-11-16", "2026-11-21");
+        },
+        |company| {
+            in_production(company);
+            company.edit(VENDOR, "2027-11-16", "2026-12-22");
+        },
     ),
     (
         Code::EndedException,

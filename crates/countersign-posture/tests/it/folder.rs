@@ -21,6 +21,7 @@ pub(crate) const AGENT: &str = r#"agent: support-copilot
 purpose: Answers account questions.
 owner: { team: customer-operations, contact: custops-oncall@acme.example }
 identity: { client_id: support-copilot, issuer: "https://login.acme.example" }
+vendor: meridian
 grants:
   - { tool: get_account_usage, reason: "Usage questions are most tickets." }
   - tool: list_parcels
@@ -81,6 +82,25 @@ bytes: 64KiB
 concurrency: 2
 ";
 
+pub(crate) const VENDOR: &str = r#"vendor: meridian
+legal_name: Meridian Models Ltd
+product: Meridian API
+service: model_api
+owner: { team: platform, contact: platform@acme.example }
+purpose: The agents' model.
+data:
+  classes: [internal, confidential]
+  training: { default: never }
+  retention: { prompts: 30 days }
+  regions: { processing: [EU] }
+assessment:
+  decision: approve
+  approver: ciso@acme.example
+  assessed_at: 2026-11-16
+  review_by: 2027-11-16
+  evidence: [{ url: "https://meridian.example/terms", retrieved_at: 2026-11-09 }]
+"#;
+
 pub(crate) const EVALS: &str = r#"suite: usage
 caller: { agent: support-copilot, tenant: acct_alpha }
 cases:
@@ -134,6 +154,7 @@ impl Company {
         company.write("posture/tools/get_account_usage.yaml", USAGE);
         company.write("posture/tools/list_parcels.yaml", PARCELS);
         company.write("posture/systems/freight-db.yaml", SYSTEM);
+        company.write("posture/vendors/meridian.yaml", VENDOR);
         company.write("posture/evals/usage.yaml", EVALS);
         company.write("posture/README.md", "For people.\n");
         company.write("posture/tools/.draft.yaml.swp", "an editor's");
@@ -144,9 +165,15 @@ impl Company {
     /// A copy of the posture and deployment in a folder.
     pub(crate) fn of(folder: &Path) -> Self {
         let company = Self(TempDir::new().unwrap());
-        for inner in
-            ["", "posture", "posture/agents", "posture/tools", "posture/systems", "posture/evals"]
-        {
+        for inner in [
+            "",
+            "posture",
+            "posture/agents",
+            "posture/tools",
+            "posture/systems",
+            "posture/vendors",
+            "posture/evals",
+        ] {
             fs::create_dir_all(company.path(inner)).unwrap();
             for entry in fs::read_dir(folder.join(inner)).into_iter().flatten() {
                 let path = entry.unwrap().path();
@@ -162,9 +189,14 @@ impl Company {
     /// Its YAML files.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files = vec!["countersign.yaml".to_owned()];
-        for folder in
-            ["posture/", "posture/agents/", "posture/tools/", "posture/systems/", "posture/evals/"]
-        {
+        for folder in [
+            "posture/",
+            "posture/agents/",
+            "posture/tools/",
+            "posture/systems/",
+            "posture/vendors/",
+            "posture/evals/",
+        ] {
             let Ok(entries) = fs::read_dir(self.path(folder)) else { continue };
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let ours = names.filter(|name| name.ends_with(".yaml") && !name.starts_with('.'));

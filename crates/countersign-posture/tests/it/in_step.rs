@@ -29,6 +29,7 @@ fn kind(path: &str) -> FileKind {
         Some("agents") => FileKind::Agent,
         Some("tools") => FileKind::Tool,
         Some("systems") => FileKind::System,
+        Some("vendors") => FileKind::Vendor,
         Some("evals") => FileKind::Eval,
         Some(_) => FileKind::Posture,
     }
@@ -124,6 +125,8 @@ identity:
   claims: { subject: /sub, actor: [/client_id], tenant: /tenant, session: /sid, person: /oid, scopes: /scp, agent_build: /b, model: /m }
   attributes: { depots: /depots }
 ladder: { owner: ciso@acme.example, read: 1, reversible: 2, persistent: 3, irreversible: 4 }
+profile: mid-market
+reviews: { on_expiry: warn, warn: 14d }
 limits: { per_session: 200, per_minute: 60, per_hour: 600, identical_per_minute: 5 }
 tenant_limits: { per_minute: 600, per_hour: 6000 }
 ",
@@ -189,8 +192,57 @@ call: { system: freight-db, sql: update parcels set a = 1 where tenant = :tenant
 ",
     ),
     (
+        "posture/vendors/meridian.yaml",
+        r#"vendor: meridian
+legal_name: Meridian Models Ltd
+product: Meridian API
+service: model_api
+role: processor
+owner: { team: platform, contact: platform@acme.example }
+purpose: The model.
+models: [a, b]
+deployment: shared
+data:
+  classes: [public, internal, confidential]
+  personal: names
+  tenant_separation: by account
+  training: { default: never, contractual: true, evidence_url: u, checked_at: 2026-11-09 }
+  retention: { prompts: a, outputs: b, logs: c, abuse_monitoring: d, zero_retention: { eligible: true, approved: false, scope: s, exceptions: e } }
+  human_review: nobody
+  regions: { processing: [EU], storage: [EU], transfer: none }
+  subprocessors: { list_url: u, list_sha256: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", notice_days: 30, checked_at: 2026-11-09 }
+  encryption: e
+  deletion: d
+security:
+  certifications: [{ name: n, scope: s, issuer: i, valid_until: 2027-06-30, report: r }]
+  penetration_test: 2026-05-01
+  bug_bounty: b
+  sign_in: s
+  authentication: a
+  audit_export: a
+  incident_notice_hours: 48
+  service_level: s
+  status_page: s
+ai: { card_url: c, red_team: r, injection_defences: i, output_filtering: o, change_notice: c, indemnity: i, usage_limits: u }
+contract: { dpa: { version: "3.1", date: 2026-10-01 }, terms: t, ai_addendum: a, liability: l, audit_right: a, exit_plan: e }
+supply_chain: { package: p, version: "1.2", sha256: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", publisher: p, registry_verified: true, transport: stdio, definitions_sha256: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", scopes: [a], sandbox: s }
+assessment:
+  method: ai_caiq
+  answers: a
+  findings: [{ finding: f, severity: low, owner: o, due: 2027-02-28 }]
+  risk: medium
+  decision: conditional
+  conditions: [{ condition: c, met_on: 2026-11-12, accepted_by: a }]
+  approver: ciso@acme.example
+  assessed_at: 2026-11-16
+  review_by: 2027-11-16
+  evidence: [{ url: u, file: f, sha256: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", retrieved_at: 2026-11-09 }]
+"#,
+    ),
+    (
         "posture/systems/ledger-db.yaml",
         "system: ledger-db
+vendor: [meridian]
 postgres: { connection: a, tenant_setting: acme.account, tls: verify-full, ca: b, shared: [depots, ref.towns] }
 timeout: 2s
 rows: 1

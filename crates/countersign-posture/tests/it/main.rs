@@ -14,3 +14,4 @@ mod mistakes;
 mod pins;
 #[cfg(test)]
 mod requests;
+mod vendors;

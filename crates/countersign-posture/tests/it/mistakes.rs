@@ -41,7 +41,7 @@ grants:
   - { tool: list_parcels, reason: twice, reviewed_on: yesterday }
   - { tool: "list parcels", reason: blank }
 limits: { per_session: 4e1, per_second: 1 }
-review_by: 2027-05-01
+retired_on: 2027-05-01
 "#,
     ),
     (

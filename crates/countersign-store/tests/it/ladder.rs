@@ -317,6 +317,7 @@ impl Walk {
                     decision_digest: digest,
                     limits: Limits::default(),
                     require_scope: None,
+                    lapses: None,
                 };
                 (tool.name.clone(), grant)
             });

@@ -7,7 +7,7 @@ use crate::render::{self, Failure};
 use crate::report::{self, Format};
 use countersign_core::ladder::Exception;
 use countersign_posture::evals::load_evals;
-use countersign_posture::{Deployment, Finding, Severity, posture_folder};
+use countersign_posture::{Deployment, Finding, Profile, Severity, posture_folder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,12 +106,14 @@ fn summed(posture: Option<&Posture>, errors: usize, warnings: usize) -> (String,
         .filter_map(|(name, grant)| Some((name.as_str(), grant.tool.ladder.exception.as_ref()?)));
     // Of a tool that several agents were granted, once.
     let exceptions: BTreeMap<_, _> = exceptions.collect();
+    let profile = loaded.profile.map(Profile::as_str);
+    let of_profile = profile.map(|word| format!("; profile {word}")).unwrap_or_default();
     let mut line = format!(
-        "fine: {agents} agents, {tools} granted tools, {systems} systems; {warnings} warnings; posture {digest}"
+        "fine: {agents} agents, {tools} granted tools, {systems} systems; {warnings} warnings{of_profile}; posture {digest}"
     );
     let summary = json!({
         "errors": errors, "warnings": warnings, "agents": agents, "granted_tools": tools,
-        "systems": systems, "posture": digest, "exceptions": excepted(&exceptions),
+        "systems": systems, "posture": digest, "exceptions": excepted(&exceptions), "profile": profile,
     });
     for (tool, exception) in exceptions {
         let Exception { rung, reason, reviewed_by, .. } = exception;

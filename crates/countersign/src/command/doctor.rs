@@ -12,7 +12,7 @@ use countersign_core::ladder::Check;
 use countersign_core::port::{Clock as _, Entropy as _};
 use countersign_core::tool::{Effect, Plan, Tool};
 use countersign_gateway::identity::{IssuerConfig, KeySource, LEEWAY_S};
-use countersign_posture::{Backend, Deployment, Issuer, Loaded, Severity, SystemSpec};
+use countersign_posture::{Backend, Deployment, Issuer, Loaded, Severity, SystemSpec, reviews};
 use countersign_store::Disk;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +69,7 @@ impl Doctor {
             examined.push(runtime.block_on(issuer(&deployment, written)));
         }
         examined.push(journal(&deployment));
+        examined.push(reviewed(&deployment, &loaded));
         let found = examined.iter().any(|examined| !examined.symptoms.is_empty());
         match self.format {
             Format::Text => examined.iter().for_each(tell),
@@ -211,6 +212,18 @@ async fn issuer(deployment: &Deployment, written: &Issuer) -> Examined {
         }
     };
     Examined { what, like, symptoms }
+}
+
+/// What ends by itself, before it does.
+fn reviewed(deployment: &Deployment, loaded: &Loaded) -> Examined {
+    let due = reviews(deployment.environment, loaded, SystemClock.now());
+    let symptoms = due.into_iter().map(|finding| Symptom {
+        code: "review-due",
+        message: finding.message,
+        mend: finding.help.unwrap_or_default(),
+    });
+    let like = "no agent and no vendor is to be reviewed soon".to_owned();
+    Examined { what: "reviews".to_owned(), like, symptoms: symptoms.collect() }
 }
 
 fn journal(deployment: &Deployment) -> Examined {

@@ -1,12 +1,15 @@
 //! `countersign init`: a commented posture and deployment that pass `check`, a small database to
 //! try them on, the schemas that editors check them by, and the journal.
 
+mod profile;
+
 use super::{End, schema};
 use crate::machine::{SystemEntropy, private_folder};
 use crate::render::{self, Doing, Failure};
 use countersign_posture::file_schema::FileKind;
 use countersign_store::SqliteStore;
 use include_dir::{Dir, include_dir};
+use profile::Profile;
 use std::path::PathBuf;
 
 static TEMPLATE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/src/command/init/template");
@@ -17,6 +20,10 @@ pub(crate) struct Init {
     /// The folder to write to; made where there is none
     #[arg(default_value = ".")]
     dir: PathBuf,
+    /// Begin with an effect that people agree to, with cases, and with who decides, signs and is told in an
+    /// organisation of this kind
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
 }
 
 impl Init {
@@ -34,6 +41,9 @@ impl Init {
             private_folder(&path).doing(path.display())?;
         }
         TEMPLATE.extract(&self.dir).doing(self.dir.display())?;
+        if let Some(profile) = self.profile {
+            profile.apply(&self.dir)?;
+        }
         schema::write(&self.dir.join(".countersign/schemas"), FileKind::ALL)?;
         let database = self.dir.join("data/shop.db");
         rusqlite::Connection::open(&database)

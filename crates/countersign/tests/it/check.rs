@@ -289,5 +289,5 @@ fn a_mistake_in_a_statement_is_underlined_where_it_is() {
     let findings = json["findings"].as_array().unwrap();
     let found = findings.iter().find(|found| found["code"] == "unknown-placeholder").unwrap();
     let width = found["end_column"].as_u64().unwrap() - found["column"].as_u64().unwrap();
-    assert_eq!((found["line"].as_u64().unwrap(), width), (23, 7), "{json}");
+    assert_eq!((found["line"].as_u64().unwrap(), width), (24, 7), "{json}");
 }

@@ -23,7 +23,7 @@ fn the_example_is_sound_and_what_is_taken_from_it_is_missed() {
     let crm = company.crm();
     let (found, code) = examined(&company);
     assert_eq!(code, Some(0), "{found:?}");
-    assert_eq!(found.len(), 6, "{found:?}");
+    assert_eq!(found.len(), 7, "{found:?}");
     drop(crm);
     std::fs::remove_file(company.path().join("data/support.db")).unwrap();
     company.edit("posture/tools/list_invoices.yaml", |text| text.replace("due_on,", "due_by,"));

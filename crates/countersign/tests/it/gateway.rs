@@ -65,6 +65,16 @@ impl Company {
         company
     }
 
+    /// What `init --profile` writes, to be served on a free port.
+    pub(crate) fn of_profile(profile: &str) -> Self {
+        let company = Self { dir: tempfile::tempdir().unwrap(), databases: BTreeMap::new() };
+        company.says(&["init", ".", "--profile", profile]);
+        company.edit("countersign.yaml", |text| {
+            text.replace("listen: 127.0.0.1:8787", "listen: 127.0.0.1:0")
+        });
+        company
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }

@@ -91,6 +91,8 @@ mod plain;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod row_level;
@@ -118,6 +120,8 @@ mod through;
 mod trace;
 #[cfg(test)]
 mod tutorial;
+#[cfg(test)]
+mod vendors;
 #[cfg(test)]
 mod walls;
 #[cfg(test)]

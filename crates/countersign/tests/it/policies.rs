@@ -130,7 +130,7 @@ fn mistakes_in_policies_are_findings_like_any_others() {
     assert_eq!(
         findings(&company),
         [
-            "posture/policies/c.yaml:1:1 unexpected-file: `policies/c.yaml` is no part of a posture (a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems` and `evals`, NAME.json in `pins`, and NAME.cedar in `policies`)",
+            "posture/policies/c.yaml:1:1 unexpected-file: `policies/c.yaml` is no part of a posture (a posture is `posture.yaml`, files NAME.yaml in `agents`, `tools`, `systems`, `vendors` and `evals`, NAME.json in `pins`, and NAME.cedar in `policies`)",
             "posture/policies/a.cedar:3:38 policy-name: no agent is granted a tool `refund_invoce` (did you mean `refund_invoice`?)",
             "posture/policies/b.cedar:1:63 policy-syntax: unexpected token `}` (expected identifier)",
         ]

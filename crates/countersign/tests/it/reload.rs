@@ -13,6 +13,9 @@ use tokio::task::block_in_place;
 const ANN: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "s", depots: &[] };
 
+/// The example's, which production has to have.
+const VENDOR: &str = include_str!("../../../../examples/acme/posture/vendors/meridian-models.yaml");
+
 /// A company whose `posture` is a link to one of `postures/*`: `a` at first.
 struct Two {
     company: Company,
@@ -72,6 +75,7 @@ impl Two {
                      actor: /client_id, tenant: /tenant, session: /sid }} }}\nlimits: {limits}\n"
                 ),
             ),
+            ("vendors/meridian-models.yaml", VENDOR.to_owned()),
             ("systems/one.yaml", system("one", one)),
             ("systems/two.yaml", system("two", two)),
             (
@@ -79,7 +83,7 @@ impl Two {
                 format!(
                     "agent: support-copilot\npurpose: Tells postures apart.\n\
                      owner: {{ team: team-of-{letter}, contact: {letter}@acme.example }}\n\
-                     identity: {{ client_id: support-copilot }}\n\
+                     identity: {{ client_id: support-copilot }}\nvendor: meridian-models\n\
                      grants:\n  - {{ tool: mark, reason: r }}\n  - {{ tool: only_{letter}, reason: r }}\n"
                 ),
             ),

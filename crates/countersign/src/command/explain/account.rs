@@ -58,6 +58,9 @@ pub(super) struct Account {
     change: Vec<Said>,
 }
 
+/// What makes good what was not reviewed in time.
+const REVIEW: &str = "whoever reviews it writes until when that holds: `review_by`";
+
 impl Account {
     /// Of a call by whom the monitor has met, or would not meet.
     pub(super) async fn of(
@@ -318,6 +321,7 @@ impl Subject<'_> {
                 }
                 (because, vec![said(change, places.tool(tool, "gate"))])
             }
+            Refusal::Lapsed(_) => (vec![said(refusal.detail(), None)], vec![said(REVIEW, None)]),
             // Nothing was counted or recorded; were it so, this is what would be said.
             Refusal::RateLimited(_)
             | Refusal::OverBudget(_)
