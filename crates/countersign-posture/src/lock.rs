@@ -424,56 +424,78 @@ pub struct Signed {
 #[must_use]
 pub fn cover(deployment: &Deployment, loaded: &Loaded) -> (Vec<Signed>, Vec<Finding>) {
     let Some(sign_off) = &deployment.sign_off else { return (Vec::new(), Vec::new()) };
-    let folder = deployment.base.join(&deployment.posture);
-    let code = match deployment.environment {
-        Environment::Production => Code::Uncovered,
-        Environment::Development | Environment::Staging => Code::UncoveredYet,
-    };
-    let (lock, text) = match Lock::read(&folder) {
+    let (lock, text) = match read(deployment) {
         Ok(read) => read,
-        Err(error) => {
-            let place = place(&folder, "", "");
-            let message = format!("the posture is not signed: {error}");
-            let help = "make it with `countersign posture lock`, and have it signed".to_owned();
-            return (Vec::new(), vec![Finding { code, place, message, help: Some(help) }]);
-        }
+        Err(finding) => return (Vec::new(), vec![finding]),
     };
-    let mut wrong = differs(&folder, &lock, (loaded, sign_off));
+    let mut found = differences(deployment, loaded, (&lock, &text));
     let message = lock.message();
     let mut signers = Vec::new();
+    let mut tell = |at: &str, message: String| {
+        found.push(finding(deployment, &text, (at, message)));
+    };
     for Signature { by, signature } in &lock.signatures {
+        let at = format!("\"by\": {}", json!(by));
         match signer(sign_off, &message, signature) {
             Ok(Some(reviewer)) if reviewer.name == *by => signers.push(reviewer),
             Ok(Some(reviewer)) => {
-                let said = format!("the signature of `{by}` is `{}`'s", reviewer.name);
-                wrong.push((format!("\"by\": {}", json!(by)), said));
+                tell(&at, format!("the signature of `{by}` is `{}`'s", reviewer.name));
             }
             // It counts for nothing, and does no harm: whose role is not filled is said below.
             Ok(None) => {}
-            Err(why) => {
-                let said = format!("the signature of `{by}` {why}");
-                wrong.push((format!("\"by\": {}", json!(by)), said));
-            }
+            Err(why) => tell(&at, format!("the signature of `{by}` {why}")),
         }
     }
     let filled = sign_off.filled(&signers);
-    let missing = sign_off.roles.iter().filter(|role| !filled.contains_key(role.as_str()));
-    wrong.extend(missing.map(|role| {
+    for role in sign_off.roles.iter().filter(|role| !filled.contains_key(role.as_str())) {
         let said = format!("nobody whom the deployment lists has signed as `{role}`");
-        ("\"signatures\"".to_owned(), said)
-    }));
-    let found = wrong.into_iter().map(|(at, message)| Finding {
-        code,
-        place: place(&folder, &text, &at),
-        message,
-        help: None,
-    });
+        tell("\"signatures\"", said);
+    }
     let signed = filled.into_iter().map(|(role, by)| Signed {
         role: role.to_owned(),
         by: by.name.clone(),
         key: fingerprint(&by.key),
     });
-    (signed.collect(), found.collect())
+    (signed.collect(), found)
+}
+
+/// The lock of a deployment's posture, and its text.
+///
+/// # Errors
+/// A finding that says why there is none.
+#[expect(clippy::result_large_err, reason = "a finding is what is shown, once")]
+pub fn read(deployment: &Deployment) -> Result<(Lock, String), Finding> {
+    Lock::read(&deployment.base.join(&deployment.posture)).map_err(|error| {
+        let message = format!("the posture is not signed: `{FILE}` {error}");
+        let help = "make it with `countersign posture lock`, and have it signed".to_owned();
+        Finding { help: Some(help), ..finding(deployment, "", ("", message)) }
+    })
+}
+
+/// Everything in which a lock does not say what the posture beside it is, or not what the deployment
+/// asks for.
+#[must_use]
+pub fn differences(
+    deployment: &Deployment,
+    loaded: &Loaded,
+    (lock, text): (&Lock, &str),
+) -> Vec<Finding> {
+    let Some(sign_off) = &deployment.sign_off else { return Vec::new() };
+    let folder = deployment.base.join(&deployment.posture);
+    let wrong = differs(&folder, lock, (loaded, sign_off)).into_iter();
+    wrong.map(|(at, message)| finding(deployment, text, (&at, message))).collect()
+}
+
+fn finding(deployment: &Deployment, text: &str, (at, message): (&str, String)) -> Finding {
+    let code = match deployment.environment {
+        Environment::Production => Code::Uncovered,
+        Environment::Development | Environment::Staging => Code::UncoveredYet,
+    };
+    let folder = deployment.base.join(&deployment.posture);
+    let start = text.find(at).unwrap_or_default();
+    let end = if text.is_empty() { 0 } else { start.saturating_add(at.len()) };
+    let place = Place { source: Arc::new(Source::new(folder, FILE, text)), span: start..end };
+    Finding { code, place, message, help: None }
 }
 
 /// What of a lock is not so: what it stands by there, and a sentence.
@@ -523,11 +545,4 @@ fn differs(
         Ok(_) => {}
     }
     wrong
-}
-
-/// Where something first stands in the lock.
-fn place(folder: &Path, text: &str, of: &str) -> Place {
-    let start = text.find(of).unwrap_or_default();
-    let end = if text.is_empty() { 0 } else { start.saturating_add(of.len()) };
-    Place { source: Arc::new(Source::new(folder, FILE, text)), span: start..end }
 }
