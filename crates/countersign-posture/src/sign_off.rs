@@ -208,11 +208,15 @@ fn reviewers(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<Reviewer>> {
         return None;
     }
     let read: Vec<_> = nodes.iter().map(|node| reviewer(decoder, node)).collect();
+    let before = decoder.findings.len();
     let names = read.iter().flatten().map(|(of, name, _)| (of.name.clone(), *name));
     decoder.distinct("the reviewer", names.collect::<Vec<_>>().into_iter());
     // One key of two people would be one person who signs twice.
     let keys = read.iter().flatten().map(|(of, _, key)| (fingerprint(&of.key), *key));
     decoder.distinct("the key", keys.collect::<Vec<_>>().into_iter());
+    if decoder.findings.len() > before {
+        return None;
+    }
     read.into_iter().map(|read| read.map(|(reviewer, _, _)| reviewer)).collect()
 }
 
