@@ -81,8 +81,8 @@ pub struct Excepted {
     pub reason: String,
     /// Who gave it.
     pub reviewed_by: String,
-    /// Until when, in microseconds since 1970.
-    pub expires_us: i64,
+    /// Until when.
+    pub expires: String,
 }
 
 /// A report, and what it comes to.
@@ -239,7 +239,8 @@ fn exceptions(loaded: &Loaded) -> Vec<Excepted> {
             rung: exception.rung.number(),
             reason: exception.reason.clone(),
             reviewed_by: exception.reviewed_by.clone(),
-            expires_us: exception.expires.micros(),
+            expires: jiff::Timestamp::from_microsecond(exception.expires.micros())
+                .map_or_else(|_beyond| "never".to_owned(), |at| at.to_string()),
         };
         Some((name.clone(), excepted))
     });

@@ -127,8 +127,8 @@ fn tell(lock: &Lock, against: Option<&Path>) -> Result<(), Failure> {
     }
     for excepted in exceptions {
         let said = format!(
-            "`{}` stands on rung {}, by leave of {}: {}",
-            excepted.tool, excepted.rung, excepted.reviewed_by, excepted.reason
+            "`{}` stands on rung {} until {}, by leave of {}: {}",
+            excepted.tool, excepted.rung, excepted.expires, excepted.reviewed_by, excepted.reason
         );
         render::line(format_args!("exception  {}", visible(&said)));
     }
