@@ -2,6 +2,7 @@
 
 mod lock;
 mod prove;
+mod show;
 mod sign;
 mod staged;
 
@@ -33,6 +34,9 @@ pub(crate) enum Posture {
         after_help = "Exit codes: 0 it is written, 1 the posture has errors, 2 could not run.\n\nExample: countersign posture staged my-gateway --journal staging/journal.db"
     )]
     Staged(staged::Staged),
+    /// What each agent may reach, and the worst that comes of it in a call, a minute, an hour and a day
+    #[command(after_help = "Example: countersign posture show my-gateway --agent shop-assistant")]
+    Show(show::Show),
 }
 
 impl Posture {
@@ -42,6 +46,7 @@ impl Posture {
             Self::Lock(lock) => lock.run(),
             Self::Sign(sign) => sign.run(),
             Self::Staged(staged) => staged.run(),
+            Self::Show(show) => show.run(),
         }
     }
 }
