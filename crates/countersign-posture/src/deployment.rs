@@ -247,9 +247,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let trust = decode_trust(decoder, &mut fields, ground);
     let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
     let relay = relay::decode(decoder, &mut fields);
-    let sign_off = fields.optional("sign_off");
-    let sign_off_place = sign_off.map(|item| decoder.place(item.span()));
-    let sign_off = sign_off.map(|item| sign_off::decode(decoder, item));
+    let (sign_off, sign_off_place) = decode_sign_off(decoder, &mut fields);
     let references = fields.optional("references");
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
     let logs = fields.optional("statement_logs");
@@ -259,19 +257,14 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     check_plaintext(decoder, environment, listen.as_ref(), tls.is_some());
     if let (Some(Environment::Production), Some(span)) = (environment, at_stake) {
         relay::check_production(decoder, &relay, span);
-        if sign_off.is_none() {
-            decoder.report(Code::NoSignOff, span, "nobody has to have signed what runs here");
-            decoder.help("say who under `sign_off`: roles, evidence, and the reviewers' keys");
-        }
+        sign_off::check_production(decoder, sign_off_place.is_some(), span);
     }
     let development = trust.development.filter(|flag| flag.value);
     let development_issuer = development.is_some();
     if let Some(flag) = development {
         check_development(decoder, &flag, environment, listen.as_ref());
     } else if trust.nobody {
-        let span = Span { start: node.span.start, end: node.span.start };
-        decoder.report(Code::NoIssuer, span, "nobody's tokens are accepted");
-        decoder.help("name an issuer under `issuers`, or set `development_issuer: true`");
+        report_nobody(decoder, node.span.start);
     }
     let (references, places) = references;
     let (people, of_people) = trust.people?.unzip();
@@ -298,14 +291,22 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         issuers: trust.issuers,
         development_issuer,
         people,
-        // One that cannot be read is no leave to do without: an error was reported.
-        sign_off: sign_off.flatten(),
+        sign_off,
         store,
         relay,
         references,
         statement_logs,
         written,
     })
+}
+
+/// Who has to sign, and where that is written. Of one that cannot be read an error is reported.
+fn decode_sign_off(
+    decoder: &mut Decoder,
+    fields: &mut Fields<'_>,
+) -> (Option<SignOff>, Option<Place>) {
+    let Some(item) = fields.optional("sign_off") else { return (None, None) };
+    (sign_off::decode(decoder, item), Some(decoder.place(item.span())))
 }
 
 /// Whose tokens are accepted.
@@ -344,6 +345,11 @@ fn decode_trust(decoder: &mut Decoder, fields: &mut Fields<'_>, ground: Ground<'
         }
     };
     Trust { issuers, keys, development, nobody, people }
+}
+
+fn report_nobody(decoder: &mut Decoder, at: usize) {
+    decoder.report(Code::NoIssuer, Span { start: at, end: at }, "nobody's tokens are accepted");
+    decoder.help("name an issuer under `issuers`, or set `development_issuer: true`");
 }
 
 fn values(lines: Option<Vec<Spanned<String>>>) -> Vec<String> {

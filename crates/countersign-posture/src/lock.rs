@@ -44,6 +44,9 @@ pub struct Lock {
     pub grants: Grants,
     /// Tools that stand below their effect's step for a time.
     pub exceptions: Vec<Excepted>,
+    /// What all of that comes to in words and figures. It is for those who sign, whose own program says
+    /// whether it is so; words may change from release to release, and no gateway goes by them.
+    pub permissions: Value,
     /// The reports that were there, by name.
     pub evidence: BTreeMap<String, Shown>,
     /// Who signed all of this.
@@ -151,6 +154,7 @@ impl Lock {
             change: None,
             grants: grants(loaded),
             exceptions: exceptions(loaded),
+            permissions: Value::Null,
             evidence: BTreeMap::new(),
             signatures: Vec::new(),
         }
@@ -464,7 +468,6 @@ pub fn cover(deployment: &Deployment, loaded: &Loaded) -> (Vec<Signed>, Vec<Find
 ///
 /// # Errors
 /// A finding that says why there is none.
-#[expect(clippy::result_large_err, reason = "a finding is what is shown, once")]
 pub fn read(deployment: &Deployment) -> Result<(Lock, String), Finding> {
     Lock::read(&deployment.base.join(&deployment.posture)).map_err(|error| {
         let message = format!("the posture is not signed: `{FILE}` {error}");

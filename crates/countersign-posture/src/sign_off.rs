@@ -119,6 +119,14 @@ pub(crate) fn decode(decoder: &mut Decoder, item: Item<'_>) -> Option<SignOff> {
     Some(sign_off)
 }
 
+/// In production somebody has to have signed.
+pub(crate) fn check_production(decoder: &mut Decoder, written: bool, span: Span) {
+    if !written {
+        decoder.report(Code::NoSignOff, span, "nobody has to have signed what runs here");
+        decoder.help("say who under `sign_off`: roles, evidence, and the reviewers' keys");
+    }
+}
+
 impl SignOff {
     /// Which of `signers` fills which role. Each fills one, so that nobody agrees with themselves; as
     /// many roles are filled as can be.

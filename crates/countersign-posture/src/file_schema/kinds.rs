@@ -887,7 +887,7 @@ fn alerts() -> Vec<Key> {
     Rule::ALL.map(|rule| optional(rule.as_str(), rule.what(), Shape::Map(limits(rule)))).into()
 }
 
-fn sign_off() -> Vec<Key> {
+fn sign_off() -> Key {
     let list = |of, max| Shape::List { of: Box::new(of), items_min: 1, items_max: Some(max) };
     let roles = |about| required("roles", about, list(line("security"), SIGN_OFF_ROLES_MAX));
     let reviewer = vec![
@@ -910,7 +910,7 @@ fn sign_off() -> Vec<Key> {
         ),
         required("days", "On at least so many days.", number(STAGING_DAYS_MAX, 5)),
     ];
-    vec![
+    let keys = vec![
         roles("Each of these must have signed, each another person."),
         required(
             "evidence",
@@ -936,7 +936,12 @@ fn sign_off() -> Vec<Key> {
                 items_max: Some(REVIEWERS_MAX),
             },
         ),
-    ]
+    ];
+    optional(
+        "sign_off",
+        "Who has to sign a posture before it runs in production ([sign-off.md](sign-off.md)). In production it must be there.",
+        Shape::Map(keys),
+    )
 }
 
 fn references() -> Shape {
@@ -1004,11 +1009,7 @@ fn deployment() -> Vec<Key> {
             Shape::Map(people()),
         ),
         required("store", "The journal.", Shape::Map(store)),
-        optional(
-            "sign_off",
-            "Who has to sign a posture before it runs in production ([sign-off.md](sign-off.md)). In production it must be there.",
-            Shape::Map(sign_off()),
-        ),
+        sign_off(),
     ];
     keys.extend(tails());
     keys.extend([

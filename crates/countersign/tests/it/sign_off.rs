@@ -76,8 +76,10 @@ fn message(company: &Company) -> Vec<u8> {
 
 const OURS: (&str, &str) = (NAMESPACE, "sha512");
 
-/// What somebody might do to a signed posture, and what `serve` says of it.
-const TRIED: &[(&str, fn(&Company), &str)] = &[
+/// What somebody might do to a signed posture, how, and what `serve` says of it.
+type Try = (&'static str, fn(&Company), &'static str);
+
+const TRIED: &[Try] = &[
     ("unsigned", |company| fs::remove_file(company.path().join(LOCK)).unwrap(), "is not signed"),
     (
         "locked anew, and signed by nobody",
@@ -544,6 +546,13 @@ fn ssh_keygen_agrees_and_an_agents_key_or_a_signature_from_elsewhere_will_do() {
         assert!(!verified(&company, other, &file), "{who} is not {other}");
     }
     // Whom nobody lists, and what is not so, is not signed.
+    let path = company.path().join(LOCK);
+    let whole = fs::read_to_string(&path).unwrap();
+    company.edit(LOCK, |text| text.replacen("Sums", "Sum", 1).replacen("up to", "far below", 1));
+    let told = company.run(&["posture", "sign", ".", "--key", "made-up-keys/own"]);
+    let said = String::from_utf8(told.stdout).unwrap();
+    assert!(said.contains("does not say what the posture permits"), "{said}");
+    fs::write(path, whole).unwrap();
     company.made_up_key("stranger");
     let stranger = company.run(&["posture", "sign", ".", "--key", "made-up-keys/stranger"]);
     assert_eq!(stranger.status.code(), Some(1));

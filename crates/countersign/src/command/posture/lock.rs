@@ -4,6 +4,7 @@ use super::write;
 use crate::assemble;
 use crate::command::{At, End};
 use crate::render::{self, Failure};
+use countersign_assurance::permission::PermissionSet;
 use countersign_posture::evals::load_evals;
 use countersign_posture::lock::{self, EVIDENCE, FILE, STAGING};
 use countersign_posture::sign_off::Evidence;
@@ -40,6 +41,7 @@ impl Lock {
             return Ok(End::Findings);
         }
         let mut new = lock::Lock::of(&posture.loaded);
+        new.permissions = PermissionSet::of(&posture.loaded).json();
         let checked = format!("{:#}\n", checked(&new.posture, &findings));
         write(&folder.join(EVIDENCE), "check.json", &checked)?;
         let before = lock::Lock::read(&folder).ok().map(|(lock, _)| lock);

@@ -8,6 +8,7 @@ use crate::assemble::Read;
 use crate::command::{At, End};
 use crate::render::{self, Doing as _, Failure};
 use crate::report::visible;
+use countersign_assurance::permission::PermissionSet;
 use countersign_posture::lock::{self, FILE, Granted, Grants, Lock, NAMESPACE, Signature};
 use countersign_posture::sign_off::SignOff;
 use std::collections::BTreeMap;
@@ -60,6 +61,12 @@ impl Sign {
         if !wrong.is_empty() {
             render::findings(&wrong);
             render::line("nothing is signed; `countersign posture lock` writes it anew");
+            return Ok(End::Findings);
+        }
+        if lock.permissions != PermissionSet::of(&posture.loaded).json() {
+            render::line(
+                "nothing is signed: the lock does not say what the posture permits, in the words of this release; `countersign posture lock` writes it anew",
+            );
             return Ok(End::Findings);
         }
         let message = lock.message();
@@ -137,6 +144,7 @@ fn tell(lock: &Lock, against: Option<&Path>) -> Result<(), Failure> {
         [agent, tool, system, effect, &rung.to_string(), stage].map(str::to_owned).into()
     });
     render::line(render::table(&["agent", "tool", "system", "effect", "rung", "stage"], rows));
+    render::line("arguments, scope, limits and approvers: `countersign posture show`");
     if let Some(file) = against {
         let text = fs::read_to_string(file).doing(file.display())?;
         let before = Lock::parse(&text).doing(file.display())?;
