@@ -116,10 +116,12 @@ impl PermissionSet {
 impl AgentMay {
     fn json(&self) -> Value {
         let Self { agent, issuer, limits, tools, worst } = self;
-        let Registered { agent, client, purpose, team, contact } = agent;
+        let Registered { agent, client, purpose, team, contact, vendors, review_by, .. } = agent;
+        let vendors: Vec<_> = vendors.iter().map(|vendor| vendor.as_str()).collect();
         json!({
             "agent": agent.as_str(), "client": client.as_str(), "issuer": issuer, "purpose": purpose,
             "owner": { "team": team, "contact": contact },
+            "vendors": vendors, "review_by": review_by.map(|day| day.to_string()),
             "limits_per_tenant": limits_json(limits),
             "tools": tools.iter().map(May::json).collect::<Vec<_>>(),
             "worst_per_tenant": worst.json(),

@@ -24,9 +24,34 @@ pub(crate) struct AgentFile {
     pub(crate) vendors: Vec<Spanned<VendorName>>,
     /// The last day for which it was reviewed.
     pub(crate) review_by: Option<Spanned<Date>>,
+    /// How far its grants go.
+    pub(crate) stage: Stage,
     pub(crate) grants: Vec<GrantEntry>,
     pub(crate) limits: Limits,
 }
+
+/// How far a grant has come. It exists where as much is at stake and where less is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// In development.
+    #[default]
+    Draft,
+    /// In staging as well.
+    Staging,
+    /// In production too.
+    Production,
+}
+
+impl Stage {
+    /// As people write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        STAGES.iter().find(|(_, stage)| *stage == self).map_or("draft", |(name, _)| name)
+    }
+}
+
+pub(crate) const STAGES: [(&str, Stage); 3] =
+    [("draft", Stage::Draft), ("staging", Stage::Staging), ("production", Stage::Production)];
 
 #[derive(Debug)]
 pub(crate) struct Owner {
@@ -41,6 +66,8 @@ pub(crate) struct GrantEntry {
     pub(crate) require_scope: Option<String>,
     /// Whether it says by whom and when it was reviewed.
     pub(crate) reviewed: bool,
+    /// How far it goes, where it says so itself.
+    pub(crate) stage: Option<Spanned<Stage>>,
     /// The whole entry.
     pub(crate) span: Span,
 }
@@ -65,6 +92,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
     let review_by = fields
         .optional("review_by")
         .and_then(|item| date(decoder, item).map(|value| Spanned { value, span: item.span() }));
+    let stage = fields.optional("stage").and_then(|item| decoder.choice(item, &STAGES));
     let grants = fields.required(decoder, "grants").map(|item| decode_grants(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     fields.finish(decoder);
@@ -77,6 +105,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
         require_scope,
         vendors: vendors.unwrap_or_default(),
         review_by,
+        stage: stage.unwrap_or_default(),
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
     })
@@ -128,10 +157,13 @@ fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
     let on = fields.optional("reviewed_on").map(|item| date(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
+    let stage = fields.optional("stage").and_then(|item| {
+        Some(Spanned { value: decoder.choice(item, &STAGES)?, span: item.span() })
+    });
     fields.finish(decoder);
     let reviewed = by.is_some() && on.is_some();
     let limits = limits.unwrap_or_default();
-    Some(GrantEntry { tool: tool?, limits, require_scope, reviewed, span: node.span })
+    Some(GrantEntry { tool: tool?, limits, require_scope, reviewed, stage, span: node.span })
 }
 
 /// A day of the calendar.

@@ -360,6 +360,10 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::BadValue, "is told of nothing", "A destination that is told of nothing."),
     (Code::NoExporter, "", ""),
     (Code::NoAlertRoute, "", ""),
+    (Code::NoSignOff, "", ""),
+    (Code::SignOffRole, "", ""),
+    (Code::BadValue, "is no public key", "A reviewer's key that cannot be verified."),
+    (Code::WritesFirst, "", ""),
 ];
 
 #[cfg(test)]

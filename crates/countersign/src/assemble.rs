@@ -20,8 +20,8 @@ use countersign_gateway::resource::Resource;
 use countersign_gateway::serve::{Gateway, Readiness};
 use countersign_policy::Bundle;
 use countersign_posture::{
-    ClaimMap, Code, Deployment, Finding, Loaded, Registered, link, load_deployment, load_or_sketch,
-    posture_folder, sort,
+    ClaimMap, Code, Deployment, Finding, Loaded, Registered, Severity, link, load_deployment,
+    load_or_sketch, posture_folder, sort,
 };
 use countersign_relay::Relay;
 use countersign_store::{Config, Index, SqliteStore, StoreError};
@@ -84,7 +84,7 @@ pub(crate) fn read_posture(deployment: &Deployment) -> Found<Posture> {
     linked.append(&mut systems.wrong);
     linked.append(&mut here::destinations(deployment).wrong);
     sort(&mut linked);
-    let broken = linked.iter().any(|f| f.severity() == countersign_posture::Severity::Error);
+    let broken = linked.iter().any(|f| f.severity() == Severity::Error);
     findings.extend(linked);
     let bundle = bundle.filter(|_| !broken);
     Ok((bundle.map(|bundle| Posture { loaded, bundle, systems }), findings))
@@ -141,7 +141,7 @@ pub(crate) async fn assemble(config: &Path) -> Result<Option<Assembled>, Failure
         return Ok(None);
     };
     let (mut issuers, missing) = here::look(&deployment, posture.as_ref());
-    let whole = missing.is_empty();
+    let whole = !missing.iter().any(|finding| finding.severity() == Severity::Error);
     findings.extend(missing);
     render::findings(&findings);
     let Some(posture) = posture.filter(|_| whole) else { return Ok(None) };
@@ -211,7 +211,8 @@ impl Ground {
         posture: Posture,
         before: Option<&AtWork>,
     ) -> Result<AtWork, Failure> {
-        let Posture { loaded, bundle, systems: Systems { at: systems, .. } } = posture;
+        let Posture { mut loaded, bundle, systems: Systems { at: systems, .. } } = posture;
+        loaded.keep_in(self.deployment.environment);
         let clock = Arc::new(SystemClock);
         let claims = claims(&loaded.claims);
         let identity = match before {

@@ -16,7 +16,7 @@ use countersign_gateway::identity::{
 };
 use countersign_posture::{
     Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec,
-    McpSpec, Reference, SystemSpec, sort,
+    McpSpec, Reference, SystemSpec, lock::cover, sort,
 };
 use countersign_relay::{Destination, Means, Sink, Template, Webhook};
 use countersign_store::{SqliteStore, StoreError};
@@ -39,6 +39,7 @@ pub(crate) struct Systems {
 
 /// Whose tokens are accepted, and everything that keeps `serve` from starting here but that another
 /// gateway runs already: the journal and the address are that one's until it ends.
+/// Whether the posture is what was signed is told with it: files beside the posture say so.
 pub(crate) fn look(
     deployment: &Deployment,
     posture: Option<&Posture>,
@@ -52,6 +53,7 @@ pub(crate) fn look(
     missing.extend(journal(deployment));
     missing.extend(logs(deployment));
     missing.extend(listener(deployment));
+    missing.extend(posture.into_iter().flat_map(|posture| cover(deployment, &posture.loaded).1));
     sort(&mut missing);
     // Two systems may miss the same.
     missing.dedup_by(|a, b| a.to_string() == b.to_string());

@@ -7,6 +7,7 @@ use crate::report::visible;
 use arc_swap::ArcSwap;
 use countersign_gateway::door::InForce;
 use countersign_policy::Bundle;
+use countersign_posture::lock::cover;
 use countersign_posture::{Environment, Finding, Loaded, Severity, bound::FILES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -116,8 +117,10 @@ fn prepare(ground: &Ground, before: &AtWork) -> Result<AtWork, String> {
     let failed = |failure: Failure| failure.to_string();
     let (read, mut findings) = assemble::read_posture(&ground.deployment).map_err(failed)?;
     let missing = read.iter().flat_map(|posture| posture.systems.missing.values().flatten());
-    let missing: Vec<_> = missing.cloned().collect();
-    let whole = missing.is_empty();
+    let mut missing: Vec<_> = missing.cloned().collect();
+    // In production nothing comes into force that was not signed: the one that was, stays.
+    missing.extend(read.iter().flat_map(|read| cover(&ground.deployment, &read.loaded).1));
+    let whole = !missing.iter().any(|finding| finding.severity() == Severity::Error);
     findings.extend(missing);
     before.owners.name_in(&mut findings);
     render::findings(&findings);

@@ -5,7 +5,8 @@ use crate::proof::{Compared, compare};
 use countersign_core::id::{ActorId, AgentId, SystemName, ToolName};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::tool::{Effect, ResultBounds};
-use countersign_posture::{Backend, Loaded, SystemSpec};
+use countersign_posture::{Backend, Loaded, SystemSpec, Vendor};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,7 +49,16 @@ pub(super) async fn diff(old: Side<'_>, new: Side<'_>) -> Difference {
             notes.tool = Some(tool);
             match granted.get(tool) {
                 None => notes.note(Way::Wider, given(grant)),
-                Some(before) => grants_alike(&mut notes, before, grant),
+                Some(before) => {
+                    let [was, is] = [old, new].map(|side| side.loaded.stage(name, tool));
+                    let says = format!("exists up to {}, was {}", is.name(), was.name());
+                    match is.cmp(&was) {
+                        Ordering::Greater => notes.note(Way::Wider, says),
+                        Ordering::Less => notes.note(Way::Narrower, says),
+                        Ordering::Equal => {}
+                    }
+                    grants_alike(&mut notes, before, grant);
+                }
             }
         }
         for tool in granted.keys().filter(|tool| !agent.grants.contains_key(*tool)) {
@@ -93,7 +103,17 @@ fn agents_alike(notes: &mut Notes<'_>, old: &Agent, new: &Agent) {
 }
 
 fn grants_alike(notes: &mut Notes<'_>, old: &Grant, new: &Grant) {
-    let Grant { tool: of, decision_digest: _, limits, require_scope } = new;
+    let Grant { tool: of, decision_digest: _, limits, require_scope, lapses } = new;
+    let [was, is] = [&old.lapses, lapses].map(|lapse| lapse.as_ref().map(|lapse| lapse.at));
+    // What never ends by itself goes on for longest.
+    match (was, is) {
+        (was, is) if was == is => {}
+        (None, Some(_)) => notes.note(Way::Narrower, "ends by itself when a review is not renewed"),
+        (Some(was), Some(is)) if is < was => {
+            notes.note(Way::Narrower, "ends by itself sooner, unless a review is renewed");
+        }
+        _ => notes.note(Way::Wider, "ends by itself later, or never"),
+    }
     tool::limits(notes, "by this agent", &old.limits, limits);
     match (&old.require_scope, require_scope) {
         (was, is) if was == is => {}
@@ -115,8 +135,32 @@ fn loaded(notes: &mut Notes<'_>, old: &Loaded, new: &Loaded) {
         &new.claims,
         "reads who calls, and for whom, at other places of a token",
     );
-    if old.register != new.register {
+    if old.profile != new.profile {
+        notes.note(Way::Other, "is written for another kind of organisation");
+    }
+    let owners = |loaded: &Loaded| {
+        let said = loaded
+            .register
+            .iter()
+            .map(|of| (of.agent.clone(), of.purpose.clone(), of.team.clone(), of.contact.clone()));
+        said.collect::<Vec<_>>()
+    };
+    if owners(old) != owners(new) {
         notes.note(Way::Other, "says other things of an agent's purpose or owner");
+    }
+    for entry in &new.register {
+        let before = old.register.iter().find(|before| before.agent == entry.agent);
+        let more =
+            entry.vendors.iter().filter(|of| before.is_some_and(|b| !b.vendors.contains(of)));
+        for vendor in more {
+            notes.note(Way::Wider, format!("{} is newly made of what {vendor} gives", entry.agent));
+        }
+    }
+    for (name, vendor) in &new.vendors {
+        match old.vendors.get(name) {
+            None => notes.note(Way::Other, format!("knows the vendor {name}")),
+            Some(before) => self::vendor(notes, before, vendor),
+        }
     }
     let names: BTreeSet<&SystemName> = old.systems.keys().chain(new.systems.keys()).collect();
     for name in names {
@@ -129,8 +173,32 @@ fn loaded(notes: &mut Notes<'_>, old: &Loaded, new: &Loaded) {
     }
 }
 
+/// What was decided about a vendor: in production an agent needs it.
+fn vendor(notes: &mut Notes<'_>, old: &Vendor, new: &Vendor) {
+    let Vendor { name, decision, classes, open_conditions, review_by, record, place: _, due: _ } =
+        new;
+    let less = classes.is_subset(&old.classes)
+        && old.open_conditions.iter().all(|of| open_conditions.contains(of))
+        && *decision == old.decision
+        && (old.review_by.is_none() || review_by.is_some_and(|day| Some(day) <= old.review_by));
+    let same = (classes, open_conditions, review_by)
+        == (&old.classes, &old.open_conditions, &old.review_by)
+        && *decision == old.decision;
+    match (same, less) {
+        (true, _) if *record == old.record => {}
+        (true, _) => notes.note(Way::Other, format!("says other things of the vendor {name}")),
+        (false, true) => notes.note(Way::Narrower, format!("decides less about the vendor {name}")),
+        (false, false) => {
+            notes.note(Way::Wider, format!("decides otherwise about the vendor {name}"))
+        }
+    }
+}
+
 fn system(notes: &mut Notes<'_>, of: &SystemName, old: &SystemSpec, new: &SystemSpec) {
-    let SystemSpec { name: _, backend, timeout_ms, bounds, concurrency, place: _ } = new;
+    let SystemSpec { name: _, backend, timeout_ms, bounds, concurrency, place: _, vendors } = new;
+    if *vendors != old.vendors {
+        notes.note(Way::Wider, format!("names other vendors for the system {of}"));
+    }
     let networks = |backend: &Backend| match backend {
         Backend::Http { networks, .. } => Some(networks.clone()),
         Backend::Sqlite { .. } | Backend::Postgres { .. } | Backend::Email(_) | Backend::Mcp(_) => {

@@ -140,7 +140,7 @@ pub fn reviews(environment: Environment, loaded: &Loaded, now: Timestamp) -> Vec
         let (code, message) = if ends <= now {
             let code = match environment {
                 Environment::Production => Code::EndedReview,
-                Environment::Development => Code::EndingReview,
+                Environment::Development | Environment::Staging => Code::EndingReview,
             };
             (code, format!("{what} was to be reviewed again by {day}"))
         } else if ends <= now.plus_secs(loaded.warn_s) {

@@ -1574,6 +1574,87 @@ pub(crate) const CHANGES: &[Change] = &[
         in_production,
     ),
     (
+        Code::NoSignOff,
+        |company| {
+            let text = company.text(DEPLOYMENT);
+            let (before, after) = text.split_once("sign_off:").unwrap();
+            let (_, after) = after.split_once("references:").unwrap();
+            company.write(DEPLOYMENT, format!("{before}references:{after}"));
+            in_production(company);
+        },
+        in_production,
+    ),
+    (
+        Code::SignOffRole,
+        |company| {
+            company.edit(
+                DEPLOYMENT,
+                "sign_off:\n  roles: [security, owner]",
+                "sign_off:\n  roles: [security, owner, dpo]",
+            )
+        },
+        |company| {
+            company.edit(
+                DEPLOYMENT,
+                "sign_off:\n  roles: [security, owner]",
+                "sign_off:\n  roles: [owner]",
+            )
+        },
+    ),
+    (
+        // One person fills one role.
+        Code::SignOffRole,
+        |company| company.edit(DEPLOYMENT, ", roles: [owner], key", ", roles: [other], key"),
+        |company| company.edit(DEPLOYMENT, ", roles: [owner], key", ", roles: [other, owner], key"),
+    ),
+    (
+        Code::Duplicate,
+        |company| company.edit(DEPLOYMENT, OTHER_KEY, KEY),
+        |company| company.edit(DEPLOYMENT, "own@", "ann@"),
+    ),
+    (
+        Code::Duplicate,
+        |company| company.edit(DEPLOYMENT, "own@", "sec@"),
+        |company| company.edit(DEPLOYMENT, "own@", "ann@"),
+    ),
+    (
+        Code::BadValue,
+        |company| company.edit(DEPLOYMENT, KEY, "ssh-ed25519 AAAA"),
+        |company| company.edit(DEPLOYMENT, KEY, &format!("{KEY} whose it is")),
+    ),
+    (
+        Code::BadValue,
+        |company| company.edit(DEPLOYMENT, "evidence: [check]", "evidence: []"),
+        |company| {
+            company.edit(DEPLOYMENT, "evidence: [check]", "evidence: [check, prove, eval, mutate]")
+        },
+    ),
+    (
+        Code::NothingStaged,
+        |company| {
+            in_production(company);
+            company.edit(AGENT, "stage: production", "stage: staging");
+        },
+        |company| {
+            in_production(company);
+            company.edit(AGENT, "- tool: list_parcels", "- tool: list_parcels\n    stage: staging");
+        },
+    ),
+    (
+        Code::WritesFirst,
+        |company| {
+            in_production(company);
+            company.edit(USAGE, "effect: read", CHECKED);
+            reviewed(company);
+            company.edit(AGENT, "- tool: list_parcels", "- tool: list_parcels\n    stage: staging");
+        },
+        |company| {
+            in_production(company);
+            company.edit(USAGE, "effect: read", CHECKED);
+            reviewed(company);
+        },
+    ),
+    (
         Code::UnknownReference,
         |company| company.edit(DEPLOYMENT, "  hook: { env: HOOK }\n", ""),
         |_| {},
@@ -2068,6 +2149,12 @@ fn reviewed(company: &Company) {
 
 const SCOPE: &str =
     "scope:\n  account_id: { equals: caller.tenant }\n  tenant: { bind: caller.tenant }\n";
+
+/// The keys of those who sign, which are made up.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+const OTHER_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHE1Vd9VaJL2u6QbNt2//5tgN4BH1gAJHBo7w096Ee+V";
 
 /// The beginning of how people sign in.
 const PEOPLE: &str = "people:\n";

@@ -22,6 +22,7 @@ purpose: Answers account questions.
 owner: { team: customer-operations, contact: custops-oncall@acme.example }
 identity: { client_id: support-copilot, issuer: "https://login.acme.example" }
 vendor: meridian
+stage: production
 grants:
   - { tool: get_account_usage, reason: "Usage questions are most tickets." }
   - tool: list_parcels
@@ -130,6 +131,13 @@ people:
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
 exporters: [{ name: siem, file: siem.jsonl }]
 notify: [{ name: room, webhook: { url: hook, template: slack }, alerts: true }]
+sign_off:
+  roles: [security, owner]
+  evidence: [check]
+  change: required
+  reviewers:
+    - { name: sec@acme.example, roles: [security, owner], key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti" }
+    - { name: own@acme.example, roles: [owner], key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHE1Vd9VaJL2u6QbNt2//5tgN4BH1gAJHBo7w096Ee+V" }
 references:
   freight-db: { value: data/freight.db }
   hook: { env: HOOK }

@@ -496,6 +496,13 @@ people:
   claims: { person: /sub, address: /email, address_verified: /email_verified, groups: /groups, tenants: /tenants }
   roles: { operator: [operators], auditor: [auditors], viewer: [support] }
   all_tenants: [operators]
+sign_off:
+  roles: [security]
+  evidence: [check, prove, eval, mutate]
+  change: optional
+  staging: { runs: 0, days: 3 }
+  reviewers:
+    - { name: sec@acme.example, roles: [security, owner], key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti" }
 store: { sqlite: state/journal.db, signing_key: state/journal.key }
 exporters:
   - { name: siem, file: state/journal.jsonl }

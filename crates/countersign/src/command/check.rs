@@ -7,6 +7,7 @@ use crate::render::{self, Failure};
 use crate::report::{self, Format};
 use countersign_core::ladder::Exception;
 use countersign_posture::evals::load_evals;
+use countersign_posture::lock::{Signed, cover};
 use countersign_posture::{Deployment, Finding, Profile, Severity, posture_folder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,14 +29,11 @@ impl Check {
         let gathered = assemble::gather(&self.at.file());
         let (gathered, mut findings) = gathered.inspect_err(|failure| self.not_run(failure))?;
         findings.extend(self.of_cases(gathered.as_ref()));
-        let (posture, mut missing) = match gathered {
-            Some((deployment, posture)) => {
-                let missing = here::look(&deployment, posture.as_ref()).1;
-                (posture, missing)
-            }
-            None => (None, Vec::new()),
-        };
-        let not_here = missing.len();
+        let (deployment, posture) = gathered.unzip();
+        let posture = posture.flatten();
+        let look = |deployment| here::look(deployment, posture.as_ref()).1;
+        let mut missing = deployment.as_ref().map(look).unwrap_or_default();
+        let not_here = missing.iter().filter(|f| f.severity() == Severity::Error).count();
         if self.here {
             findings.append(&mut missing);
         }
@@ -43,6 +41,17 @@ impl Check {
         let warnings = findings.len().saturating_sub(errors);
         let posture = posture.filter(|_| errors == 0);
         let (mut line, mut summary) = summed(posture.as_ref(), errors, warnings);
+        let signed = deployment.as_ref().zip(posture.as_ref());
+        let signed = signed.map(|(at, posture)| cover(at, &posture.loaded).0).unwrap_or_default();
+        for Signed { role, by, key } in &signed {
+            let said = format!("signed as `{role}` by {by}, {key}");
+            line.push_str(&format!("\n{}", report::visible(&said)));
+        }
+        if let (Some(told), Some(_)) = (summary.as_object_mut(), &posture) {
+            let all =
+                signed.iter().map(|of| json!({ "role": of.role, "by": of.by, "key": of.key }));
+            told.insert("signed".to_owned(), all.collect());
+        }
         if not_here > 0 && !self.here {
             line.push_str(&format!(
                 "\nwhat `serve` needs and this machine lacks: {not_here}; see `check --here`"

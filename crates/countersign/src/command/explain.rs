@@ -111,7 +111,8 @@ impl Explain {
             }
             return Err(Failure::new("a posture with errors decides nothing"));
         };
-        let assemble::Posture { loaded, bundle, systems } = posture;
+        let assemble::Posture { mut loaded, bundle, systems } = posture;
+        loaded.keep_in(deployment.environment);
         let clock = Arc::new(Stopped(self.when.unwrap_or_else(|| SystemClock.now())));
         let claims = assemble::claims(&loaded.claims);
         // An agent that calls with one issuer's tokens is asked about as with one of those.

@@ -2,7 +2,7 @@
 //! shown.
 
 use crate::gateway::{Company, Gateway, Who};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use jsonwebtoken::{Algorithm, Header};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -104,21 +104,8 @@ async fn company_of_another_key() -> (Gateway, Company) {
 #[tokio::test]
 async fn a_token_of_a_configured_issuer_opens_production_and_the_development_issuer_does_not() {
     let company = Company::new();
-    // A made-up Ed25519 key: the PKCS#8 prefix (RFC 8410 §7) and a seed of sevens.
-    let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    let key = EncodingKey::from_ed_der(&[prefix.as_slice(), &[7; 32]].concat());
-    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA).unwrap();
-    jwk.common.key_id = Some("k1".to_owned());
-    let keys = json!({"keys": [jwk]}).to_string();
-    std::fs::write(company.path().join("keys.json"), keys).unwrap();
-    company.edit("countersign.yaml", |text| {
-        text.replace("environment: development", "environment: production").replace(
-            "development_issuer: true",
-            "issuers: [{ issuer: 'https://login.acme.example', audience: 'https://gateway.acme.example', \
-             keys: keys.json, algorithms: [EdDSA] }]",
-        )
-    });
-    company.for_production();
+    let key = company.in_production();
+    company.signed();
     let gateway = company.serve();
     let claims = |client: &str, audience: &str| {
         json!({

@@ -2,6 +2,8 @@
 //! all sides: as an agent, as an auditor, as the systems themselves.
 
 use crate::server::{self, Database, Server};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -58,6 +60,15 @@ impl Company {
         company
     }
 
+    /// Another one, file by file as this one is.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self { dir: tempfile::tempdir().unwrap(), databases: BTreeMap::new() };
+        let copied =
+            Command::new("cp").arg("-r").arg(self.path().join(".")).arg(copy.path()).status();
+        assert!(copied.unwrap().success());
+        copy
+    }
+
     /// What `init` writes.
     pub(crate) fn empty() -> Self {
         let company = Self { dir: tempfile::tempdir().unwrap(), databases: BTreeMap::new() };
@@ -88,7 +99,28 @@ impl Company {
         std::fs::write(&path, changed).unwrap();
     }
 
-    /// What production asks for beside issuers: an exporter, and somebody who is told of alerts.
+    /// A deployment in production, with an issuer whose key this is; nothing is signed yet.
+    pub(crate) fn in_production(&self) -> EncodingKey {
+        // A made-up Ed25519 key: the PKCS#8 prefix (RFC 8410 §7) and a seed of sevens.
+        let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        let key = EncodingKey::from_ed_der(&[prefix.as_slice(), &[7; 32]].concat());
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA).unwrap();
+        jwk.common.key_id = Some("k1".to_owned());
+        let keys = json!({"keys": [jwk]}).to_string();
+        std::fs::write(self.path().join("keys.json"), keys).unwrap();
+        self.edit("countersign.yaml", |text| {
+            text.replace("environment: development", "environment: production").replace(
+                "development_issuer: true",
+                "issuers: [{ issuer: 'https://login.acme.example', audience: 'https://gateway.acme.example', \
+                 keys: keys.json, algorithms: [EdDSA] }]",
+            )
+        });
+        self.for_production();
+        key
+    }
+
+    /// What production asks for beside issuers: an exporter, somebody who is told of alerts, and people
+    /// who sign. Their keys are made up, here and now.
     pub(crate) fn for_production(&self) {
         let tails = "exporters: [{ name: siem, file: state/journal.jsonl }]\n\
             notify: [{ name: desk, webhook: { url: desk, template: json }, alerts: true }]\n";
@@ -96,6 +128,48 @@ impl Company {
         self.edit("countersign.yaml", |text| {
             text.replace("references:\n", &format!("{tails}references:\n{desk}"))
         });
+        self.reviewers();
+    }
+
+    /// People who sign, by keys that are made up.
+    pub(crate) fn reviewers(&self) {
+        let key = |name| self.made_up_key(name);
+        let sign_off = format!(
+            "sign_off:\n  roles: [security, owner]\n  evidence: [check]\n  change: required\n  \
+             staging: {{ runs: 0, days: 0 }}\n  reviewers:\n    \
+             - {{ name: sec@acme.example, roles: [security, owner], key: \"{}\" }}\n    \
+             - {{ name: own@acme.example, roles: [owner], key: \"{}\" }}\nreferences:\n",
+            key("sec"),
+            key("own"),
+        );
+        self.edit("countersign.yaml", |text| text.replace("references:\n", &sign_off));
+    }
+
+    /// Makes a key, says its public half, and leaves the other in `made-up-keys/NAME`.
+    pub(crate) fn made_up_key(&self, name: &str) -> String {
+        let folder = self.path().join("made-up-keys");
+        std::fs::create_dir_all(&folder).unwrap();
+        let kind = if name == "own" { "ecdsa" } else { "ed25519" };
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-C", "made up", "-t", kind, "-f", name])
+            .current_dir(&folder)
+            .status();
+        assert!(made.unwrap().success());
+        self.public(name)
+    }
+
+    /// The public half of a made-up key.
+    pub(crate) fn public(&self, name: &str) -> String {
+        let file = self.path().join(format!("made-up-keys/{name}.pub"));
+        std::fs::read_to_string(file).unwrap().trim_end().to_owned()
+    }
+
+    /// Locks the posture as it is, and has everybody sign it.
+    pub(crate) fn signed(&self) {
+        self.says(&["posture", "lock", ".", "--change", "https://git.acme.example/pull/7"]);
+        for who in ["sec", "own"] {
+            self.says(&["posture", "sign", ".", "--key", &format!("made-up-keys/{who}")]);
+        }
     }
 
     /// Makes every limit so high that a test of something else does not meet it.

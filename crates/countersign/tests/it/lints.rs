@@ -62,7 +62,10 @@ fn named(line: &str) -> Option<&str> {
 
 fn apply(dir: &Path, (language, text): (&str, &str)) {
     if language == "sh" {
-        let status = Command::new("sh").args(["-euc", text]).current_dir(dir).status();
+        let program = Path::new(env!("CARGO_BIN_EXE_countersign")).parent().unwrap();
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.display());
+        let mut sh = Command::new("sh");
+        let status = sh.args(["-euc", text]).env("PATH", path).current_dir(dir).status();
         assert!(status.unwrap().success(), "{text}");
         return;
     }

@@ -109,6 +109,8 @@ mod server;
 #[cfg(test)]
 mod sign_in;
 #[cfg(test)]
+mod sign_off;
+#[cfg(test)]
 #[path = "../../../countersign-connectors/tests/it/smtp.rs"]
 #[expect(dead_code, reason = "the connectors' tests use more of it")]
 mod smtp;

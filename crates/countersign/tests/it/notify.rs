@@ -449,6 +449,7 @@ async fn in_production_nobody_is_told_in_the_clear() {
         assert_eq!(!said.contains("unfit-reference"), taken, "{url}: {said}");
         assert!(taken || !said.contains("cannot use `hook`: http"), "the address is not shown");
     }
+    company.reviewers();
     company.edit("countersign.yaml", |text| {
         text.replace("environment: development", "environment: production").replace(
             "development_issuer: true",

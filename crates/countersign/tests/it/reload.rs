@@ -84,6 +84,7 @@ impl Two {
                     "agent: support-copilot\npurpose: Tells postures apart.\n\
                      owner: {{ team: team-of-{letter}, contact: {letter}@acme.example }}\n\
                      identity: {{ client_id: support-copilot }}\nvendor: meridian-models\n\
+                     identity: {{ client_id: support-copilot }}\nstage: production\n\
                      grants:\n  - {{ tool: mark, reason: r }}\n  - {{ tool: only_{letter}, reason: r }}\n"
                 ),
             ),
@@ -430,6 +431,10 @@ async fn in_production_a_swapped_link_is_noticed_and_an_edited_file_is_not() {
     });
     std::fs::write(two.company.path().join("keys.json"), json!({"keys": [key]}).to_string())
         .unwrap();
+    for letter in ["b", "a"] {
+        two.lead_to(letter);
+        two.company.signed();
+    }
     let gateway = two.company.serve();
     gateway.says(&in_force(two.digest("a")));
     two.company.edit("postures/a/posture.yaml", |text| format!("{text}# edited in place\n"));

@@ -47,7 +47,10 @@ impl Mutate {
         let how = Run::of(self.gateways);
         let mutated = suite.mutate(&how, (&wanted, &told))?;
         match self.format {
-            Format::Json => render::line(format_args!("{:#}", json(&mutated))),
+            Format::Json => {
+                let posture = suite.posture.loaded.posture.digest.to_string();
+                render::line(format_args!("{:#}", json(&mutated, (&posture, &self.only))));
+            }
             _ => show(&mutated),
         }
         if self.write {
@@ -173,7 +176,9 @@ fn counts(tried: &[&Tried]) -> [(&'static str, usize); 7] {
     ]
 }
 
-fn json(Mutated { tried, stale }: &Mutated) -> Value {
+/// Of which posture it is stands with it, and of which weakenings alone: of a part of them it does not
+/// follow that none goes unnoticed.
+fn json(Mutated { tried, stale }: &Mutated, (posture, only): (&str, &[String])) -> Value {
     let noticed = |by: &Option<(String, String)>| {
         by.as_ref().map(|(case, rule)| json!({ "case": case, "rule": rule }))
     };
@@ -205,6 +210,7 @@ fn json(Mutated { tried, stale }: &Mutated) -> Value {
     let all: Vec<_> = tried.iter().collect();
     let summary = counts(&all).map(|(name, count)| (name.replace(' ', "_"), json!(count)));
     json!({
+        "posture": posture, "only": only,
         "summary": Value::Object(summary.into_iter().collect()), "stale": stale,
         "mutants": tried.iter().map(one).collect::<Vec<_>>(),
     })
