@@ -67,3 +67,13 @@ pub const SOLVER_STARTS_MAX: Duration = Duration::from_secs(10);
 pub const SOLVER_ANSWERS_MAX: Duration = Duration::from_secs(20);
 /// Most solvers at once.
 pub const SOLVERS_MAX: usize = 16;
+/// Most sessions that are told apart when it is asked whether an agent is the right tool.
+pub const SESSIONS_MAX: usize = 200_000;
+/// Most steps of a session that its path is drawn from.
+pub const SESSION_STEPS_MAX: usize = 256;
+/// Most agents and tools of a journal that are told apart.
+pub const NAMES_MAX: usize = 10_000;
+/// Most tools of a path that are written out.
+pub const PATH_SHOWN_MAX: usize = 12;
+/// Most paths of an agent that are shown.
+pub const PATHS_SHOWN_MAX: usize = 8;

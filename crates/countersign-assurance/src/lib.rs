@@ -7,6 +7,7 @@
 
 pub mod bound;
 mod door;
+pub mod fit;
 pub mod generate;
 mod hijacked;
 pub mod judge;
@@ -25,6 +26,7 @@ pub mod script;
 mod site;
 pub mod solver;
 mod stand_in;
+pub mod svg;
 mod world;
 
 pub use door::Told;

@@ -9,6 +9,7 @@ mod doctor;
 mod drafts;
 mod eval;
 mod explain;
+mod fit;
 mod import;
 mod init;
 mod login;
@@ -94,6 +95,11 @@ pub(crate) enum Command {
     /// What a posture comes to, for whoever has to sign it
     #[command(subcommand)]
     Posture(posture::Posture),
+    /// Say whether an agent is the right tool: from the ways its sessions went, or before there is one
+    #[command(
+        after_help = "Exit codes: 0 an agent fits or there is too little to say, 1 another tool would do, 2 could not run.\n\nExample: countersign fit my-gateway --since 2026-09-01T00:00:00Z\n         countersign fit --ask"
+    )]
+    Fit(fit::Fit),
     /// Print the JSON Schemas of posture and deployment files, for editors
     #[command(after_help = "Example: countersign schema --out .countersign/schemas")]
     Schema(schema::Schema),
@@ -154,6 +160,7 @@ impl Command {
             Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),
             Self::Posture(posture) => posture.run(),
+            Self::Fit(fit) => fit.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),
