@@ -5,6 +5,7 @@
 //! world. [`run`](run::run) starts gateways as child processes and has an agent call them. [`judge`]
 //! holds what happened against the case, and against what must hold of every case.
 
+pub mod blast;
 pub mod bound;
 mod door;
 pub mod fit;
@@ -15,6 +16,7 @@ pub mod mutate;
 pub mod outside;
 pub mod overlay;
 mod own;
+pub mod permission;
 mod plant;
 pub mod port;
 mod preflight;

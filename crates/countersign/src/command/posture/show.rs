@@ -1,0 +1,111 @@
+//! `countersign posture show`: what each agent may reach, and the worst that comes of it.
+
+use crate::assemble::{self, Read};
+use crate::command::{At, End};
+use crate::render::{self, Failure};
+use crate::report::visible;
+use clap::ValueEnum;
+use countersign_assurance::blast::{Blast, Worst};
+use countersign_assurance::permission::{AgentMay, May, PermissionSet};
+use countersign_posture::did_you_mean;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    at: At,
+    /// Only this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// How it is told
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One JSON object: the permission set
+    Json,
+}
+
+impl Show {
+    pub(super) fn run(&self) -> Result<End, Failure> {
+        let (read, findings) = assemble::read(&self.at.file())?;
+        let Some(Read { posture, .. }) = read else {
+            render::findings(&findings);
+            return Err(Failure::new("a posture with errors permits nothing"));
+        };
+        let mut set = PermissionSet::of(&posture.loaded);
+        if let Some(wanted) = &self.agent {
+            let names: Vec<_> = set.agents.iter().map(|of| of.agent.agent.to_string()).collect();
+            set.agents.retain(|of| of.agent.agent.as_str() == wanted);
+            if set.agents.is_empty() {
+                let failure = Failure::new(format!("there is no agent `{wanted}`"));
+                let near = did_you_mean(wanted, names.iter().map(String::as_str));
+                return Err(near.into_iter().fold(failure, Failure::help));
+            }
+        }
+        match self.format {
+            Format::Json => render::line(format_args!("{:#}", set.json())),
+            Format::Table => tell(&set),
+        }
+        Ok(End::Fine)
+    }
+}
+
+fn tell(set: &PermissionSet) {
+    let PermissionSet { posture, organisation, agents } = set;
+    render::line(format_args!("{}, posture {posture}", visible(organisation)));
+    for AgentMay { agent, limits, tools, worst, .. } in agents {
+        let owner = format!("{} ({}, {})", agent.agent, agent.team, agent.contact);
+        render::line(format_args!("\n{}\n{}", visible(&owner), visible(&agent.purpose)));
+        let limits = [
+            (limits.per_session, "session"),
+            (limits.per_minute, "minute"),
+            (limits.per_hour, "hour"),
+        ];
+        let limits = limits.iter().filter_map(|(max, span)| Some(format!("{} a {span}", (*max)?)));
+        let limits = limits.collect::<Vec<_>>().join(", ");
+        render::line(format_args!("For each tenant at most {limits} calls.\n"));
+        let rows = tools.iter().map(row);
+        render::line(render::table(
+            &["tool", "reaches", "step", "tied to the caller", "arguments", "who agrees, and sums"],
+            rows,
+        ));
+        render::line("\nThe worst that all of it together comes to, for each tenant:");
+        render::line(render::table(
+            &["of", "a call", "a minute", "an hour", "a day", ""],
+            figures(worst),
+        ));
+    }
+}
+
+fn row(may: &May) -> Vec<String> {
+    let arguments = may.arguments.iter().map(|(name, may)| format!("{name}: {may}"));
+    let exception =
+        may.exception.as_ref().map(|(reason, by, _)| format!("EXCEPTION: {reason} ({by})"));
+    let agrees = may.gate.iter().cloned().chain(exception).chain(may.budgets.iter().cloned());
+    let [reads, holds, sends] = may.flow;
+    let told = [
+        may.tool.clone(),
+        format!("{} ({})\nreads {reads}\nholds {holds}\nsends {sends}", may.system, may.kind),
+        format!("{} {}", may.rung, may.effect.as_str()),
+        may.scope.join("\n"),
+        arguments.collect::<Vec<_>>().join("\n"),
+        agrees.collect::<Vec<_>>().join("\n"),
+    ];
+    told.map(|cell| cell.lines().map(visible).collect::<Vec<_>>().join("\n")).to_vec()
+}
+
+fn figures(Blast { figures }: &Blast) -> impl Iterator<Item = Vec<String>> {
+    figures.iter().map(|(name, Worst { call, spans: [minute, hour, day], gated, .. })| {
+        let figures = [call, minute, hour, day].map(|figure| match figure {
+            Some(figure) => figure.to_string(),
+            None => "unbounded".to_owned(),
+        });
+        let gated = if *gated { "each after a person agreed" } else { "" };
+        let cells = std::iter::once(visible(name)).chain(figures);
+        cells.chain([gated.to_owned()]).collect()
+    })
+}
