@@ -248,9 +248,8 @@ impl Fit {
             agent,
             sessions,
             steps,
-            span: span.map(|(from, until)| {
-                (Timestamp::from_micros(from), Timestamp::from_micros(until))
-            }),
+            span: span
+                .map(|(from, until)| (Timestamp::from_micros(from), Timestamp::from_micros(until))),
             paths,
             weeks,
             unused: granted.map(|granted| granted.difference(&used).cloned().collect()),
@@ -273,10 +272,9 @@ impl Fit {
             few => format!("these {few} paths are"),
         };
         match self.verdict {
-            Verdict::TooFew => format!(
-                "{} sessions are too few to say: it takes {SESSIONS_ENOUGH}",
-                self.sessions
-            ),
+            Verdict::TooFew => {
+                format!("{} sessions are too few to say: it takes {SESSIONS_ENOUGH}", self.sessions)
+            }
             Verdict::Script(few) => format!(
                 "{} {} of sessions: a script with one model call would do",
                 these(few),
@@ -315,9 +313,7 @@ fn judge(sessions: u64, paths: &[Path], weeks: &[Week]) -> Verdict {
     }
     let now = weeks.iter().rev().find(|week| week.sessions >= WEEK_ENOUGH);
     let still = now.is_none_or(|week| permille(week.few, week.sessions) >= SCRIPT_NOW_PERMILLE);
-    let reach = |wanted| {
-        (1..=FEW).find(|few| permille(first(paths, *few), sessions) >= wanted)
-    };
+    let reach = |wanted| (1..=FEW).find(|few| permille(first(paths, *few), sessions) >= wanted);
     match (reach(SCRIPT_PERMILLE).filter(|_| still), reach(AGENT_PERMILLE)) {
         (Some(few), _) => Verdict::Script(few),
         (None, Some(_)) => Verdict::Mixed(FEW.min(paths.len())),

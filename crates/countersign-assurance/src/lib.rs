@@ -17,6 +17,7 @@ pub mod outside;
 pub mod overlay;
 mod own;
 pub mod permission;
+pub mod picture;
 mod plant;
 pub mod port;
 mod preflight;

@@ -87,7 +87,9 @@ pub(crate) fn text(into: &mut String, (x, y): (usize, usize), more: &str, text: 
 
 /// Draws a box.
 pub(crate) fn rect(into: &mut String, (x, y): (usize, usize), (w, h): (usize, usize), more: &str) {
-    into.push_str(&format!("<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" rx=\"4\"{more}/>"));
+    into.push_str(&format!(
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" rx=\"4\"{more}/>"
+    ));
 }
 
 /// Draws a line along a path.

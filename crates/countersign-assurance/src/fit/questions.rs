@@ -210,7 +210,10 @@ impl Answers {
             () if is("wrong", "lasting") => {
                 (Advice::GatedAgent, "the way depends on what is found, and what goes wrong lasts")
             }
-            () => (Advice::Agent, "the way depends on what is found, and what goes wrong can be put right"),
+            () => (
+                Advice::Agent,
+                "the way depends on what is found, and what goes wrong can be put right",
+            ),
         };
         let mut reasons = vec![why];
         if is("strangers", "three") {

@@ -2,8 +2,8 @@
 
 mod ask;
 
-use super::audit::{Which, time};
 use super::End;
+use super::audit::{Which, time};
 use crate::assemble::{self, Read};
 use crate::render::{self, Doing as _, Failure};
 use crate::report::visible;
@@ -98,8 +98,10 @@ impl Fit {
         let (read, findings) = assemble::read(&file)?;
         let Some(Read { posture, .. }) = read else {
             render::findings(&findings);
-            return Err(Failure::new("which grants are unused, a posture with errors does not say")
-                .help("name the journal alone with `--journal`, away from the deployment"));
+            return Err(Failure::new(
+                "which grants are unused, a posture with errors does not say",
+            )
+            .help("name the journal alone with `--journal`, away from the deployment"));
         };
         let grants = posture.loaded.posture.agents.values().map(|agent| {
             (agent.id.to_string(), agent.grants.keys().map(ToString::to_string).collect())
@@ -139,9 +141,8 @@ impl Fit {
 fn of_fit(fit: &fit::Fit) -> Value {
     let fit::Fit { agent, sessions, steps, span, paths, weeks, unused, verdict } = fit;
     let shown = paths.iter().take(PATHS_SHOWN_MAX);
-    let paths_shown: Vec<_> = shown
-        .map(|path| json!({ "tools": path.tools, "sessions": path.sessions }))
-        .collect();
+    let paths_shown: Vec<_> =
+        shown.map(|path| json!({ "tools": path.tools, "sessions": path.sessions })).collect();
     let weeks: Vec<_> = weeks
         .iter()
         .map(|Week { begins, sessions, paths, bits, few }| {
@@ -202,9 +203,8 @@ fn tell(fits: &[fit::Fit], read: ReadSoFar) {
 
 fn of_agent(fit: &fit::Fit) {
     let fit::Fit { agent, sessions, steps, span, paths, weeks, unused, .. } = fit;
-    let span = span.map_or_else(String::new, |(from, until)| {
-        format!(", {} to {}", day(from), day(until))
-    });
+    let span =
+        span.map_or_else(String::new, |(from, until)| format!(", {} to {}", day(from), day(until)));
     render::line(format_args!("{}: {sessions} sessions, {steps} steps{span}", visible(agent)));
     render::line(format_args!("{}\n", fit.said()));
     for path in paths.iter().take(PATHS_SHOWN_MAX) {

@@ -49,12 +49,17 @@ pub(super) fn run(given: &Given, format: Format) -> Result<End, Failure> {
     }
     let mut given = given.read()?;
     if stdin().is_terminal() {
-        for question in QUESTIONS.iter().filter(|question| !given.contains_key(question.name)) {
-            given.insert(question.name.to_owned(), Value::from(ask(question)?));
+        for question in &QUESTIONS {
+            if !given.contains_key(question.name) {
+                given.insert(question.name.to_owned(), Value::from(ask(question)?));
+            }
         }
     }
-    let answers = Answers::new(given.clone())
-        .map_err(|why| Failure::new(why).help("answer with `--answer QUESTION=ANSWER`, in a file with `--answers`, or on a terminal"))?;
+    let answers = Answers::new(given.clone()).map_err(|why| {
+        Failure::new(why).help(
+            "answer with `--answer QUESTION=ANSWER`, in a file with `--answers`, or on a terminal",
+        )
+    })?;
     let (advice, reasons) = answers.weighed();
     match format {
         Format::Json => {
