@@ -87,9 +87,11 @@ impl<'a> Layers<'a> {
         let systems_named: Vec<_> = named.into_iter().collect();
         let tools: Vec<_> = tools.into_values().collect();
         let place = |name: &str| tools.iter().position(|may| may.tool == name);
-        let grants = set.agents.iter().enumerate().flat_map(|(agent, of)| {
-            of.tools.iter().filter_map(move |may| Some((agent, may.tool.as_str())))
-        });
+        let grants = set
+            .agents
+            .iter()
+            .enumerate()
+            .flat_map(|(agent, of)| of.tools.iter().map(move |may| (agent, may.tool.as_str())));
         let grants = grants.filter_map(|(agent, tool)| Some((agent, place(tool)?))).collect();
         let systems = tools.iter().enumerate().filter_map(|(tool, may)| {
             Some((systems_named.iter().position(|(name, _)| *name == may.system)?, tool))
