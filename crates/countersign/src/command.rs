@@ -15,7 +15,7 @@ mod init;
 mod login;
 mod mcp;
 mod policy;
-mod posture;
+pub(crate) mod posture;
 mod schema;
 mod serve;
 mod switch;

@@ -1,7 +1,7 @@
 //! `countersign posture`: what a posture comes to, for whoever has to sign it.
 
 mod prove;
-mod show;
+pub(crate) mod show;
 
 use super::End;
 use crate::render::Failure;
