@@ -395,8 +395,12 @@ async fn a_session_is_a_new_cookie_that_nobody_else_makes_and_that_ends() {
 /// It names lists and bounds that are about everybody's data.
 #[tokio::test]
 async fn what_agents_may_reach_is_for_those_who_may_see_everybodys_data() {
-    let (company, gateway) = made_up();
-    let mut ada = signed_in(&gateway, "ada@acme.example", "operations").await;
+    let company = Company::new();
+    company.edit("countersign.yaml", |text| {
+        text.replace("[operations, finance, support-leads, audit]", "[finance]")
+    });
+    let (company, gateway) = at_home(company);
+    let mut ada = signed_in(&gateway, "ada@acme.example", "finance,operations").await;
     let page = ada.get("/console/reach").await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text);
     assert!(ada.get("/console/drafts").await.text.contains("href=\"/console/reach\""));
@@ -412,6 +416,7 @@ async fn what_agents_may_reach_is_for_those_who_may_see_everybodys_data() {
     }
     for (person, groups, tenants) in [
         ("eve@acme.example", "", ""),
+        ("sam@acme.example", "finance", ""),
         ("bea@acme.example", "operations", "acct_bravo"),
         ("cy@acme.example", "audit,operations", "acct_alpha,acct_bravo"),
     ] {

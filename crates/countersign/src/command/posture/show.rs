@@ -86,7 +86,7 @@ fn tell(set: &PermissionSet) {
 pub(crate) const TOOLS: [&str; 6] =
     ["tool", "reaches", "step", "tied to the caller", "arguments", "who agrees, and sums"];
 /// The columns of the worst that it comes to.
-pub(crate) const WORST: [&str; 6] = ["of", "a call", "a minute", "an hour", "a day", ""];
+pub(crate) const WORST: [&str; 6] = ["of", "a call", "a minute", "an hour", "a day", "bounded by"];
 
 fn markdown(set: &PermissionSet) -> String {
     let mut text = format!("# {}\n\nPosture `{}`.\n", cell(&set.organisation), set.posture);
@@ -117,7 +117,7 @@ fn cell(text: &str) -> String {
             match c {
                 '&' => escaped.push_str("&amp;"),
                 '<' => escaped.push_str("&lt;"),
-                '|' | '*' | '_' | '[' | ']' | '\\' | '#' | '~' => escaped.extend(['\\', c]),
+                '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' | '~' => escaped.extend(['\\', c]),
                 c => escaped.push(c),
             }
         }
@@ -144,13 +144,15 @@ pub(crate) fn row(may: &May) -> Vec<String> {
 }
 
 pub(crate) fn figures(Blast { figures }: &Blast) -> impl Iterator<Item = Vec<String>> {
-    figures.iter().map(|(name, Worst { call, spans: [minute, hour, day], gated, .. })| {
+    figures.iter().map(|(name, Worst { call, spans: [minute, hour, day], gated, by })| {
         let figures = [call, minute, hour, day].map(|figure| match figure {
             Some(figure) => figure.to_string(),
             None => "unbounded".to_owned(),
         });
-        let gated = if *gated { "each after a person agreed" } else { "" };
-        let cells = std::iter::once(visible(name)).chain(figures);
-        cells.chain([gated.to_owned()]).collect()
+        let gated = if *gated { ["each after a person agreed"].as_slice() } else { &[] };
+        let mut by: Vec<_> = by.iter().map(String::as_str).collect();
+        by.dedup();
+        let bounded = gated.iter().copied().chain(by).collect::<Vec<_>>().join("\n");
+        std::iter::once(visible(name)).chain(figures).chain([bounded]).collect()
     })
 }
