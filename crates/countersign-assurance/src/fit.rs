@@ -273,7 +273,10 @@ impl Fit {
         };
         match self.verdict {
             Verdict::TooFew => {
-                format!("{} sessions are too few to say: it takes {SESSIONS_ENOUGH}", self.sessions)
+                format!(
+                    "too few sessions to say: {}, and it takes {SESSIONS_ENOUGH}",
+                    self.sessions
+                )
             }
             Verdict::Script(few) => format!(
                 "{} {} of sessions: a script with one model call would do",

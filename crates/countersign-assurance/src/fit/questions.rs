@@ -210,6 +210,10 @@ impl Answers {
             () if is("wrong", "lasting") => {
                 (Advice::GatedAgent, "the way depends on what is found, and what goes wrong lasts")
             }
+            () if is("strangers", "three") => (
+                Advice::GatedAgent,
+                "the way depends on what is found, and strangers can have a say in it",
+            ),
             () => (
                 Advice::Agent,
                 "the way depends on what is found, and what goes wrong can be put right",
@@ -271,7 +275,7 @@ mod tests {
                 assert!(!(is("wrong", "lasting") && is("noticed", "nobody")), "{answers:?}");
             }
             if advice == Advice::Agent {
-                assert!(!is("wrong", "lasting"), "{answers:?}");
+                assert!(!is("wrong", "lasting") && !is("strangers", "three"), "{answers:?}");
             }
         }
         assert_eq!(met.len(), 7, "{met:?}");

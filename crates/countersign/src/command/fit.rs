@@ -205,7 +205,7 @@ fn of_agent(fit: &fit::Fit) {
     let fit::Fit { agent, sessions, steps, span, paths, weeks, unused, .. } = fit;
     let span =
         span.map_or_else(String::new, |(from, until)| format!(", {} to {}", day(from), day(until)));
-    render::line(format_args!("{}: {sessions} sessions, {steps} steps{span}", visible(agent)));
+    render::line(format_args!("{}: sessions {sessions}, steps {steps}{span}", visible(agent)));
     render::line(format_args!("{}\n", fit.said()));
     for path in paths.iter().take(PATHS_SHOWN_MAX) {
         render::line(row(path, *sessions));
