@@ -181,18 +181,14 @@ impl<'a> Layers<'a> {
     fn lines(&self, drawn: &mut String, columns: &Columns, (left, tools, right): Places<'_>) {
         let [(agents_x, agents_wide), (tools_x, tools_wide), (systems_x, _)] = *columns;
         let mut lines: Vec<_> = Vec::new();
-        for (agent, tool) in &self.grants {
-            let (from, to) = (
-                port(&self.grants, left, (*agent, *tool), false),
-                port(&self.grants, tools, (*agent, *tool), true),
-            );
+        let turned = |of: &[(usize, usize)]| of.iter().map(|(a, b)| (*b, *a)).collect::<Vec<_>>();
+        let (by_tool, by_system) = (turned(&self.grants), turned(&self.systems));
+        let grants = ports(&self.grants, left).into_iter().zip(ports(&by_tool, tools));
+        for ((_, tool), (from, to)) in self.grants.iter().zip(grants) {
             lines.push((*tool, (agents_x + agents_wide, from), (tools_x, to)));
         }
-        for (system, tool) in &self.systems {
-            let (from, to) = (
-                port(&self.systems, tools, (*system, *tool), true),
-                port(&self.systems, right, (*system, *tool), false),
-            );
+        let systems = ports(&by_system, tools).into_iter().zip(ports(&self.systems, right));
+        for ((_, tool), (from, to)) in self.systems.iter().zip(systems) {
             lines.push((*tool, (tools_x + tools_wide, from), (systems_x, to)));
         }
         // What weighs most is drawn last, on top.
@@ -337,15 +333,21 @@ fn beside(lines: &[(usize, usize)], count: usize, rows: &[usize], high: usize) -
     places
 }
 
-/// Where a line meets a box: those of one box share its side, in the order of where they go.
-fn port(lines: &[(usize, usize)], boxes: &[usize], line: (usize, usize), second: bool) -> usize {
-    let turn = |(a, b): (usize, usize)| if second { (b, a) } else { (a, b) };
-    let (own, other) = turn(line);
-    let others = lines.iter().map(|line| turn(*line)).filter(|(at, _)| *at == own);
-    let (before, all) =
-        others.fold((0, 0), |(before, all), (_, to)| (before + usize::from(to < other), all + 1));
-    let top = boxes.get(own).copied().unwrap_or_default();
-    top + BOX * (before + 1) / (all + 1)
+/// Where each line meets the box that it begins at: those of one box share its side, in the order of
+/// where they go.
+fn ports(lines: &[(usize, usize)], boxes: &[usize]) -> Vec<usize> {
+    let mut of_box: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (own, other) in lines {
+        of_box.entry(*own).or_default().push(*other);
+    }
+    of_box.values_mut().for_each(|others| others.sort_unstable());
+    let port = |(own, other): &(usize, usize)| {
+        let others = of_box.get(own).map(Vec::as_slice).unwrap_or_default();
+        let before = others.partition_point(|at| at < other);
+        let top = boxes.get(*own).copied().unwrap_or_default();
+        top + BOX * (before + 1) / (others.len() + 1)
+    };
+    lines.iter().map(port).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What to ask before there is an agent: whether the work is one for an agent at all.
 //!
-//! Rules decide, in the order of [`weighed`], and each says why. There are no points: a person who
+//! Rules decide, in the order of [`Answers::weighed`], and each says why. There are no points: a person who
 //! disagrees can see with what.
 
 use serde_json::{Map, Value};
