@@ -1,11 +1,21 @@
 //! What agents may reach.
 
-use super::{Frame, Seen, Who, barred, show, shown};
+use super::{Ask, Frame, Seen, Who, barred, show, shown};
 use crate::door::ReachOf;
 use askama::Template;
 use axum::{Extension, response::Response};
 use countersign_core::act::Barred;
 use countersign_core::sight::Sight;
+use serde::Deserialize;
+
+/// Most grants that one page draws and tells of all agents. Where there are more, it is one agent at a
+/// time, and not drawn.
+const GRANTS_MAX: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    agent: Option<String>,
+}
 
 #[derive(Template)]
 #[template(path = "reach.html")]
@@ -14,6 +24,8 @@ struct Page<'a> {
     posture: String,
     picture: &'a str,
     agents: Vec<Of>,
+    /// Whom to choose from, where there are too many for one page.
+    names: Vec<String>,
 }
 
 struct Of {
@@ -25,17 +37,20 @@ struct Of {
 type Table = (Vec<String>, Vec<Vec<Vec<String>>>);
 
 /// `GET /console/reach`
-pub(super) async fn page(Extension(seen): Who) -> Response {
-    match told(&seen) {
+pub(super) async fn page(Extension(seen): Who, Ask(asked): Ask<Asked>) -> Response {
+    match told(&seen, asked.agent.as_deref()) {
         Ok(page) => shown(&page),
         Err(why) => barred(&seen, &why, "/console/reach"),
     }
 }
 
-fn told(seen: &Seen) -> Result<Page<'_>, Barred> {
+fn told<'a>(seen: &'a Seen, asked: Option<&str>) -> Result<Page<'a>, Barred> {
     seen.visitor.sees(Sight::Reach)?;
     let reach = &seen.in_force.reach;
-    let agents = reach.agents.iter().map(|ReachOf { name, tools, worst }| Of {
+    let grants: usize = reach.agents.iter().map(|of| of.tools.len().saturating_sub(1)).sum();
+    let whole = grants <= GRANTS_MAX;
+    let shown = reach.agents.iter().filter(|of| asked.map_or(whole, |name| of.name == name));
+    let agents = shown.map(|ReachOf { name, tools, worst }| Of {
         name: show::text(name),
         tables: [
             ("What it may use", table(tools)),
@@ -45,8 +60,12 @@ fn told(seen: &Seen) -> Result<Page<'_>, Barred> {
     Ok(Page {
         frame: seen.frame("What agents may reach"),
         posture: seen.in_force.monitor.posture.digest.to_string(),
-        picture: &reach.picture,
+        picture: if whole { &reach.picture } else { "" },
         agents: agents.collect(),
+        names: match whole {
+            true => Vec::new(),
+            false => reach.agents.iter().map(|of| of.name.clone()).collect(),
+        },
     })
 }
 
