@@ -16,7 +16,7 @@ use countersign_core::record::{Entry, Kind};
 use countersign_core::refusal::{Applied, SystemFault, SystemFaultKind};
 use countersign_core::tool::Tool;
 use countersign_gateway::development::Development;
-use countersign_gateway::door::InForce;
+use countersign_gateway::door::{InForce, Reach};
 use countersign_gateway::identity::Identity;
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::resource::Resource;
@@ -90,7 +90,8 @@ impl World {
             entropy: world.clone(),
         };
         let owners = std::collections::BTreeMap::new();
-        let in_force = InForce { monitor, claims: claims(), since: world.now(), owners };
+        let reach = Reach { picture: String::new(), agents: Vec::new() };
+        let in_force = InForce { monitor, claims: claims(), since: world.now(), owners, reach };
         let gateway = Gateway {
             in_force: Arc::new(ArcSwap::from_pointee(in_force)),
             readiness: world.clone(),

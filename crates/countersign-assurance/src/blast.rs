@@ -1,6 +1,7 @@
 //! The worst that an agent can do within what its posture permits: in one call, a minute, an hour, a day.
 
 use crate::sample::Leaf;
+use countersign_core::bound::RECIPIENTS_MAX;
 use countersign_core::ladder::Summed;
 use countersign_core::quota::{Limits, Window};
 use countersign_core::scope::Step;
@@ -75,7 +76,9 @@ pub(crate) fn blast(tool: &Tool, leaves: &[Leaf], limits: &Limits) -> Blast {
 /// To how many one message goes.
 fn addresses(tool: &Tool, to: &str) -> u64 {
     let schema = tool.input.get("properties").and_then(|all| all.get(to));
-    schema.and_then(|schema| schema.get("maxItems")).and_then(Value::as_u64).unwrap_or(1)
+    let is_list = schema.is_some_and(|schema| schema.get("type") == Some(&json!("array")));
+    let most = schema.and_then(|schema| schema.get("maxItems")).and_then(Value::as_u64);
+    if is_list { most.unwrap_or(u64::MAX).min(RECIPIENTS_MAX as u64) } else { 1 }
 }
 
 fn worst(tool: &Tool, limits: &Limits, (call, of): (Option<u64>, Option<&Summed>)) -> Worst {
@@ -122,11 +125,19 @@ impl Blast {
         let calls = [minute, hour, hour.map(|hour| hour.saturating_mul(HOURS))];
         let figures = tools.into_iter().map(|(name, tools)| {
             let call = tools.iter().map(|worst| worst.call).try_fold(0, most);
-            let spans =
+            let found: [_; 3] =
                 std::array::from_fn(|at| together(&tools, at, calls.get(at).copied().flatten()));
             let gated = tools.iter().all(|worst| worst.gated);
-            let by = ["the agent's limits", "the agent's limits", "the agent's limits × 24"];
-            let by = by.map(str::to_owned);
+            let of_agent = ["the agent's limits", "the agent's limits", "the agent's limits × 24"];
+            let mut by = of_agent.map(str::to_owned);
+            for (by, found) in by.iter_mut().zip(found) {
+                match found {
+                    None => *by = "nothing".to_owned(),
+                    Some((_, true)) => *by = "each tool's own bound".to_owned(),
+                    Some((_, false)) => {}
+                }
+            }
+            let spans = found.map(|found| found.map(|(sum, _)| sum));
             (name.to_owned(), Worst { call, spans, gated, by })
         });
         Self { figures: figures.collect() }
@@ -158,18 +169,69 @@ fn most(so_far: u64, call: Option<u64>) -> Option<u64> {
     Some(so_far.max(call?))
 }
 
-fn together(tools: &[&Worst], at: usize, calls: Option<u64>) -> Option<u64> {
+/// The sum, and whether it is as high as that of every tool for itself: of all that single calls can add
+/// to it, as many of the greatest as there may be calls.
+fn together(tools: &[&Worst], at: usize, calls: Option<u64>) -> Option<(u64, bool)> {
     let mut each = Vec::new();
+    let mut apart: u64 = 0;
     for worst in tools {
-        each.push((worst.call?, worst.spans.get(at).copied().flatten()?));
+        let (call, all) = (worst.call?, worst.spans.get(at).copied().flatten()?);
+        apart = apart.saturating_add(all);
+        each.push((call, all.checked_div(call).unwrap_or(0)));
+        each.push((all.checked_rem(call).unwrap_or(0), 1));
     }
-    each.sort_by_key(|(call, _)| std::cmp::Reverse(*call));
-    let mut left = calls?;
+    each.sort_by_key(|(adds, _)| std::cmp::Reverse(*adds));
+    let mut left = calls.unwrap_or(u64::MAX);
     let mut sum: u64 = 0;
-    for (call, all) in each {
-        let needed = all.div_ceil(call.max(1)).min(left);
-        sum = sum.saturating_add(call.saturating_mul(needed).min(all));
-        left = left.saturating_sub(needed);
+    for (adds, times) in each {
+        let times = times.min(left);
+        sum = sum.saturating_add(adds.saturating_mul(times));
+        left = left.saturating_sub(times);
     }
-    Some(sum)
+    Some((sum, sum == apart))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worst(call: Option<u64>, all: Option<u64>) -> Worst {
+        Worst { call, spans: [all; 3], gated: false, by: [const { String::new() }; 3] }
+    }
+
+    /// Every way to divide the calls among the tools.
+    fn tried(tools: &[(u64, u64)], calls: u64) -> u64 {
+        let Some(((call, all), others)) = tools.split_first() else { return 0 };
+        let of = |n: u64| (call * n).min(*all) + tried(others, calls - n);
+        (0..=calls).map(of).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn no_division_of_the_calls_comes_to_more_and_one_comes_to_as_much() {
+        for calls in 0..8 {
+            for a in [(5, 6), (5, 40), (1, 3), (0, 0)] {
+                for b in [(4, 4), (7, 20), (2, 3)] {
+                    for c in [(3, 9), (6, 7)] {
+                        let tools = [a, b, c].map(|(call, all)| worst(Some(call), Some(all)));
+                        let tools: Vec<_> = tools.iter().collect();
+                        let most = together(&tools, 0, Some(calls)).map(|(sum, _)| sum);
+                        assert_eq!(
+                            most,
+                            Some(tried(&[a, b, c], calls)),
+                            "{calls} {a:?} {b:?} {c:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_nothing_bounds_is_never_a_number() {
+        let bounded = worst(Some(2), Some(10));
+        for unbounded in [worst(None, Some(10)), worst(Some(2), None), worst(None, None)] {
+            assert_eq!(together(&[&bounded, &unbounded], 0, Some(5)), None);
+        }
+        assert_eq!(together(&[&bounded, &bounded], 1, None), Some((20, true)));
+    }
 }

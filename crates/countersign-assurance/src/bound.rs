@@ -71,3 +71,13 @@ pub const SOLVERS_MAX: usize = 16;
 pub const PATTERN_PAIRS_MAX: usize = 200_000;
 /// Largest table that a pattern may become, in bytes.
 pub const PATTERN_TABLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most sessions that are told apart when it is asked whether an agent is the right tool.
+pub const SESSIONS_MAX: usize = 200_000;
+/// Most steps of a session that its path is drawn from.
+pub const SESSION_STEPS_MAX: usize = 256;
+/// Most agents and tools of a journal that are told apart.
+pub const NAMES_MAX: usize = 10_000;
+/// Most tools of a path that are written out.
+pub const PATH_SHOWN_MAX: usize = 12;
+/// Most paths of an agent that are shown.
+pub const PATHS_SHOWN_MAX: usize = 8;

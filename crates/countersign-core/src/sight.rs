@@ -17,6 +17,9 @@ use serde_json::Value;
 pub enum Sight {
     /// What agents do, and which there are: whoever has a role.
     Activity,
+    /// What agents may reach, with every bound and list: it is about everybody's data, and so it is for
+    /// whoever has a role and may see that.
+    Reach,
     /// Everything that is on record, arguments and results included.
     Journal,
 }
@@ -45,6 +48,10 @@ impl Visitor {
         let person = self.person();
         let (may, why) = match what {
             Sight::Activity => (!person.roles.is_empty(), "It takes a role to see this."),
+            Sight::Reach => (
+                !person.roles.is_empty() && person.tenants == Tenants::All,
+                "What agents may reach is shown to those who may see everybody's data.",
+            ),
             Sight::Journal => (person.roles.contains(&Role::Auditor), "Auditors read the journal."),
         };
         if may { Ok(&person.tenants) } else { Err(Barred::NotEntitled(why)) }

@@ -12,6 +12,7 @@ mod audit;
 mod charts;
 mod drafts;
 mod live;
+mod reach;
 mod relaying;
 mod session;
 mod show;
@@ -135,6 +136,7 @@ pub(crate) fn routes(console: Console, guard: &Arc<Guard>) -> Router {
         .route("/console/unknown/{call}/resolve", post(unknown::resolve))
         .route("/console/agents", get(agents::page))
         .route("/console/agents/{name}", get(agents::one))
+        .route("/console/reach", get(reach::page))
         .route("/console/switches", get(agents::switches))
         .route("/console/switches/suspend", post(agents::suspend))
         .route("/console/switches/resume", post(agents::resume))
@@ -272,6 +274,7 @@ impl Seen {
             ("/console/alerts", "Alerts", looks_on),
             ("/console/unknown", "Unknown outcomes", looks_on),
             ("/console/agents", "Agents", looks_on),
+            ("/console/reach", "Reach", self.visitor.sees(Sight::Reach).is_ok()),
             ("/console/switches", "Switches", looks_on),
             ("/console/charts", "Charts", looks_on),
             ("/console/audit", "Audit", self.visitor.sees(Sight::Journal).is_ok()),

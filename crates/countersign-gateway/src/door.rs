@@ -30,6 +30,28 @@ pub struct InForce {
     pub since: Timestamp,
     /// Who answers for each agent.
     pub owners: BTreeMap<AgentId, Owner>,
+    /// What agents may reach.
+    pub reach: Reach,
+}
+
+/// What agents may reach, as whoever knows the posture has written it for people.
+#[derive(Debug)]
+pub struct Reach {
+    /// All of it as a picture: SVG without a style or a script, whatever the posture says.
+    pub picture: String,
+    /// In the order of their names.
+    pub agents: Vec<ReachOf>,
+}
+
+/// What one agent may reach: tables, each with its header first. Their texts are as the posture has them.
+#[derive(Debug)]
+pub struct ReachOf {
+    /// The agent.
+    pub name: String,
+    /// Its tools.
+    pub tools: Vec<Vec<String>>,
+    /// The worst that all of them come to.
+    pub worst: Vec<Vec<String>>,
 }
 
 /// Who answers for an agent, for people to read.

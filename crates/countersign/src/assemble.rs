@@ -1,17 +1,20 @@
 //! Posture and deployment made into a gateway: the one place that names every back end.
 
+use crate::command::posture::show;
 use crate::here::{self, Systems};
 use crate::machine::{self, SystemClock, SystemEntropy};
 use crate::policies;
 use crate::relay;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
+use countersign_assurance::permission::{AgentMay, PermissionSet};
+use countersign_assurance::picture::picture;
 use countersign_connectors::Connectors;
 use countersign_core::call::Monitor;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
 use countersign_core::record::{Entry, Kind};
 use countersign_gateway::development::Development;
-use countersign_gateway::door::{InForce, Owner};
+use countersign_gateway::door::{InForce, Owner, Reach, ReachOf};
 use countersign_gateway::identity::development::DevelopmentIssuer;
 use countersign_gateway::identity::{
     Agents, Claims, Identity, IssuerConfig, KeySource, PeopleConfig, PersonClaims, SignIn,
@@ -234,6 +237,7 @@ impl Ground {
         let people =
             Arc::new(SignIn::new(self.people.clone(), agents).doing("how people sign in")?);
         let since = clock.now();
+        let reach = reach(&loaded);
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
             authenticator: identity.clone(),
@@ -249,7 +253,7 @@ impl Ground {
         let named = of.map(|Registered { agent, purpose, team, contact, .. }| {
             (agent, Owner { purpose, team, contact })
         });
-        let in_force = Arc::new(InForce { monitor, claims, since, owners: named.collect() });
+        let in_force = Arc::new(InForce { monitor, claims, since, owners: named.collect(), reach });
         Ok(AtWork { in_force, owners, identity, connectors })
     }
 
@@ -269,6 +273,18 @@ impl Ground {
         }
         self.store.append(entry).await.map(|_receipt| ())
     }
+}
+
+/// What agents may reach, for the console.
+fn reach(loaded: &Loaded) -> Reach {
+    let set = PermissionSet::of(loaded);
+    let header = |columns: [&str; 6]| std::iter::once(columns.map(str::to_owned).to_vec());
+    let agents = set.agents.iter().map(|AgentMay { agent, tools, worst, .. }| ReachOf {
+        name: agent.agent.to_string(),
+        tools: header(show::TOOLS).chain(tools.iter().map(show::row)).collect(),
+        worst: header(show::WORST).chain(show::figures(worst)).collect(),
+    });
+    Reach { picture: picture(&set).inline(), agents: agents.collect() }
 }
 
 pub(crate) fn claims(map: &ClaimMap) -> Claims {

@@ -9,12 +9,13 @@ mod doctor;
 mod drafts;
 mod eval;
 mod explain;
+mod fit;
 mod import;
 mod init;
 mod login;
 mod mcp;
 mod policy;
-mod posture;
+pub(crate) mod posture;
 mod schema;
 mod serve;
 mod switch;
@@ -98,6 +99,11 @@ pub(crate) enum Command {
     /// Write down whom agents depend on, and see who may have which data until when
     #[command(subcommand)]
     Vendor(vendor::Vendor),
+    /// Say whether an agent is the right tool: from the ways its sessions went, or before there is one
+    #[command(
+        after_help = "Exit codes: 0 an agent fits or there is too little to say, 1 another tool would do, 2 could not run.\n\nExample: countersign fit my-gateway --since 2026-09-01T00:00:00Z\n         countersign fit --ask"
+    )]
+    Fit(fit::Fit),
     /// Print the JSON Schemas of posture and deployment files, for editors
     #[command(after_help = "Example: countersign schema --out .countersign/schemas")]
     Schema(schema::Schema),
@@ -159,6 +165,7 @@ impl Command {
             Self::Policy(policy) => policy.run(),
             Self::Posture(posture) => posture.run(),
             Self::Vendor(vendor) => vendor.run(),
+            Self::Fit(fit) => fit.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),

@@ -55,12 +55,12 @@ impl Audit {
 
 /// Which journal.
 #[derive(Debug, clap::Args)]
-struct Which {
+pub(super) struct Which {
     #[command(flatten)]
-    at: At,
+    pub(super) at: At,
     /// The journal's file, instead of the deployment's
     #[arg(long)]
-    journal: Option<PathBuf>,
+    pub(super) journal: Option<PathBuf>,
 }
 
 impl Which {
@@ -73,7 +73,7 @@ impl Which {
         Ok((path, Some(key)))
     }
 
-    fn reader(&self) -> Result<Reader, Failure> {
+    pub(super) fn reader(&self) -> Result<Reader, Failure> {
         Reader::open(&self.files()?.0).doing("the journal cannot be read")
     }
 }

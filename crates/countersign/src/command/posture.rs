@@ -3,7 +3,7 @@
 mod diff;
 mod lock;
 mod prove;
-mod show;
+pub(crate) mod show;
 mod sign;
 mod staged;
 

@@ -54,6 +54,7 @@ export const PAGES = [
   ['unknown', 'ada', () => '/console/unknown'],
   ['agents', 'ada', () => '/console/agents'],
   ['agent', 'ada', () => '/console/agents/support-copilot'],
+  ['reach', 'ada', () => '/console/reach'],
   ['switches', 'pat', () => '/console/switches'],
   ['charts', 'ada', () => '/console/charts?span=hour'],
   ['audit', 'ada', () => '/console/audit'],

@@ -392,6 +392,44 @@ async fn a_session_is_a_new_cookie_that_nobody_else_makes_and_that_ends() {
     gateway.stop();
 }
 
+/// It names lists and bounds that are about everybody's data.
+#[tokio::test]
+async fn what_agents_may_reach_is_for_those_who_may_see_everybodys_data() {
+    let company = Company::new();
+    company.edit("countersign.yaml", |text| {
+        text.replace("[operations, finance, support-leads, audit]", "[finance]")
+    });
+    let (company, gateway) = at_home(company);
+    let mut ada = signed_in(&gateway, "ada@acme.example", "finance,operations").await;
+    let page = ada.get("/console/reach").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    assert!(ada.get("/console/drafts").await.text.contains("href=\"/console/reach\""));
+    let set = company.says(&["posture", "show", ".", "--format", "json"]);
+    let set: serde_json::Value = serde_json::from_str(&set).unwrap();
+    assert!(page.text.contains(set["posture"].as_str().unwrap()));
+    for agent in set["agents"].as_array().unwrap() {
+        for tool in agent["tools"].as_array().unwrap() {
+            let name = tool["tool"].as_str().unwrap();
+            assert!(page.text.contains(&format!(">{name}</text>")), "{name} is not drawn");
+            assert!(page.text.contains(&format!("<td>{name}</td>")), "{name} has no row");
+        }
+    }
+    for (person, groups, tenants) in [
+        ("eve@acme.example", "", ""),
+        ("sam@acme.example", "finance", ""),
+        ("bea@acme.example", "operations", "acct_bravo"),
+        ("cy@acme.example", "audit,operations", "acct_alpha,acct_bravo"),
+    ] {
+        let mut browser = Browser::at(&gateway.url);
+        browser.be(person, groups, tenants, &[]).await;
+        let page = browser.get("/console/reach").await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{person}");
+        assert!(!page.text.contains("refund_invoice") && !page.text.contains("<svg"), "{person}");
+        assert!(!page.text.contains("href=\"/console/reach\""), "{person}");
+    }
+    gateway.stop();
+}
+
 #[tokio::test]
 async fn every_page_says_what_a_browser_may_do_with_it_and_no_other_site_frames_it() {
     let (_company, gateway) = made_up();
@@ -408,6 +446,7 @@ async fn every_page_says_what_a_browser_may_do_with_it_and_no_other_site_frames_
         "/console/unknown",
         "/console/agents",
         "/console/agents/support-copilot",
+        "/console/reach",
         "/console/switches",
         "/console/charts",
         "/console/audit",

@@ -49,6 +49,8 @@ mod exports;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fit;
+#[cfg(test)]
 #[path = "../../../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "it is a crate of its own, for the fuzzer")]
 #[expect(clippy::string_slice, reason = "a panic is what it looks for")]
@@ -92,6 +94,7 @@ mod plain;
 mod policies;
 #[cfg(test)]
 mod profiles;
+mod reach;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

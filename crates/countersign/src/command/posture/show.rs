@@ -7,6 +7,7 @@ use crate::report::visible;
 use clap::ValueEnum;
 use countersign_assurance::blast::{Blast, Worst};
 use countersign_assurance::permission::{AgentMay, May, PermissionSet};
+use countersign_assurance::picture::picture;
 use countersign_posture::did_you_mean;
 
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,10 @@ enum Format {
     Table,
     /// One JSON object: the permission set
     Json,
+    /// Agents, tools and systems, drawn
+    Svg,
+    /// The tables, for a page or a pull request
+    Markdown,
 }
 
 impl Show {
@@ -49,6 +54,8 @@ impl Show {
         match self.format {
             Format::Json => render::line(format_args!("{:#}", set.json())),
             Format::Table => tell(&set),
+            Format::Svg => render::line(picture(&set).file().trim_end()),
+            Format::Markdown => render::line(markdown(&set).trim_end()),
         }
         Ok(End::Fine)
     }
@@ -69,19 +76,57 @@ fn tell(set: &PermissionSet) {
         let limits = limits.collect::<Vec<_>>().join(", ");
         render::line(format_args!("For each tenant at most {limits} calls.\n"));
         let rows = tools.iter().map(row);
-        render::line(render::table(
-            &["tool", "reaches", "step", "tied to the caller", "arguments", "who agrees, and sums"],
-            rows,
-        ));
+        render::line(render::table(&TOOLS, rows));
         render::line("\nThe worst that all of it together comes to, for each tenant:");
-        render::line(render::table(
-            &["of", "a call", "a minute", "an hour", "a day", ""],
-            figures(worst),
-        ));
+        render::line(render::table(&WORST, figures(worst)));
     }
 }
 
-fn row(may: &May) -> Vec<String> {
+/// The columns of what an agent may use.
+pub(crate) const TOOLS: [&str; 6] =
+    ["tool", "reaches", "step", "tied to the caller", "arguments", "who agrees, and sums"];
+/// The columns of the worst that it comes to.
+pub(crate) const WORST: [&str; 6] = ["of", "a call", "a minute", "an hour", "a day", "bounded by"];
+
+fn markdown(set: &PermissionSet) -> String {
+    let mut text = format!("# {}\n\nPosture `{}`.\n", cell(&set.organisation), set.posture);
+    for AgentMay { agent, tools, worst, .. } in &set.agents {
+        let owner = format!("{}, {}", agent.team, agent.contact);
+        let purpose = cell(&agent.purpose);
+        text.push_str(&format!("\n## {}\n\n{purpose} Owner: {}.\n\n", agent.agent, cell(&owner)));
+        text.push_str(&lines(&TOOLS, tools.iter().map(row)));
+        text.push_str("\nThe worst that all of it together comes to, for each tenant:\n\n");
+        text.push_str(&lines(&WORST, figures(worst)));
+    }
+    text
+}
+
+fn lines(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let header = line(header.iter().map(ToString::to_string).collect())
+        + &line(header.iter().map(|_| "---".to_owned()).collect());
+    rows.map(|row| line(row.iter().map(|text| cell(text)).collect()))
+        .fold(header, |text, row| text + &row)
+}
+
+/// A text as it stands in a cell: nothing in it is markup but the lines that it has.
+fn cell(text: &str) -> String {
+    let escaped = |line: &str| {
+        let mut escaped = String::new();
+        for c in visible(line).chars() {
+            match c {
+                '&' => escaped.push_str("&amp;"),
+                '<' => escaped.push_str("&lt;"),
+                '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' | '~' => escaped.extend(['\\', c]),
+                c => escaped.push(c),
+            }
+        }
+        escaped
+    };
+    text.lines().map(escaped).collect::<Vec<_>>().join("<br>")
+}
+
+pub(crate) fn row(may: &May) -> Vec<String> {
     let arguments = may.arguments.iter().map(|(name, may)| format!("{name}: {may}"));
     let exception =
         may.exception.as_ref().map(|(reason, by, _)| format!("EXCEPTION: {reason} ({by})"));
@@ -98,14 +143,16 @@ fn row(may: &May) -> Vec<String> {
     told.map(|cell| cell.lines().map(visible).collect::<Vec<_>>().join("\n")).to_vec()
 }
 
-fn figures(Blast { figures }: &Blast) -> impl Iterator<Item = Vec<String>> {
-    figures.iter().map(|(name, Worst { call, spans: [minute, hour, day], gated, .. })| {
+pub(crate) fn figures(Blast { figures }: &Blast) -> impl Iterator<Item = Vec<String>> {
+    figures.iter().map(|(name, Worst { call, spans: [minute, hour, day], gated, by })| {
         let figures = [call, minute, hour, day].map(|figure| match figure {
             Some(figure) => figure.to_string(),
             None => "unbounded".to_owned(),
         });
-        let gated = if *gated { "each after a person agreed" } else { "" };
-        let cells = std::iter::once(visible(name)).chain(figures);
-        cells.chain([gated.to_owned()]).collect()
+        let gated = if *gated { ["each after a person agreed"].as_slice() } else { &[] };
+        let mut by: Vec<_> = by.iter().map(String::as_str).collect();
+        by.dedup();
+        let bounded = gated.iter().copied().chain(by).collect::<Vec<_>>().join("\n");
+        std::iter::once(visible(name)).chain(figures).chain([bounded]).collect()
     })
 }
