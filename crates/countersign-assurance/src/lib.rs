@@ -23,6 +23,7 @@ mod sample;
 pub mod script;
 mod site;
 mod stand_in;
+pub mod threat;
 mod world;
 
 pub use door::Told;
