@@ -61,3 +61,7 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(500);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most pages of a list of tools.
 pub const PAGES_MAX: usize = 100;
+/// Longest report that is read as evidence, in bytes.
+pub const EVIDENCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most rows of a table in the package for reviewers that come from evidence.
+pub const EVIDENCE_ROWS_MAX: usize = 200;

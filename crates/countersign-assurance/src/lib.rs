@@ -18,6 +18,7 @@ mod plant;
 pub mod port;
 mod preflight;
 pub mod report;
+pub mod review;
 pub mod run;
 mod sample;
 pub mod script;

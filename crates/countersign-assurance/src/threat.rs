@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 pub use control::Control;
+pub(crate) use control::secrets;
 
 const CONTROLS: &str = include_str!("../catalogues/controls.yaml");
 const CATALOGUES: [&str; 3] = [

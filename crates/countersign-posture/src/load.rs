@@ -450,6 +450,10 @@ impl Folder {
         if at_top && name == "evals" && full.is_dir() {
             return;
         }
+        // Nor is what was found out about the posture, and who signed it.
+        if at_top && (name == "posture.lock" || name == "evidence" && full.is_dir()) {
+            return;
+        }
         if at_top && FOLDERS.contains(&name) && full.is_dir() {
             return self.list(&format!("{name}/"));
         }

@@ -14,6 +14,7 @@ mod init;
 mod login;
 mod mcp;
 mod policy;
+mod review;
 mod schema;
 mod serve;
 mod switch;
@@ -87,6 +88,11 @@ pub(crate) enum Command {
     /// Try the posture on the cases of its evaluation suite, over copies of its systems
     #[command(subcommand)]
     Eval(eval::Eval),
+    /// Write what a security review asks for, as one page: agents, permissions, threats, evidence
+    #[command(
+        after_help = "Exit codes: 0 written, 1 posture or deployment has an error, 2 could not run.\n\nExample: countersign review my-gateway --out review.html"
+    )]
+    Review(review::Review),
     /// Print the schema that hand-written policies are held against, or the policies of a tool
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -149,6 +155,7 @@ impl Command {
             Self::Explain(explain) => explain.run(),
             Self::Eval(eval) => eval.run(),
             Self::Policy(policy) => policy.run(),
+            Self::Review(review) => review.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),
