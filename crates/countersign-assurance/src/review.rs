@@ -179,11 +179,11 @@ impl Package {
         sections.push(operated::runbook(inputs));
         sections.push(operated::retention(inputs));
         sections.push(asked::frameworks(&threats)?);
-        sections.push(sbom::section(&inputs.sbom));
         sections.push(operated::unseen());
         sections.push(operated::open_items(&open));
         sections.push(asked::questions(&threats)?);
         sections.push(operated::signatures(inputs));
+        sections.push(sbom::section(&inputs.sbom));
         Some(Self {
             organisation: inputs.ground.loaded.organisation.clone(),
             posture: inputs.ground.loaded.posture.digest.to_string(),

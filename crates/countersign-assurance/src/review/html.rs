@@ -52,12 +52,12 @@ fn one(page: &mut String, block: &Block, package: &Package) {
         Block::Table(head, rows) => table(page, head, rows),
         Block::Drawing(svg, _) => page.push_str(&format!("<figure>{svg}</figure>\n")),
         Block::See(ids) => {
-            page.push_str("<ul>\n");
-            for section in package.sections.iter().filter(|section| ids.contains(&section.id)) {
-                let Section { id, title, .. } = section;
-                page.push_str(&format!("<li><a href=\"#{id}\">{}</a></li>\n", escaped(title)));
-            }
-            page.push_str("</ul>\n");
+            let sections = package.sections.iter().filter(|section| ids.contains(&section.id));
+            let links = sections.map(|Section { id, title, .. }| {
+                format!("<a href=\"#{id}\">{}</a>", escaped(title))
+            });
+            let links: Vec<_> = links.collect();
+            page.push_str(&format!("<p>{}</p>\n", links.join(", ")));
         }
     }
 }
@@ -84,12 +84,32 @@ fn table(page: &mut String, head: &[&str], rows: &[Vec<String>]) {
                 "mitigated" | "in force" => " class=\"good\"",
                 _ => "",
             };
-            page.push_str(&format!("<td{class}>{}</td>", escaped(cell)));
+            page.push_str(&format!("<td{class}>{}</td>", breakable(cell)));
         }
         page.push_str("</tr>\n");
     }
     page.push_str("</tbody></table>\n");
 }
+
+/// The same, with places where a long word may be broken.
+fn breakable(text: &str) -> String {
+    let mut broken = String::new();
+    let mut run: u32 = 0;
+    for c in text.chars() {
+        broken.push_str(&escaped(c.encode_utf8(&mut [0; 4])));
+        run = if c.is_whitespace() { 0 } else { run.saturating_add(1) };
+        if (run >= WORD_CHARS && matches!(c, '_' | '/' | '.' | '@' | '-')) || run >= LINE_CHARS {
+            broken.push_str("<wbr>");
+            run = 0;
+        }
+    }
+    broken
+}
+
+/// After how many characters of a word a sign in it is a place to break it.
+const WORD_CHARS: u32 = 6;
+/// After how many it is broken anywhere.
+const LINE_CHARS: u32 = 22;
 
 /// A text that becomes no markup, in an element or in a quoted attribute; what would be shown as nothing
 /// or turn the line around is shown as a mark.

@@ -24,10 +24,9 @@ impl Drawn {
     }
 
     fn word(&mut self, (x, y): (usize, usize), class: &str, word: &str) {
-        let word = shortened(word);
         self.text.push_str(&format!(
             "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>",
-            escaped(&word)
+            escaped(word)
         ));
     }
 
@@ -56,13 +55,24 @@ pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     } else {
         "Nobody can sign in"
     };
-    // The left column has people below the agents, the right one what the journal is handed to.
+    // The left column has people below the agents.
     let rows = agents.len().saturating_add(2).max(systems.len()).max(4);
     let height = rows.saturating_mul(ROW).saturating_add(TOP).saturating_add(30);
     let inner = height.saturating_sub(20);
     let y_of = |row: usize| row.saturating_mul(ROW).saturating_add(TOP);
     let mut drawn = Drawn { text: String::new() };
-    drawn.rect((10, 10, 250, inner), "z");
+    let people_at = y_of(rows.saturating_sub(1));
+    drawn.rect((10, 10, 250, people_at.saturating_sub(46)), "z");
+    drawn.rect(
+        (
+            10,
+            people_at.saturating_sub(28),
+            250,
+            height.saturating_sub(people_at).saturating_add(18),
+        ),
+        "z",
+    );
+    drawn.word((24, people_at.saturating_sub(10)), "k", "known by the company's own issuer");
     drawn.rect((325, 10, 250, inner), "z");
     drawn.rect((640, 10, 250, inner), "z");
     drawn.word((24, 34), "t", "Outside: not trusted");
@@ -78,7 +88,7 @@ pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     for (row, agent) in agents.iter().enumerate() {
         let y = y_of(row);
         drawn.rect((24, y, 222, 32), "u");
-        drawn.word((36, y.saturating_add(21)), "n", agent);
+        drawn.word((36, y.saturating_add(21)), "n", &shortened(agent));
         let to = y.saturating_add(16).min(low.saturating_sub(10));
         drawn.line((246, y.saturating_add(16)), (left, to), "l");
     }
@@ -97,8 +107,7 @@ pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     .enumerate()
     {
         let y = middle.saturating_add(row.saturating_mul(20));
-        // What the drawing itself says is whole; only names of others are cut.
-        drawn.text.push_str(&format!("<text class=\"{class}\" x=\"354\" y=\"{y}\">{said}</text>"));
+        drawn.word((354, y), class, said);
     }
     drawn.rect((340, y, 220, 32), "p");
     let journal = if ground.deployment.relay.exporters.is_empty() {
@@ -111,7 +120,7 @@ pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     for (row, system) in systems.iter().enumerate() {
         let y = y_of(row);
         drawn.rect((654, y, 222, 32), "s");
-        drawn.word((666, y.saturating_add(14)), "n", system.name.as_str());
+        drawn.word((666, y.saturating_add(14)), "n", &shortened(system.name.as_str()));
         let kind = match &system.backend {
             Backend::Sqlite { .. } => "SQLite",
             Backend::Postgres { .. } => "PostgreSQL",

@@ -269,14 +269,20 @@ fn approval(ground: &Ground<'_>) -> Found {
     of_tools(ground, gated, ("exception", lacking))
 }
 
+/// Where people are named, it holds whatever is written.
 fn second_person(ground: &Ground<'_>) -> Found {
-    let lacking = |tool: &Tool| match &tool.ladder.gate.as_ref()?.approvers {
-        Approvers::Group { subject: true, .. } => {
-            Some(format!("whoever `{}` is asked for may agree to it", tool.name))
+    fn group(tool: &Tool) -> Option<bool> {
+        match tool.ladder.gate.as_ref()?.approvers {
+            Approvers::Group { subject, .. } => Some(subject),
+            Approvers::Named(_) => None,
         }
-        Approvers::Group { .. } | Approvers::Named(_) => None,
+    }
+    let lacking = |tool: &Tool| {
+        group(tool)
+            .filter(|subject| *subject)
+            .map(|_| format!("whoever `{}` is asked for may agree to it", tool.name))
     };
-    of_tools(ground, gated, ("gate", lacking))
+    of_tools(ground, |tool| group(tool).is_some(), ("gate", lacking))
 }
 
 /// Mail is handed over or not: there is nothing to look at afterwards.
