@@ -285,10 +285,11 @@ fn second_person(ground: &Ground<'_>) -> Found {
     of_tools(ground, |tool| group(tool).is_some(), ("gate", lacking))
 }
 
-/// Mail is handed over or not: there is nothing to look at afterwards.
+/// On the second step nothing happens without one. Mail is handed over or not: there is nothing to look at
+/// afterwards.
 fn post_condition(ground: &Ground<'_>) -> Found {
     let concerned =
-        |tool: &Tool| tool.effect != Effect::Read && !matches!(tool.plan, Plan::Email(_));
+        |tool: &Tool| tool.ladder.least() > Rung::CHECKED && !matches!(tool.plan, Plan::Email(_));
     let lacking = |tool: &Tool| {
         tool.ladder.check.is_none().then(|| format!("nothing checks what `{}` did", tool.name))
     };
