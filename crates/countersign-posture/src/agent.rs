@@ -19,9 +19,34 @@ pub(crate) struct AgentFile {
     pub(crate) issuer: Option<IssuerId>,
     /// What the token must carry for every grant that does not say otherwise.
     pub(crate) require_scope: Option<String>,
+    /// How far its grants go.
+    pub(crate) stage: Stage,
     pub(crate) grants: Vec<GrantEntry>,
     pub(crate) limits: Limits,
 }
+
+/// How far a grant has come. It exists where as much is at stake and where less is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// In development.
+    #[default]
+    Draft,
+    /// In staging as well.
+    Staging,
+    /// In production too.
+    Production,
+}
+
+impl Stage {
+    /// As people write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        STAGES.iter().find(|(_, stage)| *stage == self).map_or("draft", |(name, _)| name)
+    }
+}
+
+pub(crate) const STAGES: [(&str, Stage); 3] =
+    [("draft", Stage::Draft), ("staging", Stage::Staging), ("production", Stage::Production)];
 
 #[derive(Debug)]
 pub(crate) struct Owner {
@@ -36,6 +61,8 @@ pub(crate) struct GrantEntry {
     pub(crate) require_scope: Option<String>,
     /// Whether it says by whom and when it was reviewed.
     pub(crate) reviewed: bool,
+    /// How far it goes, where it says so itself.
+    pub(crate) stage: Option<Spanned<Stage>>,
     /// The whole entry.
     pub(crate) span: Span,
 }
@@ -56,6 +83,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
     let (client, issuer) =
         identity.and_then(|item| decode_identity(decoder, item)).unwrap_or_default();
     let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
+    let stage = fields.optional("stage").and_then(|item| decoder.choice(item, &STAGES));
     let grants = fields.required(decoder, "grants").map(|item| decode_grants(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     fields.finish(decoder);
@@ -66,6 +94,7 @@ pub(crate) fn decode(decoder: &mut Decoder) -> Option<AgentFile> {
         client,
         issuer,
         require_scope,
+        stage: stage.unwrap_or_default(),
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
     })
@@ -117,10 +146,13 @@ fn decode_grant(decoder: &mut Decoder, node: &Node) -> Option<GrantEntry> {
     let on = fields.optional("reviewed_on").map(|item| date(decoder, item));
     let limits = fields.optional("limits").map(|item| limits(decoder, item));
     let require_scope = fields.optional("require_scope").and_then(|item| scope(decoder, item));
+    let stage = fields.optional("stage").and_then(|item| {
+        Some(Spanned { value: decoder.choice(item, &STAGES)?, span: item.span() })
+    });
     fields.finish(decoder);
     let reviewed = by.is_some() && on.is_some();
     let limits = limits.unwrap_or_default();
-    Some(GrantEntry { tool: tool?, limits, require_scope, reviewed, span: node.span })
+    Some(GrantEntry { tool: tool?, limits, require_scope, reviewed, stage, span: node.span })
 }
 
 /// A day of the calendar.

@@ -101,3 +101,19 @@ pub const DRAFT_ENUM_MAX: usize = 100;
 pub const DRAFT_DEPTH_MAX: usize = 6;
 /// Most places of a source's schemas that are looked at for one draft.
 pub const DRAFT_NODES_MAX: usize = 200;
+/// Most roles that have to sign.
+pub const SIGN_OFF_ROLES_MAX: usize = 8;
+/// Most reviewers of a deployment.
+pub const REVIEWERS_MAX: usize = 64;
+/// Most signatures on a lock.
+pub const SIGNATURES_MAX: usize = 64;
+/// Longest signature, armoured, in bytes.
+pub const SIGNATURE_BYTES_MAX: usize = 4 * 1024;
+/// Most effects in staging that a deployment may ask for.
+pub const STAGING_RUNS_MAX: u32 = 1_000_000;
+/// Most days in staging that a deployment may ask for.
+pub const STAGING_DAYS_MAX: u32 = 366;
+/// Largest lock, in bytes: twenty thousand grants fit.
+pub const LOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest report that is evidence, in bytes.
+pub const EVIDENCE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,5 +1,6 @@
 //! `countersign.yaml`: where a posture runs, whom it trusts, and what its references stand for.
 
+use crate::agent::Stage;
 use crate::bound::{FILE_BYTES_MAX, REFERENCE_BYTES_MAX};
 use crate::decode::{Decoder, Fields, Item, Spanned};
 use crate::finding::{Code, Finding, Place, Source, any_error, sort};
@@ -9,6 +10,7 @@ use crate::node::{Entry, Kind, Span};
 use crate::people::{self, Among, People, PeopleWritten};
 use crate::relay::{self, RelaySpec};
 use crate::secret;
+use crate::sign_off::{self, SignOff};
 use countersign_core::id::SystemName;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -44,6 +46,8 @@ pub struct Deployment {
     pub development_issuer: bool,
     /// How people sign in; without it nobody can.
     pub people: Option<People>,
+    /// Who has to sign a posture; in production it is always said.
+    pub sign_off: Option<SignOff>,
     /// The journal.
     pub store: Store,
     /// What tails it.
@@ -75,6 +79,8 @@ pub struct Written {
     pub statement_logs: Option<Place>,
     /// How people sign in, if it is said.
     pub people: Option<PeopleWritten>,
+    /// Who has to sign, if it is said.
+    pub sign_off: Option<Place>,
 }
 
 /// What is at stake.
@@ -82,8 +88,21 @@ pub struct Written {
 pub enum Environment {
     /// Nothing real.
     Development,
+    /// Nothing real: where what is meant for production shows what it does.
+    Staging,
     /// Customers' data.
     Production,
+}
+
+impl Environment {
+    /// How far a grant must have come to exist here.
+    pub(crate) const fn least(self) -> Stage {
+        match self {
+            Self::Development => Stage::Draft,
+            Self::Staging => Stage::Staging,
+            Self::Production => Stage::Production,
+        }
+    }
 }
 
 /// Where the journal is kept.
@@ -233,6 +252,9 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     let trust = decode_trust(decoder, &mut fields, ground);
     let store = fields.required(decoder, "store").and_then(|item| decode_store(decoder, item));
     let relay = relay::decode(decoder, &mut fields);
+    let sign_off = fields.optional("sign_off");
+    let sign_off_place = sign_off.map(|item| decoder.place(item.span()));
+    let sign_off = sign_off.map(|item| sign_off::decode(decoder, item));
     let references = fields.optional("references");
     let references = references.map(|item| decode_references(decoder, item)).unwrap_or_default();
     let logs = fields.optional("statement_logs");
@@ -242,6 +264,10 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
     check_plaintext(decoder, environment, listen.as_ref(), tls.is_some());
     if let (Some(Environment::Production), Some(span)) = (environment, at_stake) {
         relay::check_production(decoder, &relay, span);
+        if sign_off.is_none() {
+            decoder.report(Code::NoSignOff, span, "nobody has to have signed what runs here");
+            decoder.help("say who under `sign_off`: roles, evidence, and the reviewers' keys");
+        }
     }
     let development = trust.development.filter(|flag| flag.value);
     let development_issuer = development.is_some();
@@ -264,6 +290,7 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         references: places,
         statement_logs: logs_place,
         people: of_people,
+        sign_off: sign_off_place,
     };
     Some(Deployment {
         base,
@@ -276,6 +303,8 @@ fn decode(decoder: &mut Decoder, base: PathBuf) -> Option<Deployment> {
         issuers: trust.issuers,
         development_issuer,
         people,
+        // One that cannot be read is no leave to do without: an error was reported.
+        sign_off: sign_off.flatten(),
         store,
         relay,
         references,
@@ -326,8 +355,11 @@ fn values(lines: Option<Vec<Spanned<String>>>) -> Vec<String> {
     lines.into_iter().flatten().map(|line| line.value).collect()
 }
 
-pub(crate) const ENVIRONMENTS: [(&str, Environment); 2] =
-    [("development", Environment::Development), ("production", Environment::Production)];
+pub(crate) const ENVIRONMENTS: [(&str, Environment); 3] = [
+    ("development", Environment::Development),
+    ("staging", Environment::Staging),
+    ("production", Environment::Production),
+];
 
 /// The development issuer gives anybody a token: only where nobody but the developer can ask.
 fn check_development(

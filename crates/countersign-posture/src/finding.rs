@@ -338,6 +338,14 @@ codes! {
     NoExporter Error "no-exporter",
     /// In production, nobody who is told of alerts.
     NoAlertRoute Error "no-alert-route",
+    /// In production, nobody who has to have signed the posture.
+    NoSignOff Error "no-sign-off",
+    /// A role in which somebody has to sign, and nobody can.
+    SignOffRole Error "sign-off-role",
+    /// In production, an agent of which no grant stands at `production`.
+    NothingStaged Warning "nothing-staged",
+    /// In production, an agent that may write before it may read.
+    WritesFirst Error "writes-first",
     // The machine that serves.
     /// A reference whose variable or file is not on this machine.
     AbsentReference Error "absent-reference",
@@ -353,11 +361,15 @@ codes! {
     AbsentExport Error "absent-export",
     /// An address at which this machine cannot listen.
     ListenAddress Error "listen-address",
+    /// In production, a posture that is not the one that was signed.
+    Uncovered Error "uncovered",
+    /// The same elsewhere, where it is said who has to sign.
+    UncoveredYet Warning "uncovered-yet",
 }
 
 impl Code {
     /// Those that are not about what is written, but about the machine that it is to be served on.
-    pub const HERE: [Self; 7] = [
+    pub const HERE: [Self; 9] = [
         Self::AbsentReference,
         Self::UnfitReference,
         Self::AbsentKeys,
@@ -365,6 +377,8 @@ impl Code {
         Self::AbsentLogs,
         Self::AbsentExport,
         Self::ListenAddress,
+        Self::Uncovered,
+        Self::UncoveredYet,
     ];
 }
 

@@ -24,6 +24,7 @@ mod issuer;
 mod ladder;
 mod lint;
 mod load;
+pub mod lock;
 mod look_up;
 mod mcp;
 mod message;
@@ -37,11 +38,13 @@ mod request;
 pub mod schema;
 mod scope;
 mod secret;
+pub mod sign_off;
 pub mod sql;
 mod statement;
 mod system;
 mod tool;
 
+pub use agent::Stage;
 pub use deployment::{
     Deployment, Environment, Reference, ReferenceError, Store, Written, deployment_data,
     load_deployment, posture_folder, yaml_data,

@@ -1,6 +1,6 @@
 //! The posture folder: read once, decoded file by file, checked across files, compiled.
 
-use crate::agent::{self, AgentFile, GrantEntry, Owner};
+use crate::agent::{self, AgentFile, GrantEntry, Owner, Stage};
 use crate::ask::{Servers, overlap};
 use crate::bound::{
     EXCEPTION_ENDS_SECONDS, FILE_BYTES_MAX, FILES_MAX, PINS_BYTES_MAX, POSTURE_BYTES_MAX,
@@ -11,6 +11,7 @@ use crate::deployment::{Deployment, Environment};
 use crate::finding::{Code, Finding, Place, Source, any_error, did_you_mean, sort};
 use crate::ladder::Steps;
 use crate::lint;
+use crate::lock;
 use crate::node::{Span, hidden};
 use crate::pin::{self, PinFile};
 use crate::places::Places;
@@ -48,6 +49,8 @@ pub struct Loaded {
     pub(crate) unreviewed: Vec<(ToolName, Place)>,
     /// Tools that stand below their effect's step for a time, and where that is written.
     pub(crate) exceptions: Vec<(ToolName, Timestamp, Place)>,
+    /// How far each grant has come, and where that agent's grants are written.
+    pub(crate) stages: BTreeMap<AgentId, (BTreeMap<ToolName, Stage>, Place)>,
     /// Agents that do not say whose tokens they call with.
     pub(crate) unbound: Vec<(AgentId, Place)>,
     /// The files of hand-written policies, in order. What they say, and on which tools they bear, is
@@ -58,6 +61,27 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// How far a grant has come.
+    #[must_use]
+    pub fn stage(&self, agent: &AgentId, tool: &ToolName) -> Stage {
+        let grants = self.stages.get(agent).map(|(grants, _)| grants);
+        grants.and_then(|grants| grants.get(tool)).copied().unwrap_or_default()
+    }
+
+    /// Takes away the grants that have not come as far as `environment`: what they are of does not exist
+    /// for their agents, like the tools of nobody.
+    pub fn keep_in(&mut self, environment: Environment) {
+        let (least, stages) = (environment.least(), &self.stages);
+        self.posture.agents.retain(|_, agent| {
+            let stages = stages.get(&agent.id).map(|(grants, _)| grants);
+            let far = |tool: &ToolName| {
+                stages.and_then(|stages| stages.get(tool)).copied().unwrap_or_default() >= least
+            };
+            // One that is in use already cannot be told apart, and is nobody.
+            Arc::get_mut(agent).map(|agent| agent.grants.retain(|tool, _| far(tool))).is_some()
+        });
+    }
+
     /// A tool that asks somebody before its effect happens, if any does.
     fn gated(&self) -> Option<&ToolName> {
         let agents = self.posture.agents.values();
@@ -205,6 +229,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
     findings.extend(of_people(deployment, loaded));
     findings.extend(of_exceptions(deployment, loaded, now));
     if deployment.environment == Environment::Production {
+        findings.extend(of_stages(loaded));
         for (tool, place) in &loaded.unreviewed {
             findings.push(Finding {
                 code: Code::UnreviewedGrant,
@@ -229,6 +254,40 @@ fn unknown_reference(reference: &str, place: &Place, near: Option<String>) -> Fi
     }
 }
 
+/// In production an agent reads before it writes, and has something to do.
+fn of_stages(loaded: &Loaded) -> Vec<Finding> {
+    let found = loaded.posture.agents.values().filter_map(|agent| {
+        let (stages, place) = loaded.stages.get(&agent.id)?;
+        let there = |tool: &&ToolName| stages.get(*tool) == Some(&Stage::Production);
+        let reads = |tool: &&ToolName| {
+            agent.grants.get(*tool).is_some_and(|grant| grant.tool.effect == Effect::Read)
+        };
+        let (read, write): (Vec<_>, Vec<_>) = agent.grants.keys().partition(reads);
+        let name = &agent.id;
+        let (code, message, help) = if !agent.grants.keys().any(|tool| there(&tool)) {
+            let message =
+                format!("no grant of `{name}` has come to production: nothing is there for it");
+            (Code::NothingStaged, message, "say `stage: production` once it was tried in staging")
+        } else if !read.is_empty()
+            && !read.iter().any(there)
+            && let Some(tool) = write.iter().find(|tool| there(tool))
+        {
+            let message =
+                format!("`{name}` may use `{tool}` in production and read nothing there yet");
+            (
+                Code::WritesFirst,
+                message,
+                "let it read first: `stage: production` on a grant that reads",
+            )
+        } else {
+            return None;
+        };
+        let help = Some(help.to_owned());
+        Some(Finding { code, place: place.clone(), message, help })
+    });
+    found.collect()
+}
+
 /// With several issuers, each could name another's clients: an agent says whose tokens are its own.
 fn of_issuers(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
     let several =
@@ -247,7 +306,7 @@ fn of_issuers(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
 fn of_exceptions(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Finding> {
     let ended = match deployment.environment {
         Environment::Production => Code::EndedException,
-        Environment::Development => Code::EndingException,
+        Environment::Staging | Environment::Development => Code::EndingException,
     };
     let found = loaded.exceptions.iter().filter_map(|(tool, expires, place)| {
         let (code, message) = if *expires <= now {
@@ -277,7 +336,7 @@ fn of_people(deployment: &Deployment, loaded: &Loaded) -> Vec<Finding> {
         let none = gated.map(|tool| {
             let code = match deployment.environment {
                 Environment::Production => Code::NoPeople,
-                Environment::Development => Code::NoPeopleYet,
+                Environment::Staging | Environment::Development => Code::NoPeopleYet,
             };
             let message = format!("`{tool}` waits for people, and nobody can sign in");
             finding(code, &deployment.written.posture, message, "say how, under `people`")
@@ -450,8 +509,10 @@ impl Folder {
         if at_top && name == "evals" && full.is_dir() {
             return;
         }
-        // Nor is what was found out about the posture, and who signed it.
-        if at_top && (name == "posture.lock" || name == "evidence" && full.is_dir()) {
+        // Nor is what was said of the posture afterwards: `lock::read` and `lock::cover` do.
+        if at_top
+            && (name == lock::FILE && full.is_file() || name == lock::EVIDENCE && full.is_dir())
+        {
             return;
         }
         if at_top && FOLDERS.contains(&name) && full.is_dir() {
@@ -888,6 +949,7 @@ impl Draft {
         let mut register = Vec::new();
         let mut unreviewed = Vec::new();
         let mut unbound = Vec::new();
+        let mut stages = BTreeMap::new();
         for Decoded { decoder, file: agent } in &self.agents {
             let agent = agent.as_ref()?;
             let texts = (decoder.source.text(), identity);
@@ -903,6 +965,12 @@ impl Draft {
             let grants = grants.collect::<Option<_>>()?;
             let entry = registered(agent)?;
             let id = entry.agent.clone();
+            let far = |grant: &GrantEntry| {
+                let own = grant.stage.as_ref().map_or(agent.stage, |stage| stage.value);
+                (grant.tool.value.clone(), own.min(agent.stage))
+            };
+            let far: BTreeMap<_, _> = agent.grants.iter().map(far).collect();
+            stages.insert(id.clone(), (far, decoder.place(agent.name.as_ref()?.span)));
             let limits = merged(&file.limits, &agent.limits);
             let issuer = agent.issuer.clone();
             unbound.extend(
@@ -929,6 +997,7 @@ impl Draft {
             register,
             unreviewed,
             exceptions: self.exceptions(),
+            stages,
             unbound,
             policies,
             places: Places::new(&self.folder.files),
@@ -1023,9 +1092,12 @@ fn compile_grant(
     tools: &BTreeMap<ToolName, Compiled<'_>>,
     (agent_text, identity): (&str, &str),
 ) -> Option<(ToolName, Grant)> {
-    let GrantEntry { tool, limits, require_scope, span, reviewed: _ } = grant;
+    let GrantEntry { tool, limits, require_scope, stage, span, reviewed: _ } = grant;
     let Compiled { tool, pin, text, system_texts } = tools.get(&tool.value)?;
-    let grant_text = agent_text.get(span.start..span.end)?;
+    // What ran in staging is what runs in production: how far a grant has come is no part of it.
+    let cut = stage.as_ref().map_or(span.end..span.end, |stage| stage.span.start..stage.span.end);
+    let before = agent_text.get(span.start..cut.start)?;
+    let grant_text = format!("{before}{}", agent_text.get(cut.end..span.end)?);
     let parts = [*text].into_iter().chain(system_texts.iter().copied());
     // What the agent says for all its grants is part of each.
     let require_scope = require_scope.as_ref().or(scope).cloned();
@@ -1033,7 +1105,8 @@ fn compile_grant(
     // The tool's text has all that it says of the ladder; the company's own step is not in it.
     let rung = tool.ladder.rung.number().to_string();
     // Of the pins those of other tools are no part of it.
-    let parts = parts.chain([grant_text, identity, scope_text, &rung]).chain(pin.as_deref());
+    let parts =
+        parts.chain([grant_text.as_str(), identity, scope_text, &rung]).chain(pin.as_deref());
     let parts: Vec<_> = parts.map(str::as_bytes).collect();
     let decision_digest = Digest::of("countersign/decision/1", &parts);
     let grant = Grant { tool: Arc::clone(tool), decision_digest, limits: *limits, require_scope };

@@ -4,11 +4,13 @@ mod evals;
 mod ladder;
 
 use super::{Defined, FileKind, Form, Key, Shape};
+use crate::agent::STAGES;
 use crate::ask::{ASKS, ERRORS};
 use crate::bound::{
     ALERT_SECONDS_MAX, ALERT_THRESHOLD_MAX, CACHE_MS_MAX, CONCURRENCY_MAX, DESCRIPTION_BYTES_MAX,
     DESTINATIONS_MAX, EXPORTERS_MAX, GATE_EXPIRES_SECONDS_MAX, LIMIT_MAX, LINE_BYTES_MAX,
-    PATTERN_BYTES_MAX, POINTERS_MAX, PROGRAM_WORDS_MAX, RECHECK_MS_MAX, RESULT_BYTES_MAX, ROWS_MAX,
+    PATTERN_BYTES_MAX, POINTERS_MAX, PROGRAM_WORDS_MAX, RECHECK_MS_MAX, RESULT_BYTES_MAX,
+    REVIEWERS_MAX, ROWS_MAX, SIGN_OFF_ROLES_MAX, STAGING_DAYS_MAX, STAGING_RUNS_MAX,
     STATEMENT_BYTES_MAX, TIMEOUT_MS_MAX,
 };
 use crate::deployment::ENVIRONMENTS;
@@ -20,6 +22,7 @@ use crate::people::ROLES;
 use crate::posture::{LIMITS, RESERVED};
 use crate::relay::TEMPLATES;
 use crate::request::{EMPTY, METHODS};
+use crate::sign_off::{CHANGE, EVIDENCE};
 use crate::system::{DURATIONS, ENCRYPTIONS, SETTING_BYTES_MAX, SIZES};
 use crate::tool::EFFECTS;
 use countersign_core::alert::Rule;
@@ -173,6 +176,11 @@ fn agent() -> Vec<Key> {
         optional("reviewed_on", "When.", date("2026-11-20")),
         optional("limits", "Limits of this agent's calls of this tool.", Shape::Map(limits())),
         optional("require_scope", "What the token must carry for this grant.", scope()),
+        optional(
+            "stage",
+            "Where this grant exists; as its agent if left out, and never further.",
+            choice(STAGES.iter().map(|(word, _)| *word)),
+        ),
     ];
     vec![
         required("agent", "Its name, which is also the file's.", name("shop-assistant")),
@@ -187,6 +195,11 @@ fn agent() -> Vec<Key> {
             "require_scope",
             "What the token must carry for every grant that does not say otherwise.",
             scope(),
+        ),
+        optional(
+            "stage",
+            "Where its grants exist: in development alone (`draft`, if left out), in staging too, or in production as well.",
+            choice(STAGES.iter().map(|(word, _)| *word)),
         ),
         required("grants", "The tools it may call, and why.", list(Shape::Map(grant), 0)),
         optional(
@@ -848,6 +861,58 @@ fn alerts() -> Vec<Key> {
     Rule::ALL.map(|rule| optional(rule.as_str(), rule.what(), Shape::Map(limits(rule)))).into()
 }
 
+fn sign_off() -> Vec<Key> {
+    let list = |of, max| Shape::List { of: Box::new(of), items_min: 1, items_max: Some(max) };
+    let roles = |about| required("roles", about, list(line("security"), SIGN_OFF_ROLES_MAX));
+    let reviewer = vec![
+        required("name", "As others write them.", line("sec@example.com")),
+        roles("The roles they may sign in: one with each signature."),
+        required(
+            "key",
+            "Their public key as OpenSSH writes it: ed25519 or ECDSA P-256, in a file or on a security key.",
+            line(
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
+            ),
+        ),
+    ];
+    let number = |max: u32, example| between(0, i64::from(max), example);
+    let staging = vec![
+        required(
+            "runs",
+            "At least so many effects that went well; 0 asks for no evidence.",
+            number(STAGING_RUNS_MAX, 50),
+        ),
+        required("days", "On at least so many days.", number(STAGING_DAYS_MAX, 5)),
+    ];
+    vec![
+        roles("Each of these must have signed, each another person."),
+        required(
+            "evidence",
+            "What a lock must name, of this very posture.",
+            list(choice(EVIDENCE.iter().map(|(word, _)| *word)), EVIDENCE.len()),
+        ),
+        required(
+            "change",
+            "Whether a lock must name the ticket or pull request behind it.",
+            choice(CHANGE.iter().map(|(word, _)| *word)),
+        ),
+        optional(
+            "staging",
+            "What a write must have done in staging before it stands at `production`; 20 runs on 2 days if left out.",
+            Shape::Map(staging),
+        ),
+        required(
+            "reviewers",
+            "Whose signatures count.",
+            Shape::List {
+                of: Box::new(Shape::Map(reviewer)),
+                items_min: 0,
+                items_max: Some(REVIEWERS_MAX),
+            },
+        ),
+    ]
+}
+
 fn references() -> Shape {
     let reference = vec![
         optional("value", "As it is.", line("data/shop.db")),
@@ -873,7 +938,7 @@ fn deployment() -> Vec<Key> {
         required("posture", "The posture's folder.", path("posture")),
         required(
             "environment",
-            "What is at stake: `production` asks for more.",
+            "What is at stake: `production` asks for more, and `staging` is where writes show what they do before.",
             choice(ENVIRONMENTS.iter().map(|(word, _)| *word)),
         ),
         required(
@@ -913,6 +978,11 @@ fn deployment() -> Vec<Key> {
             Shape::Map(people()),
         ),
         required("store", "The journal.", Shape::Map(store)),
+        optional(
+            "sign_off",
+            "Who has to sign a posture before it runs in production ([sign-off.md](sign-off.md)). In production it must be there.",
+            Shape::Map(sign_off()),
+        ),
     ];
     keys.extend(tails());
     keys.extend([
