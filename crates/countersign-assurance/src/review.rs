@@ -15,6 +15,7 @@ mod picture;
 mod sbom;
 
 use crate::threat::{Ground, Model};
+use countersign_posture::lock::Signed;
 use countersign_posture::{Finding, Loaded};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,14 +30,14 @@ pub use sbom::Sbom;
 pub struct Inputs<'a> {
     /// The posture, where it runs, and as of when.
     pub ground: Ground<'a>,
-    /// As of which day, as `YYYY-MM-DD`.
-    pub day: String,
     /// What `check` says of it.
     pub findings: &'a [Finding],
     /// What runs of the other commands have left beside the posture.
     pub evidence: &'a BTreeMap<Kind, State>,
     /// What `audit verify` says of the deployment's journal, if it has one.
     pub journal: Option<Journal>,
+    /// Who signed this posture, in which role.
+    pub signed: &'a [Signed],
     /// The libraries of the program.
     pub sbom: Sbom,
     /// The program's own version.
@@ -187,7 +188,7 @@ impl Package {
         Some(Self {
             organisation: inputs.ground.loaded.organisation.clone(),
             posture: inputs.ground.loaded.posture.digest.to_string(),
-            day: inputs.day.clone(),
+            day: inputs.ground.day.to_owned(),
             version: inputs.version.to_owned(),
             sections,
             figures,
@@ -277,6 +278,7 @@ fn summary(inputs: &Inputs<'_>, threats: &Model, (figures, open): (&[Figure], &[
     let Ground { loaded, deployment, unsigned, .. } = inputs.ground;
     let environment = match deployment.environment {
         countersign_posture::Environment::Development => "development",
+        countersign_posture::Environment::Staging => "staging",
         countersign_posture::Environment::Production => "production",
     };
     let mut count: BTreeMap<_, usize> = BTreeMap::new();
@@ -289,7 +291,7 @@ fn summary(inputs: &Inputs<'_>, threats: &Model, (figures, open): (&[Figure], &[
         vec!["organisation".to_owned(), loaded.organisation.clone()],
         vec!["posture (SHA-256)".to_owned(), loaded.posture.digest.to_string()],
         vec!["environment".to_owned(), environment.to_owned()],
-        vec!["as of".to_owned(), inputs.day.clone()],
+        vec!["as of".to_owned(), inputs.ground.day.to_owned()],
         vec!["written by".to_owned(), format!("countersign {}", inputs.version)],
         vec!["signed".to_owned(), unsigned.unwrap_or("yes").to_owned()],
         vec!["threats".to_owned(), listed(counted)],

@@ -36,8 +36,10 @@ pub struct Ground<'a> {
     pub cases: &'a [Case],
     /// Why this posture does not count as signed; nothing if it is.
     pub unsigned: Option<&'a str>,
-    /// On which day leave that ends has ended.
+    /// As of when: leave that ends by then has ended.
     pub now: Timestamp,
+    /// The day of that, as `YYYY-MM-DD`.
+    pub day: &'a str,
 }
 
 /// Something that keeps a control from being in force.

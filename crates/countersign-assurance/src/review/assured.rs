@@ -171,6 +171,7 @@ pub(super) fn vendors(inputs: &Inputs<'_>) -> Section {
     let files = inputs.ground.files;
     let rows = files.iter().filter(|(path, _)| path.starts_with("vendors/")).map(|(path, file)| {
         let name = path.trim_start_matches("vendors/").trim_end_matches(".yaml");
+        let classes = file.pointer("/data/classes").and_then(Value::as_array);
         let said = |at: &str| {
             let value = file.pointer(at).and_then(Value::as_str);
             value.unwrap_or("not said").to_owned()
@@ -178,6 +179,7 @@ pub(super) fn vendors(inputs: &Inputs<'_>) -> Section {
         vec![
             name.to_owned(),
             said("/product"),
+            listed(classes.into_iter().flatten().filter_map(Value::as_str)),
             said("/assessment/decision"),
             said("/assessment/approver"),
             said("/assessment/review_by"),
@@ -188,7 +190,7 @@ pub(super) fn vendors(inputs: &Inputs<'_>) -> Section {
     if rows.is_empty() {
         blocks.push(Block::Warning("No vendor is named.".to_owned()));
     } else {
-        let head = &["vendor", "product", "decision", "by", "review by"];
+        let head = &["vendor", "product", "classes of data", "decision", "by", "holds until"];
         blocks.push(Block::Table(head, rows));
     }
     let agents = inputs.ground.loaded.posture.agents.values();

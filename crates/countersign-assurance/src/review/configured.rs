@@ -6,7 +6,7 @@ use countersign_core::posture::{Agent, Grant};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::ScopeRule;
-use countersign_core::tool::{Effect, Tool};
+use countersign_core::tool::{Effect, Plan, Tool};
 use countersign_posture::{
     Backend, Encryption, KeySource, MailEncryption, McpReach, Registered, SystemSpec,
 };
@@ -159,10 +159,19 @@ pub(super) fn permissions(inputs: &Inputs<'_>) -> Section {
         let rows = agent.grants.iter().map(|(name, grant)| {
             let mut entries = written.into_iter().flatten();
             let entry = entries.find(|entry| entry["tool"] == name.as_str());
-            granted(inputs, grant, entry)
+            granted(inputs, (agent, grant), entry)
         });
-        let head =
-            &["tool", "system", "effect", "rung", "scope", "limits and budgets", "why", "reviewed"];
+        let head = &[
+            "tool",
+            "system",
+            "effect",
+            "rung",
+            "scope",
+            "limits and budgets",
+            "why",
+            "reviewed",
+            "stage",
+        ];
         blocks.push(Block::Table(head, rows.collect()));
         let whole = limits(&agent.limits);
         blocks.push(text(format!("All tools together, for each tenant: {whole}.")));
@@ -172,7 +181,11 @@ pub(super) fn permissions(inputs: &Inputs<'_>) -> Section {
     Section { id: "permissions", title: "Permission set", blocks }
 }
 
-fn granted(inputs: &Inputs<'_>, grant: &Grant, entry: Option<&Value>) -> Vec<String> {
+fn granted(
+    inputs: &Inputs<'_>,
+    (agent, grant): (&Agent, &Grant),
+    entry: Option<&Value>,
+) -> Vec<String> {
     let Grant { tool, limits: of_grant, .. } = grant;
     let said = |key: &str| {
         let value = entry.and_then(|entry| entry.get(key)).and_then(Value::as_str);
@@ -204,6 +217,7 @@ fn granted(inputs: &Inputs<'_>, grant: &Grant, entry: Option<&Value>) -> Vec<Str
         if bounds.is_empty() { "those of the agent".to_owned() } else { bounds.join("; ") },
         said("reason"),
         reviewed,
+        inputs.ground.loaded.stage(&agent.id, &tool.name).name().to_owned(),
     ]
 }
 
@@ -258,83 +272,84 @@ fn budget(budget: &Budget) -> String {
     format!("{} {max} per {} per {per}", of.name(), window.as_str())
 }
 
+/// Each tool that an agent was granted, once.
+fn tools<'a>(inputs: &Inputs<'a>) -> Vec<&'a Tool> {
+    let agents = inputs.ground.loaded.posture.agents.values();
+    let grants = agents.flat_map(|agent| &agent.grants);
+    let tools: BTreeMap<_, _> = grants.map(|(name, grant)| (name, grant.tool.as_ref())).collect();
+    tools.into_values().collect()
+}
+
 pub(super) fn gates(inputs: &Inputs<'_>) -> Section {
-    let ground = &inputs.ground;
-    let agents = ground.loaded.posture.agents.values();
-    let tools: BTreeMap<_, _> = agents.flat_map(|a| &a.grants).map(|(n, g)| (n, &g.tool)).collect();
-    let rows = tools.values().filter_map(|tool| {
-        let Gate { approvers, expires_s, decision, escalation, delegates, .. } =
-            tool.ladder.gate.as_ref()?;
-        let exception = tool.ladder.exception.as_ref().map_or_else(String::new, |exception| {
-            format!(
-                "rung {} by leave of {}: {}",
-                exception.rung.number(),
-                exception.reviewed_by,
-                exception.reason
-            )
-        });
-        let later = escalation.as_ref().map_or_else(
-            || "nobody".to_owned(),
-            |later| format!("{} after {}", who(&later.to), span(later.after_s)),
-        );
-        let point =
-            decision.as_ref().map(|point| format!("; or the decision point {}", point.system));
-        Some(vec![
-            tool.name.to_string(),
-            tool.ladder.rung.number().to_string(),
-            format!("{}{}", who(approvers), point.unwrap_or_default()),
-            listed(delegates),
-            later,
-            span(*expires_s),
-            exception,
-        ])
-    });
-    let rows: Vec<_> = rows.collect();
-    let checks = tools.values().filter(|tool| tool.effect != Effect::Read).map(|tool| {
-        let ladder = &tool.ladder;
-        let rows = if matches!(tool.plan, countersign_core::tool::Plan::Sql(_)) {
-            format!("{} to {}", ladder.affects.min, ladder.affects.max)
-        } else {
-            String::new()
-        };
-        let check = if ladder.check.is_some() { "checked" } else { "not checked" };
-        let undo = if ladder.undo.is_some() { "put back by a request" } else { "" };
-        vec![tool.name.to_string(), check.to_owned(), rows, undo.to_owned()]
-    });
+    let tools = tools(inputs);
+    let rows = tools.iter().filter_map(|tool| Some(gate(tool, tool.ladder.gate.as_ref()?)));
+    let effects = tools.iter().filter(|tool| tool.effect != Effect::Read);
+    let head = &[
+        "tool",
+        "rung",
+        "who agrees",
+        "in their stead",
+        "later also",
+        "a draft waits",
+        "exception",
+    ];
     let mut blocks = vec![
         text(
             "Rung 1 reads. Rung 2 happens if a check of its outcome holds. Rung 3 waits for a person. Rung 4 waits for a person who is named, who is not the one on whose behalf it is asked, and who has signed in a moment ago. An approval is of these arguments under this posture, is used once and ends. What a client answers is never an approval.",
         ),
-        Block::Table(
-            &[
-                "tool",
-                "rung",
-                "who agrees",
-                "in their stead",
-                "later also",
-                "a draft waits",
-                "exception",
-            ],
-            rows,
-        ),
+        Block::Table(head, rows.collect()),
         Block::Heading("What shows that an effect took place".to_owned()),
-        Block::Table(&["tool", "outcome", "rows that may change", "if not"], checks.collect()),
+        Block::Table(
+            &["tool", "outcome", "rows that may change", "if not"],
+            effects.map(|tool| outcome(tool)).collect(),
+        ),
         Block::Heading("Who has which role".to_owned()),
     ];
-    match &ground.deployment.people {
-        None => blocks.push(Block::Warning(
+    blocks.push(match &inputs.ground.deployment.people {
+        None => Block::Warning(
             "Nobody can sign in: no draft can be approved and no switch be thrown.".to_owned(),
-        )),
+        ),
         Some(people) => {
             let roles = people.roles.iter();
             let roles = roles.map(|(role, groups)| vec![role.as_str().to_owned(), listed(groups)]);
-            let mut roles: Vec<_> = roles.collect();
-            roles.push(vec!["decides for every tenant".to_owned(), listed(&people.all_tenants)]);
-            roles.push(vec!["signs in at".to_owned(), people.issuer.to_string()]);
-            blocks.push(Block::Table(&["role", "groups"], roles));
+            let of_all = vec!["decides for every tenant".to_owned(), listed(&people.all_tenants)];
+            let issuer = vec!["signs in at".to_owned(), people.issuer.to_string()];
+            Block::Table(&["role", "groups"], roles.chain([of_all, issuer]).collect())
         }
-    }
+    });
     Section { id: "gates", title: "Gates and approvers", blocks }
+}
+
+fn gate(tool: &Tool, gate: &Gate) -> Vec<String> {
+    let Gate { approvers, expires_s, decision, escalation, delegates, .. } = gate;
+    let exception = tool.ladder.exception.as_ref().map(|exception| {
+        let (rung, by) = (exception.rung.number(), &exception.reviewed_by);
+        format!("rung {rung} by leave of {by}: {}", exception.reason)
+    });
+    let later = escalation.as_ref();
+    let later = later.map(|later| format!("{} after {}", who(&later.to), span(later.after_s)));
+    let point = decision.as_ref();
+    let point = point.map(|point| format!("; or the decision point {}", point.system));
+    vec![
+        tool.name.to_string(),
+        tool.ladder.rung.number().to_string(),
+        format!("{}{}", who(approvers), point.unwrap_or_default()),
+        listed(delegates),
+        later.unwrap_or_else(|| "nobody".to_owned()),
+        span(*expires_s),
+        exception.unwrap_or_default(),
+    ]
+}
+
+fn outcome(tool: &Tool) -> Vec<String> {
+    let ladder = &tool.ladder;
+    let rows = match tool.plan {
+        Plan::Sql(_) => format!("{} to {}", ladder.affects.min, ladder.affects.max),
+        Plan::Http(_) | Plan::Email(_) | Plan::Mcp(_) => String::new(),
+    };
+    let check = if ladder.check.is_some() { "checked" } else { "not checked" };
+    let undo = if ladder.undo.is_some() { "put back by a request" } else { "" };
+    vec![tool.name.to_string(), check.to_owned(), rows, undo.to_owned()]
 }
 
 fn who(approvers: &Approvers) -> String {
@@ -357,9 +372,8 @@ fn span(seconds: u32) -> String {
 }
 
 pub(super) fn flow(inputs: &Inputs<'_>) -> Section {
-    let agents = inputs.ground.loaded.posture.agents.values();
-    let tools: BTreeMap<_, _> = agents.flat_map(|a| &a.grants).map(|(n, g)| (n, &g.tool)).collect();
-    let rows = tools.values().map(|tool| {
+    let tools = tools(inputs);
+    let rows = tools.iter().map(|tool| {
         let file = inputs.ground.files.get(&format!("tools/{}.yaml", tool.name));
         let flow = file.and_then(|file| file.get("flow"));
         let said = |key: &str| {

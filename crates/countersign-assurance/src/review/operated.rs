@@ -2,7 +2,9 @@
 
 use super::{Block, Inputs, Open, Section, evidence, listed, text};
 use crate::threat::{Control, Model, Verdict, secrets};
-use countersign_posture::{Environment, Reference};
+use countersign_posture::Reference;
+use countersign_posture::lock::Signed;
+use countersign_posture::sign_off::fingerprint;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -224,14 +226,35 @@ pub(super) fn open_items(open: &[Open]) -> Section {
 }
 
 pub(super) fn signatures(inputs: &Inputs<'_>) -> Section {
+    let deployment = inputs.ground.deployment;
     let mut blocks = Vec::new();
     match inputs.ground.unsigned {
         Some(why) => blocks.push(Block::Warning(format!("Not signed: {why}."))),
         None => blocks.push(text("The posture is signed as the deployment asks.")),
     }
-    if inputs.ground.deployment.environment == Environment::Development {
-        blocks.push(text("The deployment is one for development, where nothing has to be signed."));
+    let rows = inputs.signed.iter().map(|signed| {
+        let Signed { role, by, key } = signed;
+        vec![role.clone(), by.clone(), key.clone()]
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        blocks.push(Block::Table(&["role", "signed by", "key"], rows));
     }
+    if let Some(asked) = &deployment.sign_off {
+        blocks.push(Block::Heading("Who may sign, by the deployment".to_owned()));
+        let rows = asked.reviewers.iter().map(|reviewer| {
+            vec![reviewer.name.clone(), listed(&reviewer.roles), fingerprint(&reviewer.key)]
+        });
+        blocks.push(Block::Table(&["reviewer", "roles", "key"], rows.collect()));
+        let evidence = asked.evidence.iter().map(|of| of.name());
+        blocks.push(text(format!(
+            "Each of these roles has to have signed: {}. A lock has to have evidence of: {}. It is signed over a ticket or pull request: {}.",
+            listed(&asked.roles),
+            listed(evidence),
+            if asked.change_required { "required" } else { "optional" }
+        )));
+    }
+    blocks.push(text("Reviewers' keys stand in the deployment, outside the posture: nobody becomes a reviewer by editing what is reviewed. What is signed is the canonical form of posture.lock without its signatures; `ssh-keygen -Y verify` in the namespace posture-lock@countersign agrees."));
     Section { id: "signatures", title: "Signatures", blocks }
 }
 

@@ -3,21 +3,49 @@
 
 use super::html::escaped;
 use crate::threat::Ground;
-use countersign_posture::Backend;
+use countersign_posture::{Backend, SystemSpec};
 
 const WIDTH: usize = 900;
+/// Where the three columns begin, and how wide each is.
+const COLUMNS: [usize; 3] = [10, 325, 640];
+const COLUMN_WIDTH: usize = 250;
+/// How far a box stands in from its column, and how large it is.
+const INSET: usize = 14;
+const BOX: (usize, usize) = (222, 32);
+/// From one box of a column to the next.
 const ROW: usize = 44;
+/// Where the first begins.
 const TOP: usize = 70;
 /// Longest name in a box, in characters.
 const NAME_CHARS_MAX: usize = 26;
 
-/// What has been drawn so far.
+/// What has been drawn so far, and how many rows there are.
 struct Drawn {
     text: String,
+    rows: usize,
+}
+
+/// Where a row begins.
+const fn y_of(row: usize) -> usize {
+    row.saturating_mul(ROW).saturating_add(TOP)
 }
 
 impl Drawn {
-    fn rect(&mut self, (x, y, width, height): (usize, usize, usize, usize), class: &str) {
+    /// Where the last row begins.
+    const fn last(&self) -> usize {
+        y_of(self.rows.saturating_sub(1))
+    }
+
+    const fn height(&self) -> usize {
+        y_of(self.rows).saturating_add(20)
+    }
+
+    /// Where the gateway's own box ends.
+    const fn gateway_ends(&self) -> usize {
+        self.last().saturating_sub(16)
+    }
+
+    fn rect(&mut self, (x, y): (usize, usize), (width, height): (usize, usize), class: &str) {
         self.text.push_str(&format!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"6\"/>"
         ));
@@ -30,10 +58,98 @@ impl Drawn {
         ));
     }
 
-    fn line(&mut self, (x1, y1): (usize, usize), (x2, y2): (usize, usize), class: &str) {
+    fn line(&mut self, (x1, y1): (usize, usize), (x2, y2): (usize, usize)) {
         self.text.push_str(&format!(
-            "<line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" marker-end=\"url(#head)\"/>"
+            "<line class=\"l\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\" marker-end=\"url(#head)\"/>"
         ));
+    }
+
+    /// A column: what it is, and what that means.
+    fn column(&mut self, column: usize, ends: usize, [title, below]: [&str; 2]) {
+        self.rect((column, 10), (COLUMN_WIDTH, ends.saturating_sub(10)), "z");
+        let x = column.saturating_add(INSET);
+        self.word((x, 34), "t", title);
+        self.word((x, 52), "k", below);
+    }
+
+    /// A box at `y` with a name in it.
+    fn named(&mut self, column: usize, y: usize, (class, name): (&str, &str)) {
+        let x = column.saturating_add(INSET);
+        self.rect((x, y), BOX, class);
+        self.word((x.saturating_add(12), y.saturating_add(21)), "n", &shortened(name));
+    }
+
+    /// From a box on the left at `y` to the gateway.
+    fn enters(&mut self, y: usize) {
+        let [left, middle, _] = COLUMNS;
+        let from = y.saturating_add(BOX.1 / 2);
+        let to = from.min(self.gateway_ends().saturating_sub(8));
+        let x = left.saturating_add(INSET).saturating_add(BOX.0);
+        self.line((x, from), (middle.saturating_add(INSET), to));
+    }
+
+    /// From the gateway to a box on the right at `y`.
+    fn leaves(&mut self, y: usize) {
+        let [_, middle, right] = COLUMNS;
+        let to = y.saturating_add(BOX.1 / 2);
+        let from = to.min(self.gateway_ends().saturating_sub(8));
+        let x = middle.saturating_add(INSET).saturating_add(BOX.0);
+        self.line((x, from), (right.saturating_add(INSET), to));
+    }
+
+    fn outside(&mut self, agents: &[String], people: &str) {
+        let [left, ..] = COLUMNS;
+        let last = self.last();
+        let ends = last.saturating_sub(36);
+        self.column(left, ends, ["Outside: not trusted", "agents, their models and hosts"]);
+        for (row, agent) in agents.iter().enumerate() {
+            self.named(left, y_of(row), ("u", agent));
+            self.enters(y_of(row));
+        }
+        let begins = ends.saturating_add(8);
+        let rest = self.height().saturating_sub(begins).saturating_sub(10);
+        self.rect((left, begins), (COLUMN_WIDTH, rest), "z");
+        let x = left.saturating_add(INSET);
+        self.word((x, last.saturating_sub(10)), "k", "known by the company's own issuer");
+        self.named(left, last, ("p", people));
+        self.enters(last);
+    }
+
+    fn gateway(&mut self, journal: &str) {
+        let [_, middle, _] = COLUMNS;
+        let ends = self.height().saturating_sub(10);
+        self.column(middle, ends, ["The gateway's machine", "the only holder of credentials"]);
+        let (x, ends) = (middle.saturating_add(INSET), self.gateway_ends());
+        self.rect((x, TOP), (BOX.0, ends.saturating_sub(TOP)), "g");
+        let x = x.saturating_add(12);
+        self.word((x, 94), "t", "Countersign");
+        self.word((x, 114), "k", "token, grant, limits, input, tenant,");
+        self.word((x, 134), "k", "policy, gate, intent on record");
+        let last = self.last();
+        self.named(middle, last, ("p", journal));
+        let centre = middle.saturating_add(COLUMN_WIDTH / 2);
+        self.line((centre, ends), (centre, last));
+    }
+
+    fn systems(&mut self, systems: &[&SystemSpec]) {
+        let [_, _, right] = COLUMNS;
+        let ends = self.height().saturating_sub(10);
+        self.column(right, ends, ["Production systems", "reached by the gateway alone"]);
+        for (row, system) in systems.iter().enumerate() {
+            let kind = match &system.backend {
+                Backend::Sqlite { .. } => "SQLite",
+                Backend::Postgres { .. } => "PostgreSQL",
+                Backend::Http { .. } => "HTTP API",
+                Backend::Email(_) => "mail server",
+                Backend::Mcp(_) => "MCP server",
+            };
+            let (x, y) = (right.saturating_add(INSET), y_of(row));
+            self.rect((x, y), BOX, "s");
+            let x = x.saturating_add(12);
+            self.word((x, y.saturating_add(14)), "n", &shortened(system.name.as_str()));
+            self.word((x, y.saturating_add(27)), "k", kind);
+            self.leaves(y);
+        }
     }
 }
 
@@ -50,96 +166,30 @@ const STYLE: &str = ".z{fill:#f6f8fa;stroke:#57606a;stroke-dasharray:6 4}.u{fill
 pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     let agents: Vec<_> = ground.loaded.register.iter().map(|e| e.agent.to_string()).collect();
     let systems: Vec<_> = ground.loaded.systems.values().collect();
-    let people = if ground.deployment.people.is_some() {
-        "People who approve"
-    } else {
-        "Nobody can sign in"
+    let people = match ground.deployment.people {
+        Some(_) => "People who approve",
+        None => "Nobody can sign in",
     };
-    // The left column has people below the agents.
+    let journal = match ground.deployment.relay.exporters.is_empty() {
+        true => "Journal, not exported",
+        false => "Journal, exported",
+    };
+    // People stand below the agents, with a row between.
     let rows = agents.len().saturating_add(2).max(systems.len()).max(4);
-    let height = rows.saturating_mul(ROW).saturating_add(TOP).saturating_add(30);
-    let inner = height.saturating_sub(20);
-    let y_of = |row: usize| row.saturating_mul(ROW).saturating_add(TOP);
-    let mut drawn = Drawn { text: String::new() };
-    let people_at = y_of(rows.saturating_sub(1));
-    drawn.rect((10, 10, 250, people_at.saturating_sub(46)), "z");
-    drawn.rect(
-        (
-            10,
-            people_at.saturating_sub(28),
-            250,
-            height.saturating_sub(people_at).saturating_add(18),
-        ),
-        "z",
-    );
-    drawn.word((24, people_at.saturating_sub(10)), "k", "known by the company's own issuer");
-    drawn.rect((325, 10, 250, inner), "z");
-    drawn.rect((640, 10, 250, inner), "z");
-    drawn.word((24, 34), "t", "Outside: not trusted");
-    drawn.word((339, 34), "t", "The gateway's machine");
-    drawn.word((654, 34), "t", "Production systems");
-    drawn.word((24, 52), "k", "agents, their models and hosts");
-    drawn.word((339, 52), "k", "the only holder of credentials");
-    drawn.word((654, 52), "k", "reached by the gateway alone");
-    let gate: (usize, usize, usize, usize) =
-        (340, y_of(0), 220, inner.saturating_sub(TOP).saturating_sub(ROW).saturating_sub(18));
-    let (left, right) = (gate.0, gate.0.saturating_add(gate.2));
-    let low = gate.1.saturating_add(gate.3);
-    for (row, agent) in agents.iter().enumerate() {
-        let y = y_of(row);
-        drawn.rect((24, y, 222, 32), "u");
-        drawn.word((36, y.saturating_add(21)), "n", &shortened(agent));
-        let to = y.saturating_add(16).min(low.saturating_sub(10));
-        drawn.line((246, y.saturating_add(16)), (left, to), "l");
-    }
-    let y = y_of(rows.saturating_sub(1));
-    drawn.rect((24, y, 222, 32), "p");
-    drawn.word((36, y.saturating_add(21)), "n", people);
-    drawn.line((246, y.saturating_add(16)), (left, low.saturating_sub(8)), "l");
-    drawn.rect(gate, "g");
-    let middle = gate.1.saturating_add(24);
-    for (row, (class, said)) in [
-        ("t", "Countersign"),
-        ("k", "token, grant, limits, input, tenant,"),
-        ("k", "policy, gate, intent on record"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let y = middle.saturating_add(row.saturating_mul(20));
-        drawn.word((354, y), class, said);
-    }
-    drawn.rect((340, y, 220, 32), "p");
-    let journal = if ground.deployment.relay.exporters.is_empty() {
-        "Journal, not exported"
-    } else {
-        "Journal, exported"
-    };
-    drawn.word((354, y.saturating_add(21)), "n", journal);
-    drawn.line((450, low), (450, y), "l");
-    for (row, system) in systems.iter().enumerate() {
-        let y = y_of(row);
-        drawn.rect((654, y, 222, 32), "s");
-        drawn.word((666, y.saturating_add(14)), "n", &shortened(system.name.as_str()));
-        let kind = match &system.backend {
-            Backend::Sqlite { .. } => "SQLite",
-            Backend::Postgres { .. } => "PostgreSQL",
-            Backend::Http { .. } => "HTTP API",
-            Backend::Email(_) => "mail server",
-            Backend::Mcp(_) => "MCP server",
-        };
-        drawn.word((666, y.saturating_add(27)), "k", kind);
-        let from = y.saturating_add(16).min(low.saturating_sub(10));
-        drawn.line((right, from), (654, y.saturating_add(16)), "l");
-    }
+    let mut drawn = Drawn { text: String::new(), rows };
+    drawn.outside(&agents, people);
+    drawn.gateway(journal);
+    drawn.systems(&systems);
     let told = format!(
-        "Agents ({}) are outside and not trusted. They reach the gateway alone, with a token. It reaches the systems ({}) and holds the credentials. People ({}) and the journal are on its side.",
+        "Agents ({}) are outside and not trusted. They reach the gateway alone, with a token. It reaches the systems ({}) and holds the credentials. People ({}) and the journal ({}) are on its side.",
         super::listed(&agents),
         super::listed(systems.iter().map(|system| &system.name)),
         people.to_lowercase(),
+        journal.to_lowercase(),
     );
     let svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\" xmlns=\"http://www.w3.org/2000/svg\"><style>{STYLE}</style><defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#57606a\"/></marker></defs>{}</svg>",
+        "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{}\" xmlns=\"http://www.w3.org/2000/svg\"><style>{STYLE}</style><defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#57606a\"/></marker></defs>{}</svg>",
+        drawn.height(),
         escaped(&told),
         drawn.text
     );

@@ -360,12 +360,28 @@ fn server_isolation(ground: &Ground<'_>) -> Found {
 
 fn vendor_register(ground: &Ground<'_>) -> Found {
     let agents = ground.loaded.register.iter().map(|entry| {
-        let file = format!("agents/{}.yaml", entry.agent);
-        let named = ground.files.get(&file).and_then(|file| file.get("vendor")).is_some();
-        let why = || format!("`{}` names no vendor of its model", entry.agent);
-        (!named).then(|| Lack { why: why(), place: file })
+        let place = format!("agents/{}.yaml", entry.agent);
+        let file = ground.files.get(&place)?;
+        let why = no_vendor(file, ground.files, ground.day)?;
+        Some(Lack { why: format!("`{}` {why}", entry.agent), place })
     });
     agents.collect()
+}
+
+/// Why the vendor that an agent's file names does not count, if it does not.
+fn no_vendor(agent: &Value, files: &BTreeMap<String, Value>, day: &str) -> Option<String> {
+    let Some(vendor) = agent.get("vendor").and_then(Value::as_str) else {
+        return Some("names no vendor of its model".to_owned());
+    };
+    let record = files.get(&format!("vendors/{vendor}.yaml"));
+    let said = |at: &str| record.and_then(|record| record.pointer(at)).and_then(Value::as_str);
+    match (said("/assessment/decision"), said("/assessment/review_by")) {
+        (Some("approve" | "conditional"), Some(until)) if until >= day => None,
+        (Some("approve" | "conditional"), Some(until)) => {
+            Some(format!("depends on `{vendor}`, about whom the decision ended on {until}"))
+        }
+        _ => Some(format!("depends on `{vendor}`, whom nobody approved until a day that is said")),
+    }
 }
 
 fn evaluation(ground: &Ground<'_>) -> Found {
@@ -422,8 +438,41 @@ pub(crate) fn secrets(backend: &Backend) -> Vec<&str> {
         Backend::Mcp(server) => match &server.reach {
             McpReach::Http { auth, .. } => auth.as_ref().map(of).unwrap_or_default(),
             McpReach::Stdio { environment, .. } => {
-                environment.iter().map(|(_, reference)| reference.as_str()).collect()
+                environment.values().map(String::as_str).collect()
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_vendor_counts_while_somebody_has_approved_it() {
+        let agent = json!({ "vendor": "models" });
+        let of = |assessment: Value| {
+            let record = json!({ "assessment": assessment });
+            no_vendor(
+                &agent,
+                &BTreeMap::from([("vendors/models.yaml".to_owned(), record)]),
+                "2026-11-26",
+            )
+        };
+        assert_eq!(of(json!({ "decision": "approve", "review_by": "2026-11-26" })), None);
+        let ended = of(json!({ "decision": "approve", "review_by": "2026-11-25" })).unwrap();
+        assert!(ended.contains("ended on 2026-11-25"), "{ended}");
+        for none in [
+            json!({ "decision": "reject", "review_by": "2027-11-26" }),
+            json!({ "decision": "approve" }),
+            json!({}),
+        ] {
+            assert!(of(none.clone()).unwrap().contains("nobody approved"), "{none}");
+        }
+        assert!(
+            no_vendor(&json!({}), &BTreeMap::new(), "2026-11-26").unwrap().contains("no vendor")
+        );
+        assert!(no_vendor(&agent, &BTreeMap::new(), "2026-11-26").is_some());
     }
 }

@@ -463,7 +463,7 @@ mod tests {
     fn line(key: Option<PublicKey>, file: Option<&str>) -> String {
         let (findings, streams) = (Vec::new(), Vec::new());
         let found = Verification { findings, streams, entries: 0, waiting: 0, key };
-        key_line(&found, file.map(Path::new))
+        key_line(&found, file.map(str::to_owned))
     }
 
     #[test]

@@ -9,6 +9,7 @@ use countersign_assurance::review::{Evidence, Inputs, Journal, Package, Sbom, ht
 use countersign_assurance::threat::Ground;
 use countersign_core::id::Timestamp;
 use countersign_posture::evals::load_evals;
+use countersign_posture::lock::cover;
 use countersign_posture::{Deployment, Severity, posture_data, sort};
 use countersign_store::{PublicKey, Witness};
 use jiff::civil::Date;
@@ -70,20 +71,30 @@ impl Review {
         };
         let cases = evals.map(|evals| evals.cases).unwrap_or_default();
         let evidence = Evidence::read(&folder, &loaded.posture.digest.to_string());
+        let (signed, uncovered) = cover(&deployment, &loaded);
+        let unsigned = match (&deployment.sign_off, uncovered.as_slice()) {
+            (None, _) => Some("the deployment asks nobody to sign it".to_owned()),
+            (Some(_), []) => None,
+            (Some(_), wrong) => {
+                let wrong: Vec<_> = wrong.iter().map(|finding| finding.message.as_str()).collect();
+                Some(wrong.join("; "))
+            }
+        };
         let ground = Ground {
             loaded: &loaded,
             deployment: &deployment,
             files: &files,
             cases: &cases,
-            unsigned: Some("nobody has signed this posture"),
+            unsigned: unsigned.as_deref(),
             now: start_of(day)?,
+            day: &day.to_string(),
         };
         let inputs = Inputs {
             ground,
-            day: day.to_string(),
             findings: &findings,
             evidence: &evidence,
             journal: journal(&deployment)?,
+            signed: &signed,
             sbom: Sbom::of_lock(LOCK),
             version: env!("CARGO_PKG_VERSION"),
             date,
@@ -123,7 +134,7 @@ fn newest(files: &BTreeMap<String, Value>) -> Option<Date> {
 }
 
 /// The keys whose day is one on which somebody looked at what is written.
-const DATED: [&str; 3] = ["reviewed_on", "assessed_on", "checked_on"];
+const DATED: [&str; 2] = ["reviewed_on", "assessed_at"];
 
 fn start_of(day: Date) -> Result<Timestamp, Failure> {
     let start = day.to_zoned(TimeZone::UTC).doing("the day is none that can be reckoned with")?;

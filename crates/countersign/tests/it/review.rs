@@ -108,8 +108,10 @@ const REFUND: &str = "posture/tools/refund_invoice.yaml";
 const EMAIL: &str = "posture/tools/send_customer_email.yaml";
 const COPILOT: &str = "posture/agents/support-copilot.yaml";
 
-/// How each control is switched off, by the files that people write.
-const SWITCHES: [(&str, fn(&Company)); 14] = [
+/// A control, and how it is switched off by the files that people write.
+type Switch = (&'static str, fn(&Company));
+
+const SWITCHES: [Switch; 14] = [
     ("reviewed-grants", |company| without(company, COPILOT, "reviewed_")),
     ("approval", |company| without_block(company, "countersign.yaml", "people:")),
     ("second-person", |company| {
@@ -481,6 +483,27 @@ async fn no_secret_and_nothing_of_a_customer_is_in_it() {
         }
         assert!(said.contains("0 findings in"), "the journal is verified: {format}");
     }
+}
+
+#[test]
+fn who_has_to_sign_is_shown_and_that_nobody_has() {
+    let company = Company::new();
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", "key"])
+        .current_dir(company.path())
+        .status();
+    assert!(made.unwrap().success());
+    let key = fs::read_to_string(company.path().join("key.pub")).unwrap();
+    company.edit("countersign.yaml", |text| {
+        format!("{text}sign_off:\n  roles: [security]\n  evidence: [check]\n  change: required\n  reviewers:\n    - {{ name: sec@acme.example, roles: [security], key: \"{}\" }}\n", key.trim())
+    });
+    let seen = package(&company);
+    let said = section(&seen, "signatures").to_string();
+    for fact in ["Not signed: the posture is not signed", "sec@acme.example", "SHA256:", "required"]
+    {
+        assert!(said.contains(fact), "{fact}: {said}");
+    }
+    assert_eq!(states(&seen)["sign-off"], "off");
 }
 
 #[test]
