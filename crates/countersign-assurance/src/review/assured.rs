@@ -132,8 +132,9 @@ pub(super) fn audit(inputs: &Inputs<'_>) -> Section {
 
 pub(super) fn evaluation(inputs: &Inputs<'_>) -> Section {
     type Told = fn(&Value) -> Vec<Block>;
-    let of: [(Kind, &str, Told); 3] = [
-        (Kind::Eval, "Evaluation, with a hijacked agent among the cases", evidence::cases),
+    let of: [(Kind, &str, Told); 4] = [
+        (Kind::Eval, "Evaluation", evidence::cases),
+        (Kind::Hijack, "The same with an agent that obeys whatever it reads", evidence::cases),
         (Kind::Mutate, "Weakened on purpose", evidence::mutants),
         (Kind::Prove, "Proofs", evidence::obligations),
     ];

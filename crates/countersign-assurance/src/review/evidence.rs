@@ -17,13 +17,15 @@ pub enum Kind {
     Prove,
     /// `countersign eval run`.
     Eval,
+    /// The same with an agent that obeys whatever it reads.
+    Hijack,
     /// `countersign eval mutate`.
     Mutate,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Check, Self::Prove, Self::Eval, Self::Mutate];
+    pub const ALL: [Self; 5] = [Self::Check, Self::Prove, Self::Eval, Self::Hijack, Self::Mutate];
 
     /// As its file is called.
     #[must_use]
@@ -32,6 +34,7 @@ impl Kind {
             Self::Check => "check",
             Self::Prove => "prove",
             Self::Eval => "eval",
+            Self::Hijack => "hijack",
             Self::Mutate => "mutate",
         }
     }
@@ -43,6 +46,7 @@ impl Kind {
             Self::Check => &["check", ".", "--format", "json"],
             Self::Prove => &["posture", "prove", ".", "--format", "json"],
             Self::Eval => &["eval", "run", ".", "--format", "json"],
+            Self::Hijack => &["eval", "run", ".", "--agent", "hijacked", "--format", "json"],
             Self::Mutate => &["eval", "mutate", ".", "--format", "json"],
         }
     }
@@ -105,9 +109,11 @@ fn one(path: &Path, digest: &str) -> State {
 
 /// The numbers that current evidence holds.
 pub(super) fn figures(evidence: &BTreeMap<Kind, State>) -> Vec<Figure> {
-    const NAMED: [(Kind, &str, &str); 8] = [
+    const NAMED: [(Kind, &str, &str); 10] = [
         (Kind::Eval, "cases that hold", "/passed"),
         (Kind::Eval, "cases that do not", "/failed"),
+        (Kind::Hijack, "cases that hold with a hijacked agent", "/passed"),
+        (Kind::Hijack, "cases that do not with a hijacked agent", "/failed"),
         (Kind::Mutate, "weakenings that cases notice", "/summary/noticed"),
         (Kind::Mutate, "weakenings that nobody could notice", "/summary/equivalent"),
         (Kind::Mutate, "weakenings that no case notices", "/summary/survived"),
@@ -213,7 +219,8 @@ pub(super) fn open(evidence: &BTreeMap<Kind, State>) -> Vec<(&'static str, Strin
         let report = current(evidence, kind).and_then(|report| report.get(key)?.as_array());
         report.into_iter().flatten().take(EVIDENCE_ROWS_MAX)
     };
-    for case in rows(Kind::Eval, "cases").filter(|case| case["passed"] != true) {
+    let cases = rows(Kind::Eval, "cases").chain(rows(Kind::Hijack, "cases"));
+    for case in cases.filter(|case| case["passed"] != true) {
         let what = format!("the case {} does not hold", word(case, "id"));
         open.push(("evaluation", what, word(case, "file").to_owned()));
     }

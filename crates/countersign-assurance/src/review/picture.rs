@@ -177,9 +177,10 @@ pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     // People stand below the agents, with a row between.
     let rows = agents.len().saturating_add(2).max(systems.len()).max(4);
     let mut drawn = Drawn { text: String::new(), rows };
-    drawn.outside(&agents, people);
     drawn.gateway(journal);
     drawn.systems(&systems);
+    // Last, so that its lines lie over the gateway's column.
+    drawn.outside(&agents, people);
     let told = format!(
         "Agents ({}) are outside and not trusted. They reach the gateway alone, with a token. It reaches the systems ({}) and holds the credentials. People ({}) and the journal ({}) are on its side.",
         super::listed(&agents),

@@ -155,12 +155,18 @@ fn journal(deployment: &Deployment) -> Result<Option<Journal>, Failure> {
     }
     let signing_key = base.join(&deployment.store.signing_key);
     let (key, head) = (PublicKey::beside(&signing_key), Witness::beside(&signing_key));
-    let files = Files { journal: &journal, key: Some(&key), head: Some(&head) };
+    // Without the key the journal is held against its own, and the transcript says so.
+    let key = key.exists().then_some(key);
+    let files = Files { journal: &journal, key: key.as_deref(), head: Some(&head) };
     let named = |path: &Path| path.strip_prefix(base).unwrap_or(path).display().to_string();
     let Verified { found, findings, lines } = verified(&files, None, &named)?;
+    // A finding may name a file where it lies.
+    let here = format!("{}/", base.display());
+    let named =
+        |line: String| if base.as_os_str().is_empty() { line } else { line.replace(&here, "") };
     Ok(Some(Journal {
         records: found.entries,
         findings: u64::try_from(findings.len()).unwrap_or(u64::MAX),
-        transcript: lines,
+        transcript: lines.into_iter().map(named).collect(),
     }))
 }

@@ -255,6 +255,10 @@ fn the_same_inputs_give_the_same_bytes_wherever_they_lie() {
         let out = fs::read_to_string(company.path().join("package")).unwrap();
         assert_eq!(out.trim_end(), once.trim_end());
     }
+    // Nor where something is wrong with the journal, and a finding names a file.
+    fs::remove_file(company.path().join("state/journal.key.head")).unwrap();
+    let wrong = company.says(&["review", &whole, "--format", "markdown"]);
+    assert!(wrong.contains("is not as the gateway wrote it") && !wrong.contains(&whole), "{wrong}");
 }
 
 #[test]
@@ -347,11 +351,13 @@ fn each_figure_is_what_its_command_says() {
     let company = Company::new();
     let evidence = company.path().join("posture/evidence");
     fs::create_dir(&evidence).unwrap();
-    let run = company.run(&["eval", "run", ".", "--format", "json"]);
-    fs::write(evidence.join("eval.json"), &run.stdout).unwrap();
+    let eval = ["eval", "run", ".", "--format", "json"];
+    fs::write(evidence.join("eval.json"), &company.run(&eval).stdout).unwrap();
+    let hijacked = [&eval[..], &["--agent", "hijacked"]].concat();
+    fs::write(evidence.join("hijack.json"), &company.run(&hijacked).stdout).unwrap();
     let seen = package(&company);
     let figures = seen["figures"].as_array().unwrap();
-    assert_eq!(figures.len(), 8, "{figures:#?}");
+    assert_eq!(figures.len(), 10, "{figures:#?}");
     let mut said: BTreeMap<String, Value> = BTreeMap::new();
     for figure in figures {
         let command = figure["command"].as_array().unwrap().iter();
