@@ -178,6 +178,9 @@ pub(super) fn permissions(inputs: &Inputs<'_>) -> Section {
     }
     let tenant = limits(&ground.loaded.posture.tenant_limits);
     blocks.push(text(format!("All agents together, for each tenant: {tenant}.")));
+    blocks.push(Block::Heading("What each argument may be".to_owned()));
+    let rows = tools(inputs).into_iter().flat_map(arguments);
+    blocks.push(Block::Table(&["tool", "argument", "JSON Schema"], rows.collect()));
     Section { id: "permissions", title: "Permission set", blocks }
 }
 
@@ -219,6 +222,17 @@ fn granted(
         reviewed,
         inputs.ground.loaded.stage(&agent.id, &tool.name).name().to_owned(),
     ]
+}
+
+/// The arguments that a model may give, and the bounds of each as JSON Schema.
+fn arguments(tool: &Tool) -> Vec<Vec<String>> {
+    let declared = tool.input.get("properties").and_then(Value::as_object);
+    let rows = declared.into_iter().flatten().map(|(name, schema)| {
+        let mut bounds = schema.clone();
+        bounds.as_object_mut().map(|members| members.remove("description"));
+        vec![tool.name.to_string(), name.clone(), bounds.to_string()]
+    });
+    rows.collect()
 }
 
 /// What ties a call to its caller.

@@ -286,6 +286,7 @@ fn it_answers_the_five_parts_that_a_reviewer_asks_for() {
                 "amount_cents 100000 per day per tenant",
                 "invoice_id owned by freight-db",
                 "security@acme.example, 2026-11-20",
+                "\\\"maximum\\\":50000",
                 "list_vehicles",
             ],
         ),
