@@ -81,3 +81,7 @@ pub const NAMES_MAX: usize = 10_000;
 pub const PATH_SHOWN_MAX: usize = 12;
 /// Most paths of an agent that are shown.
 pub const PATHS_SHOWN_MAX: usize = 8;
+/// Longest report that is read as evidence, in bytes.
+pub const EVIDENCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most rows of a table in the package for reviewers that come from evidence.
+pub const EVIDENCE_ROWS_MAX: usize = 200;

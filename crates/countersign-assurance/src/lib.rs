@@ -24,6 +24,7 @@ pub mod port;
 mod preflight;
 pub mod proof;
 pub mod report;
+pub mod review;
 pub mod run;
 mod sample;
 pub mod script;
@@ -31,6 +32,7 @@ mod site;
 pub mod solver;
 mod stand_in;
 pub mod svg;
+pub mod threat;
 mod world;
 
 pub use door::Told;

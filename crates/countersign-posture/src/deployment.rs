@@ -211,7 +211,12 @@ pub fn load_deployment(file: &Path) -> (Option<Deployment>, Vec<Finding>) {
 /// held against nothing.
 #[must_use]
 pub fn deployment_data(file: &Path) -> Option<Value> {
-    let text = read_text(file, FILE_BYTES_MAX).ok()?;
+    yaml_data(&read_text(file, FILE_BYTES_MAX).ok()?)
+}
+
+/// A text of YAML as plain data, read as all files here are, and held against nothing.
+#[must_use]
+pub fn yaml_data(text: &str) -> Option<Value> {
     let mut decoder = Decoder::new(Arc::new(Source::new("", "", text)));
     decoder.read()?.data(&mut |text| Some(text.to_owned()))
 }

@@ -49,7 +49,7 @@ mod vendor;
 pub use agent::Stage;
 pub use deployment::{
     Deployment, Environment, Reference, ReferenceError, Store, Written, deployment_data,
-    load_deployment, posture_folder,
+    load_deployment, posture_folder, yaml_data,
 };
 pub use email::{MailEncryption, MailSpec};
 pub use finding::{Code, Finding, Place, Severity, Source, did_you_mean, sort};

@@ -16,6 +16,7 @@ mod login;
 mod mcp;
 mod policy;
 pub(crate) mod posture;
+mod review;
 mod schema;
 mod serve;
 mod switch;
@@ -90,6 +91,11 @@ pub(crate) enum Command {
     /// Try the posture on the cases of its evaluation suite, over copies of its systems
     #[command(subcommand)]
     Eval(eval::Eval),
+    /// Write what a security review asks for, as one page: agents, permissions, threats, evidence
+    #[command(
+        after_help = "Exit codes: 0 written, 1 posture or deployment has an error, 2 could not run.\n\nExample: countersign review my-gateway --out review.html"
+    )]
+    Review(review::Review),
     /// Print the schema that hand-written policies are held against, or the policies of a tool
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -166,6 +172,7 @@ impl Command {
             Self::Posture(posture) => posture.run(),
             Self::Vendor(vendor) => vendor.run(),
             Self::Fit(fit) => fit.run(),
+            Self::Review(review) => review.run(),
             Self::Schema(schema) => schema.run(),
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),

@@ -11,7 +11,7 @@ use countersign_core::record::Kind;
 use countersign_posture::{Deployment, load_deployment};
 use countersign_store::audit::{Filter, Known, Reader, Verification, verify};
 use countersign_store::{Config, PublicKey, SqliteStore, StoreError, Witness};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -335,48 +335,91 @@ pub(crate) struct Verify {
     /// A head's file, instead of the one beside the deployment's signing key
     #[arg(long)]
     head: Option<PathBuf>,
+    /// How it is told
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 impl Verify {
     fn run(&self) -> Result<End, Failure> {
         let (journal, signing_key) = self.which.files()?;
         let beside = signing_key.as_deref();
-        let key_file = self.key.clone().or_else(|| beside.map(PublicKey::beside));
-        let head_file = self.head.clone().or_else(|| beside.map(Witness::beside));
-        let key = key_file.as_deref().map(read_key).transpose()?;
-        // Before the journal, which may be growing.
-        let (head, no_head) = match head_file.as_deref().map(Witness::read).transpose() {
-            Ok(head) => (head, None),
-            Err(error @ (StoreError::NoWitness(_) | StoreError::Tampered(_))) => {
-                (None, Some(error))
-            }
-            Err(error) => return Err(error).doing("the head cannot be read"),
-        };
-        let known = Known { key, head, now: Some(SystemClock.now()) };
-        let found = verify(&journal, &known).doing("the journal cannot be read")?;
-        let findings = found.findings.iter().map(ToString::to_string);
-        let findings: Vec<_> = findings.chain(no_head.map(|error| error.to_string())).collect();
-        for finding in &findings {
-            render::line(format_args!("finding: {finding}"));
+        let key = self.key.clone().or_else(|| beside.map(PublicKey::beside));
+        let head = self.head.clone().or_else(|| beside.map(Witness::beside));
+        let files = Files { journal: &journal, key: key.as_deref(), head: head.as_deref() };
+        let verified =
+            verified(&files, Some(SystemClock.now()), &|path| path.display().to_string())?;
+        match self.format {
+            Format::Text => verified.lines.iter().for_each(render::line),
+            Format::Json => render::line(verified.json()),
         }
-        for head in &found.streams {
-            let state = if head.closed { "closed" } else { "open" };
-            render::line(format_args!(
-                "stream {} ends at {} {} ({state})",
-                head.stream, head.seq, head.hash
-            ));
-        }
-        render::line(key_line(&found, key_file.as_deref()));
-        render::line(head_line(known.head.as_ref(), head_file.as_deref()));
-        render::line(format_args!(
-            "{} findings in {} records of {} streams; {} calls are under way or not yet recovered",
-            findings.len(),
-            found.entries,
-            found.streams.len(),
-            found.waiting
-        ));
-        Ok(if findings.is_empty() { End::Fine } else { End::Findings })
+        Ok(if verified.findings.is_empty() { End::Fine } else { End::Findings })
     }
+}
+
+/// What a journal is verified by.
+pub(super) struct Files<'a> {
+    pub(super) journal: &'a Path,
+    pub(super) key: Option<&'a Path>,
+    pub(super) head: Option<&'a Path>,
+}
+
+/// What became of it.
+pub(super) struct Verified {
+    pub(super) found: Verification,
+    /// What is wrong, of journal and head.
+    pub(super) findings: Vec<String>,
+    /// All of it, for people.
+    pub(super) lines: Vec<String>,
+}
+
+impl Verified {
+    fn json(&self) -> Value {
+        let Verification { streams, entries, waiting, key, .. } = &self.found;
+        let streams = streams.iter().map(|head| {
+            let (stream, hash) = (head.stream.to_string(), head.hash.to_string());
+            json!({ "stream": stream, "seq": head.seq, "hash": hash, "closed": head.closed })
+        });
+        json!({
+            "findings": self.findings, "found": self.findings.len(), "records": entries,
+            "streams": streams.collect::<Vec<_>>(), "waiting": waiting,
+            "key": key.map(|key| key.fingerprint().to_string()),
+        })
+    }
+}
+
+/// Verifies a journal; `shown` is how a file is named.
+pub(super) fn verified(
+    files: &Files<'_>,
+    now: Option<Timestamp>,
+    shown: &dyn Fn(&Path) -> String,
+) -> Result<Verified, Failure> {
+    let key = files.key.map(read_key).transpose()?;
+    // Before the journal, which may be growing.
+    let (head, no_head) = match files.head.map(Witness::read).transpose() {
+        Ok(head) => (head, None),
+        Err(error @ (StoreError::NoWitness(_) | StoreError::Tampered(_))) => (None, Some(error)),
+        Err(error) => return Err(error).doing("the head cannot be read"),
+    };
+    let known = Known { key, head, now };
+    let found = verify(files.journal, &known).doing("the journal cannot be read")?;
+    let findings = found.findings.iter().map(ToString::to_string);
+    let findings: Vec<_> = findings.chain(no_head.map(|error| error.to_string())).collect();
+    let mut lines: Vec<_> = findings.iter().map(|finding| format!("finding: {finding}")).collect();
+    for head in &found.streams {
+        let state = if head.closed { "closed" } else { "open" };
+        lines.push(format!("stream {} ends at {} {} ({state})", head.stream, head.seq, head.hash));
+    }
+    lines.push(key_line(&found, files.key.map(shown)));
+    lines.push(head_line(known.head.as_ref(), files.head.map(shown)));
+    lines.push(format!(
+        "{} findings in {} records of {} streams; {} calls are under way or not yet recovered",
+        findings.len(),
+        found.entries,
+        found.streams.len(),
+        found.waiting
+    ));
+    Ok(Verified { found, findings, lines })
 }
 
 fn read_key(file: &Path) -> Result<PublicKey, Failure> {
@@ -385,10 +428,10 @@ fn read_key(file: &Path) -> Result<PublicKey, Failure> {
 }
 
 /// Which key was gone by, and whence: it is compared with one that is known from elsewhere.
-fn key_line(found: &Verification, file: Option<&Path>) -> String {
+fn key_line(found: &Verification, file: Option<String>) -> String {
     match (found.key, file) {
         (Some(key), Some(file)) => {
-            format!("key {} from {}", key.fingerprint(), file.display())
+            format!("key {} from {file}", key.fingerprint())
         }
         (Some(key), None) => format!(
             "key {} from the journal itself: it agrees with itself, and more is not known \
@@ -399,13 +442,13 @@ fn key_line(found: &Verification, file: Option<&Path>) -> String {
     }
 }
 
-fn head_line(head: Option<&Witness>, file: Option<&Path>) -> String {
+fn head_line(head: Option<&Witness>, file: Option<String>) -> String {
     match (head, file) {
         (Some(Witness { epoch: 0, .. }), Some(file)) => {
-            format!("head from {}: no stream had begun", file.display())
+            format!("head from {file}: no stream had begun")
         }
         (Some(head), Some(file)) => {
-            format!("head from {}: entry {} of stream {}", file.display(), head.seq, head.stream)
+            format!("head from {file}: entry {} of stream {}", head.seq, head.stream)
         }
         _ => "no head was compared: that the journal was put back to an earlier state, or cut \
               short at one, would not have been found"
@@ -420,7 +463,7 @@ mod tests {
     fn line(key: Option<PublicKey>, file: Option<&str>) -> String {
         let (findings, streams) = (Vec::new(), Vec::new());
         let found = Verification { findings, streams, entries: 0, waiting: 0, key };
-        key_line(&found, file.map(Path::new))
+        key_line(&found, file.map(str::to_owned))
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn report_in(company: &Company, format: &str) -> PathBuf {
 }
 
 /// What a script of the clients says of a file.
-fn read(program: &str, script: &str, file: &Path) -> Value {
+pub(crate) fn read(program: &str, script: &str, file: &Path) -> Value {
     let output = Command::new(program).arg(installed(script)).arg(file).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))

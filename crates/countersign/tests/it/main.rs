@@ -98,6 +98,8 @@ mod reach;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod review;
+#[cfg(test)]
 mod row_level;
 #[cfg(test)]
 mod same;
