@@ -1,1 +1,586 @@
+//! Changes of the example whose meaning is known, and requests that tell two postures apart.
 
+mod asked;
+
+use super::*;
+use countersign_policy::PolicyFile;
+use countersign_posture::load_posture;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A posture in a folder of its own.
+pub(crate) struct Posture {
+    _folder: TempDir,
+    loaded: Loaded,
+    bundle: Bundle,
+}
+
+fn acme() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme/posture")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+impl Posture {
+    /// The example with some texts of its files replaced; a file that is not there is written.
+    fn with(edits: &[(&str, &str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&acme(), folder.path());
+        for (file, from, to) in edits {
+            let path = folder.path().join(file);
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            assert!(text.contains(from), "{file} does not have {from}");
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        }
+        let (loaded, findings) = load_posture(folder.path());
+        let loaded = loaded.unwrap_or_else(|| panic!("{edits:?}: {findings:#?}"));
+        let attributes: Vec<_> = loaded.claims.attributes.keys().map(String::as_str).collect();
+        let files = loaded.policies.iter();
+        let files: Vec<_> =
+            files.map(|file| PolicyFile { name: file.path(), text: file.text() }).collect();
+        let bundle = Bundle::compile(&loaded.posture, &attributes, &files).unwrap();
+        Self { _folder: folder, loaded, bundle }
+    }
+
+    fn side(&self) -> Side<'_> {
+        Side { loaded: &self.loaded, bundle: &self.bundle }
+    }
+}
+
+const REFUND: &str = "tools/refund_invoice.yaml";
+const NOTE: &str = "tools/annotate_ticket.yaml";
+const ADDRESS: &str = "tools/change_billing_address.yaml";
+const USAGE: &str = "tools/get_account_usage.yaml";
+const PARCELS: &str = "tools/track_parcels.yaml";
+const LETTER: &str = "tools/send_customer_email.yaml";
+const CONTACTS: &str = "tools/list_contacts.yaml";
+const CONTACT: &str = "tools/get_contact.yaml";
+const DEPARTURES: &str = "tools/list_departures.yaml";
+const SHIPMENT: &str = "tools/get_shipment.yaml";
+const COPILOT: &str = "agents/support-copilot.yaml";
+const PLANNER: &str = "agents/dispatch-planner.yaml";
+const POSTURE: &str = "posture.yaml";
+const LARGE: &str = "policies/refunds.cedar";
+
+/// A file, what is replaced in it by what, what that is, what it is back again, and a sentence about it.
+type Pair = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
+
+const WORDS: [Pair; 6] = [
+    (REFUND, "# Rung 4", "# Step 4", "equal", "equal", "Both permit the same."),
+    (
+        REFUND,
+        "Refunds a paid invoice",
+        "Pays back an invoice",
+        "equal",
+        "equal",
+        "is described to the model in other words",
+    ),
+    (
+        REFUND,
+        "\"Refund {amount_cents}",
+        "\"Pay back {amount_cents}",
+        "equal",
+        "equal",
+        "is told to its approvers in other words",
+    ),
+    (
+        COPILOT,
+        "Answers customers'",
+        "Helps with customers'",
+        "equal",
+        "equal",
+        "an agent's purpose or owner",
+    ),
+    (
+        COPILOT,
+        "team: customer-operations",
+        "team: care",
+        "equal",
+        "equal",
+        "an agent's purpose or owner",
+    ),
+    (POSTURE, "Acme Freight", "Acme Cargo", "equal", "equal", "is of Acme Cargo, was Acme Freight"),
+];
+
+const ARGUMENTS: [Pair; 19] = [
+    (
+        REFUND,
+        "maximum: 50000",
+        "maximum: 30000",
+        "narrower",
+        "wider",
+        "up to 30000, was 50000 (300.00, was 500.00)",
+    ),
+    (REFUND, "minimum: 1,", "minimum: 0,", "wider", "narrower", "from 0, was 1"),
+    (REFUND, "{6}$", "{5,6}$", "wider", "narrower", "has the form ^inv_[0-9]{5,6}$"),
+    (REFUND, "[0-9]{6}$", "[0-8]{6}$", "narrower", "wider", "has the form ^inv_[0-8]{6}$"),
+    (REFUND, "^inv_[0-9]{6}$", "^bil_[0-9]{6}$", "wider", "wider", "has the form ^bil_"),
+    (REFUND, "^inv_[0-9]{6}$", "^inv_\\\\d{6}$", "wider", "narrower", "has the form"),
+    (
+        REFUND,
+        "maxLength: 200",
+        "maxLength: 300",
+        "wider",
+        "narrower",
+        "up to 300 characters, was 200",
+    ),
+    (NOTE, "minLength: 1, ", "", "wider", "narrower", "from unbounded characters, was 1"),
+    (NOTE, "minLength: 1,", "minLength: 2,", "narrower", "wider", "from 2 characters"),
+    (
+        USAGE,
+        "acct_bravo, acct_charlie",
+        "acct_bravo",
+        "narrower",
+        "wider",
+        "may not be \"acct_charlie\" any more",
+    ),
+    (
+        USAGE,
+        "acct_charlie]",
+        "acct_charlie, acct_delta]",
+        "wider",
+        "narrower",
+        "may also be \"acct_delta\"",
+    ),
+    (
+        USAGE,
+        "type: integer, minimum: 1, maximum: 365",
+        "type: integer, enum: [7, 30, 400]",
+        "wider",
+        "wider",
+        "may also be 400",
+    ),
+    (
+        USAGE,
+        "minimum: 1, maximum: 365",
+        "enum: [7, 30]",
+        "narrower",
+        "wider",
+        "is one of 7, 30 only",
+    ),
+    (
+        PARCELS,
+        "maxItems: 20",
+        "maxItems: 30",
+        "wider",
+        "narrower",
+        "`parcels` may be up to 30 items",
+    ),
+    (
+        PARCELS,
+        "minItems: 1\n",
+        "minItems: 1\n    uniqueItems: true\n",
+        "narrower",
+        "wider",
+        "holds each thing once",
+    ),
+    (
+        PARCELS,
+        "^pcl_[0-9]{7}$",
+        "^pcl_[0-9]{6,8}$",
+        "wider",
+        "narrower",
+        "`parcels[].parcel_id` has the form",
+    ),
+    (
+        CONTACTS,
+        "optional: true, description: \"Only",
+        "description: \"Only",
+        "narrower",
+        "wider",
+        "`role` has to be there",
+    ),
+    (
+        CONTACTS,
+        "  limit: {",
+        "  page: { type: integer, minimum: 1, maximum: 9, optional: true }\n  limit: {",
+        "wider",
+        "narrower",
+        "takes a new argument `page`",
+    ),
+    (LETTER, "maxLength: 4000", "maxLength: 2000", "narrower", "wider", "up to 2000 characters"),
+];
+
+const SCOPE: [Pair; 7] = [
+    (
+        SHIPMENT,
+        "shipment_id: { type: string, pattern: \"^shp_[0-9]{6}$\" }\nscope:\n  # The number does not say whose it is: the database is asked first.\n  shipment_id: { owned: { sql: select 1 from shipments where id = :shipment_id and account_id = :tenant } }",
+        "shipment_id: { type: string, pattern: \"^shp_[0-9]{6}$\", public: \"Shipments of all are known to all, for a test.\" }\nscope:",
+        "wider",
+        "narrower",
+        "is looked up no more",
+    ),
+    (
+        SHIPMENT,
+        "select 1 from shipments where id = :shipment_id",
+        "select 1 from shipments where day > '2020-01-01' and id = :shipment_id",
+        "wider",
+        "wider",
+        "by another statement",
+    ),
+    (
+        CONTACT,
+        "result: { account: caller.tenant }\n",
+        "",
+        "wider",
+        "narrower",
+        "is held to it no more: `account`",
+    ),
+    (
+        DEPARTURES,
+        "{ in: caller.depots }",
+        "{ in: caller.groups }",
+        "wider",
+        "wider",
+        "is bound no more: `depot` is one of caller.depots",
+    ),
+    (
+        DEPARTURES,
+        "depot: { type: string, pattern: \"^[A-Z]{3}$\",",
+        "depot: { type: string, pattern: \"^[A-C]{3}$\",",
+        "narrower",
+        "wider",
+        "has the form",
+    ),
+    (
+        POSTURE,
+        "tenant: /tenant",
+        "tenant: /account",
+        "wider",
+        "wider",
+        "at other places of a token",
+    ),
+    (POSTURE, "depots: /depots", "depots: /sites", "wider", "wider", "at other places of a token"),
+];
+
+const LADDER: [Pair; 14] = [
+    (
+        REFUND,
+        "[sam@acme.example, lee@acme.example]",
+        "[sam@acme.example]",
+        "narrower",
+        "wider",
+        "waits for sam@acme.example only",
+    ),
+    (
+        REFUND,
+        "[sam@acme.example, lee@acme.example]",
+        "[sam@acme.example, pat@acme.example]",
+        "wider",
+        "wider",
+        "may be agreed to by pat@acme.example or sam@acme.example",
+    ),
+    (
+        REFUND,
+        "delegates: [kim@acme.example]",
+        "delegates: [kim@acme.example, ann@acme.example]",
+        "wider",
+        "narrower",
+        "lets ann@acme.example stand in",
+    ),
+    (REFUND, "expires: 4h", "expires: 8h", "wider", "narrower", "up to 28800, was 14400"),
+    (
+        REFUND,
+        "100000 per day",
+        "200000 per day",
+        "wider",
+        "narrower",
+        "`amount_cents` per day up to 200000, was 100000",
+    ),
+    (REFUND, "100000 per day", "100000 per hour", "wider", "wider", "keeps to a sum no more"),
+    (
+        LETTER,
+        "budget: { recipients: 10 per day per tenant }\n",
+        "",
+        "wider",
+        "narrower",
+        "keeps to a sum no more: `recipients`",
+    ),
+    (
+        ADDRESS,
+        "effect: persistent",
+        "effect: persistent\nexception: { rung: 2, reason: \"A test.\", reviewed_by: sec@acme.example, expires: 2099-01-01 }",
+        "wider",
+        "narrower",
+        "by an exception stands on step 2",
+    ),
+    (
+        ADDRESS,
+        "group: support-leads",
+        "group: everybody",
+        "wider",
+        "wider",
+        "anybody of the group everybody",
+    ),
+    (
+        ADDRESS,
+        "  preview: select name, street, city from accounts where id = :tenant\n",
+        "",
+        "wider",
+        "narrower",
+        "shows its approvers no preview any more",
+    ),
+    (
+        ADDRESS,
+        "select name, street",
+        "select street",
+        "wider",
+        "wider",
+        "shows its approvers another preview",
+    ),
+    (
+        ADDRESS,
+        "check: select street = :street and city = :city from accounts where id = :tenant\n",
+        "",
+        "wider",
+        "narrower",
+        "is checked afterwards no more",
+    ),
+    (
+        NOTE,
+        "select count(*) > 0",
+        "select count(*) > -1",
+        "wider",
+        "wider",
+        "is checked afterwards in another way",
+    ),
+    (
+        NOTE,
+        "flow: { reads: trusted, holds: confidential, sends: internal }",
+        "flow: { reads: trusted, holds: internal, sends: internal }",
+        "wider",
+        "narrower",
+        "holds what is internal, was confidential",
+    ),
+];
+
+const CALLS: [Pair; 8] = [
+    (
+        USAGE,
+        "  rows: 365\n",
+        "  rows: 500\n",
+        "wider",
+        "narrower",
+        "rows that come back up to 500, was 365",
+    ),
+    (
+        USAGE,
+        "where account_id = :account_id",
+        "where account_id = :account_id and day > '2020-01-01'",
+        "wider",
+        "wider",
+        "calls its system in another way",
+    ),
+    (
+        CONTACT,
+        "phone: /phone",
+        "phone: /mobile",
+        "wider",
+        "wider",
+        "calls its system in another way",
+    ),
+    (CONTACT, "get: /v2/", "get: /v3/", "wider", "wider", "calls its system in another way"),
+    (
+        LETTER,
+        "Acme Freight, customer service",
+        "Acme Freight",
+        "wider",
+        "wider",
+        "calls its system in another way",
+    ),
+    (
+        "systems/crm.yaml",
+        "[127.0.0.1/32]",
+        "[127.0.0.1/32, 10.0.0.0/8]",
+        "wider",
+        "narrower",
+        "looks for crm in other networks",
+    ),
+    (
+        "systems/freight-db.yaml",
+        "database: freight-db",
+        "database: support-db",
+        "wider",
+        "wider",
+        "reaches freight-db in another way",
+    ),
+    (
+        "systems/freight-db.yaml",
+        "timeout: 2s",
+        "timeout: 3s",
+        "equal",
+        "equal",
+        "gives freight-db other times and bounds",
+    ),
+];
+
+const AGENTS: [Pair; 10] = [
+    (
+        COPILOT,
+        "  - { tool: get_contact, reason: \"How to reach them.\" }\n",
+        "",
+        "narrower",
+        "wider",
+        "support-copilot, get_contact: may not use it any more",
+    ),
+    (
+        PLANNER,
+        "grants:\n",
+        "grants:\n  - { tool: refund_invoice, reason: \"A test.\", reviewed_by: sec@acme.example, reviewed_on: 2026-11-20 }\n",
+        "wider",
+        "narrower",
+        "dispatch-planner, refund_invoice: may now use it: irreversible, step 4, after lee@acme.example or sam@acme.example",
+    ),
+    (
+        COPILOT,
+        "limits: { per_minute: 20 }",
+        "limits: { per_minute: 30 }",
+        "wider",
+        "narrower",
+        "calls a minute by this agent up to 30, was 20",
+    ),
+    (
+        COPILOT,
+        "limits: { per_session: 100 }",
+        "limits: { per_session: 90 }",
+        "narrower",
+        "wider",
+        "calls a session for each tenant up to 90, was 100",
+    ),
+    (
+        PLANNER,
+        "per_hour: 1200",
+        "per_hour: 1300",
+        "wider",
+        "narrower",
+        "calls an hour for each tenant up to 1300",
+    ),
+    (
+        POSTURE,
+        "tenant_limits: { per_minute: 600,",
+        "tenant_limits: { per_minute: 700,",
+        "wider",
+        "narrower",
+        "calls a minute for a tenant over all agents up to 700",
+    ),
+    (
+        POSTURE,
+        "identical_per_minute: 5",
+        "identical_per_minute: 6",
+        "wider",
+        "narrower",
+        "the same call a minute for each tenant up to 6",
+    ),
+    (
+        PLANNER,
+        "identity: { client_id: dispatch-planner }",
+        "identity: { client_id: another-planner }",
+        "wider",
+        "wider",
+        "calls as the client another-planner",
+    ),
+    (
+        PLANNER,
+        "identity: { client_id: dispatch-planner }",
+        "identity: { client_id: dispatch-planner, issuer: \"https://id.example\" }",
+        "narrower",
+        "wider",
+        "calls with tokens of https://id.example only",
+    ),
+    (
+        PLANNER,
+        "grants:\n",
+        "require_scope: tours\ngrants:\n",
+        "narrower",
+        "wider",
+        "needs the scope tours",
+    ),
+];
+
+const POLICIES: [Pair; 5] = [
+    (
+        LARGE,
+        "> 20000",
+        "> 30000",
+        "wider",
+        "narrower",
+        "is forbidden less by policies written by hand",
+    ),
+    (LARGE, "> 20000", ">= 20001", "equal", "equal", "has policies written by hand in other words"),
+    (
+        LARGE,
+        "\"finance\"",
+        "\"accounting\"",
+        "wider",
+        "wider",
+        "is forbidden less by policies written by hand",
+    ),
+    (
+        LARGE,
+        "\nunless { principal.groups.contains(\"finance\") };",
+        ";",
+        "narrower",
+        "wider",
+        "is forbidden more by policies written by hand",
+    ),
+    (
+        LARGE,
+        "// What",
+        "@id(\"night\") forbid (principal, action in Action::\"effect:write\", resource) when { context.hour < 6 };\n// What",
+        "narrower",
+        "wider",
+        "refund_invoice: is forbidden more",
+    ),
+];
+
+async fn hold(pairs: &[Pair]) {
+    let old = Posture::with(&[]);
+    for &(file, from, to, there, back, says) in pairs {
+        let new = Posture::with(&[(file, from, to)]);
+        let found = diff(old.side(), new.side()).await;
+        let text = found.text(false);
+        assert_eq!(found.verdict(), there, "{file}: {from} → {to}\n{text}");
+        assert!(text.contains(says), "{file}: {from} → {to}: {says}\n{text}");
+        let again = diff(new.side(), old.side()).await;
+        assert_eq!(again.verdict(), back, "back, {file}: {from} → {to}\n{}", again.text(false));
+    }
+}
+
+#[tokio::test]
+async fn sixty_nine_changes_are_told_for_what_they_are() {
+    let known = [&WORDS[..], &ARGUMENTS, &SCOPE, &LADDER, &CALLS, &AGENTS, &POLICIES];
+    assert_eq!(known.iter().map(|pairs| pairs.len()).sum::<usize>(), 69);
+    for pairs in known {
+        hold(pairs).await;
+    }
+}
+
+#[tokio::test]
+async fn what_newly_passes_is_shown_and_passes() {
+    let old = Posture::with(&[]);
+    let new = Posture::with(&[(REFUND, "[0-9]{6}$", "[0-9]{5,6}$")]);
+    let found = diff(old.side(), new.side()).await;
+    let [Change { example: Some(example), .. }] = &found.changes[..] else { panic!("{found:?}") };
+    assert_eq!(example["invoice_id"], "inv_00000");
+}
+
+#[tokio::test]
+async fn several_tools_with_an_effect_are_given_one_by_one() {
+    let old = Posture::with(&[]);
+    let grants = "grants:\n  - { tool: refund_invoice, reason: \"A test.\", reviewed_by: sec@acme.example, reviewed_on: 2026-11-20 }\n  - { tool: annotate_ticket, reason: \"A test.\", reviewed_by: sec@acme.example, reviewed_on: 2026-11-20 }\n";
+    let new = Posture::with(&[(PLANNER, "grants:\n", grants)]);
+    let found = diff(old.side(), new.side()).await;
+    let [(agent, tools)] = &found.at_once[..] else { panic!("{found:?}") };
+    assert_eq!((agent.as_str(), tools.len()), ("dispatch-planner", 2));
+}

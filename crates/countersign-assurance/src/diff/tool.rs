@@ -2,11 +2,14 @@
 
 use super::{Notes, Way, schema};
 use crate::permission::{approvers, budget, caller};
-use countersign_core::ladder::{Affects, Approvers, Exception, Gate, Ladder};
+use countersign_core::ladder::{
+    Affects, Approvers, Check, Exception, Fragment, Gate, Ladder, Phrase,
+};
 use countersign_core::quota::Limits;
-use countersign_core::scope::{LookUp, ResultRule, ScopeRule};
+use countersign_core::scope::{LookUp, Query, ResultRule, ScopeRule};
 use countersign_core::tool::{
-    EmailPlan, Flow, HttpPlan, McpPlan, Plan, ResultBounds, SqlPlan, Tool,
+    EmailPlan, Flow, HttpPlan, McpAsk, McpPlan, Parameter, Piece, Plan, ResultBounds, SqlPlan,
+    Template, Tool,
 };
 
 /// Compares all that a tool is, taken apart whole.
@@ -102,15 +105,29 @@ fn look_ups_of(notes: &mut Notes<'_>, old: Vec<&LookUp>, new: Vec<&LookUp>) {
     let told = |rule: &LookUp| {
         format!("`{}` is {} by {}", rule.path, rule.asks.as_str(), rule.query.system)
     };
-    for rule in new.iter().filter(|rule| !old.contains(rule)) {
+    let among = |all: &[&LookUp], one: &LookUp| all.iter().any(|of| look_ups_alike(of, one));
+    for rule in new.iter().filter(|rule| !among(&old, rule)) {
         notes.note(Way::Narrower, format!("is newly looked up: {}", told(rule)));
     }
-    for rule in old.iter().filter(|rule| !new.contains(rule)) {
+    for rule in old.iter().filter(|rule| !among(&new, rule)) {
         notes.note(
             Way::Wider,
             format!("is looked up no more, or by another statement: {}", told(rule)),
         );
     }
+}
+
+/// Whether two look-ups ask the same. For how long an answer holds is part of it.
+fn look_ups_alike(old: &LookUp, new: &LookUp) -> bool {
+    let LookUp { path, asks, query } = new;
+    (path, asks) == (&old.path, &old.asks) && queries(&old.query, query)
+}
+
+fn queries(old: &Query, new: &Query) -> bool {
+    let Query { system, plan, cached_ms } = new;
+    (system, cached_ms) == (&old.system, &old.cached_ms)
+        && plan.bounds == old.plan.bounds
+        && statements(&old.plan, plan)
 }
 
 fn results(notes: &mut Notes<'_>, old: &[ResultRule], new: &[ResultRule]) {
@@ -144,13 +161,15 @@ fn ladders(notes: &mut Notes<'_>, old: &Ladder, new: &Ladder) {
         (Some(old), Some(new)) => gates(notes, old, new),
     }
     match (&old.check, check) {
-        (was, is) if was == is => {}
+        (None, None) => {}
         (None, Some(_)) => {
-            notes.note(Way::Narrower, "is checked afterwards, and put back if that fails")
+            notes.note(Way::Narrower, "is checked afterwards, and put back if that fails");
         }
         (Some(_), None) => notes.note(Way::Wider, "is checked afterwards no more"),
-        (Some(_), Some(_)) | (None, None) => {
-            notes.note(Way::Wider, "is checked afterwards in another way")
+        (Some(old), Some(new)) => {
+            if !checks(old, new) {
+                notes.note(Way::Wider, "is checked afterwards in another way");
+            }
         }
     }
     let Affects { min, max } = *affects;
@@ -165,7 +184,12 @@ fn ladders(notes: &mut Notes<'_>, old: &Ladder, new: &Ladder) {
         }
         std::cmp::Ordering::Equal => {}
     }
-    if *undo != old.undo {
+    let undone = match (&old.undo, undo) {
+        (None, None) => true,
+        (Some(old), Some(new)) => alike(old, new),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if !undone {
         notes.note(Way::Wider, "is put back in another way if its check fails");
     }
     for sum in budgets {
@@ -218,11 +242,13 @@ fn gates(notes: &mut Notes<'_>, old: &Gate, new: &Gate) {
         notes.note(Way::Other, "is told to its approvers in other words");
     }
     match (&old.preview, preview) {
-        (was, is) if was == is => {}
+        (None, None) => {}
         (None, Some(_)) => notes.note(Way::Narrower, "shows its approvers a preview"),
         (Some(_), None) => notes.note(Way::Wider, "shows its approvers no preview any more"),
-        (Some(_), Some(_)) | (None, None) => {
-            notes.note(Way::Wider, "shows its approvers another preview")
+        (Some(old), Some(new)) => {
+            if !queries(old, new) {
+                notes.note(Way::Wider, "shows its approvers another preview");
+            }
         }
     }
     match (&old.decision, decision) {
@@ -291,11 +317,20 @@ fn plans(notes: &mut Notes<'_>, old: &Plan, new: &Plan) {
     let ResultBounds { rows_max, bytes_max } = new.bounds();
     notes.bound("rows that come back up to", Some(old.bounds().rows_max), Some(rows_max));
     notes.bound("bytes that come back up to", Some(old.bounds().bytes_max), Some(bytes_max));
-    let same = match (old, new) {
-        (
-            Plan::Sql(old),
-            Plan::Sql(SqlPlan { statement, parameters, timeout_ms: _, bounds: _ }),
-        ) => (statement, parameters) == (&old.statement, &old.parameters),
+    let same = alike(old, new);
+    if !same {
+        notes.note(
+            Way::Wider,
+            "calls its system in another way: what that comes to, people have to read",
+        );
+    }
+}
+
+/// Whether two calls are the same apart from times and bounds, and from which arguments may be left out:
+/// that is the input's.
+fn alike(old: &Plan, new: &Plan) -> bool {
+    match (old, new) {
+        (Plan::Sql(old), Plan::Sql(new)) => statements(old, new),
         (
             Plan::Http(old),
             Plan::Http(HttpPlan {
@@ -311,28 +346,93 @@ fn plans(notes: &mut Notes<'_>, old: &Plan, new: &Plan) {
                 bounds: _,
             }),
         ) => {
-            (method, path, query, headers, body)
-                == (&old.method, &old.path, &old.query, &old.headers, &old.body)
-                && (result, pick, empty_on) == (&old.result, &old.pick, &old.empty_on)
+            let bodies = (body.as_ref().map(template), old.body.as_ref().map(template));
+            (method, result, pick, empty_on) == (&old.method, &old.result, &old.pick, &old.empty_on)
+                && path.iter().map(piece).eq(old.path.iter().map(piece))
+                && named(query) == named(&old.query)
+                && named(headers) == named(&old.headers)
+                && bodies.0 == bodies.1
         }
         (
             Plan::Email(old),
             Plan::Email(EmailPlan { to, subject, text, timeout_ms: _, bounds: _ }),
-        ) => (to, subject, text) == (&old.to, &old.subject, &old.text),
+        ) => {
+            (to, phrase(subject), phrase(text))
+                == (&old.to, phrase(&old.subject), phrase(&old.text))
+        }
         (
             Plan::Mcp(old),
             Plan::Mcp(McpPlan { ask, pin, rows, pick, undone_on_error, timeout_ms: _, bounds: _ }),
         ) => {
-            (ask, pin, rows, pick, undone_on_error)
-                == (&old.ask, &old.pin, &old.rows, &old.pick, &old.undone_on_error)
+            (asked(ask), pin, rows, pick, undone_on_error)
+                == (asked(&old.ask), &old.pin, &old.rows, &old.pick, &old.undone_on_error)
         }
         (Plan::Sql(_) | Plan::Http(_) | Plan::Email(_) | Plan::Mcp(_), _) => false,
-    };
-    if !same {
-        notes.note(
-            Way::Wider,
-            "calls its system in another way: what that comes to, people have to read",
-        );
+    }
+}
+
+fn statements(old: &SqlPlan, new: &SqlPlan) -> bool {
+    let SqlPlan { statement, parameters, timeout_ms: _, bounds: _ } = new;
+    let names = |of: &[Parameter]| of.iter().map(|of| of.name.clone()).collect::<Vec<_>>();
+    *statement == old.statement && names(parameters) == names(&old.parameters)
+}
+
+/// Whether two post-conditions ask the same.
+fn checks(old: &Check, new: &Check) -> bool {
+    match (old, new) {
+        (Check::Sql(old), Check::Sql(new)) => statements(old, new),
+        (Check::Http { read: before, expect: held }, Check::Http { read, expect }) => {
+            expect == held && alike(&Plan::Http(before.clone()), &Plan::Http(read.clone()))
+        }
+        (Check::Sql(_) | Check::Http { .. }, _) => false,
+    }
+}
+
+/// An argument of which it is not said whether it may be left out.
+fn parameter(Parameter { name, optional: _ }: &Parameter) -> Parameter {
+    Parameter { name: name.clone(), optional: false }
+}
+
+fn piece(of: &Piece) -> Piece {
+    match of {
+        Piece::Literal(text) => Piece::Literal(text.clone()),
+        Piece::Argument(of) => Piece::Argument(parameter(of)),
+    }
+}
+
+fn named(of: &[(String, Piece)]) -> Vec<(String, Piece)> {
+    of.iter().map(|(name, of)| (name.clone(), piece(of))).collect()
+}
+
+fn template(of: &Template) -> Template {
+    match of {
+        Template::Literal(value) => Template::Literal(value.clone()),
+        Template::Argument(of) => Template::Argument(parameter(of)),
+        Template::Object(members) => {
+            let members = members.iter().map(|(name, of)| (name.clone(), template(of)));
+            Template::Object(members.collect())
+        }
+        Template::Array(elements) => Template::Array(elements.iter().map(template).collect()),
+    }
+}
+
+fn phrase(Phrase(of): &Phrase) -> Vec<Fragment> {
+    let fragments = of.iter().map(|of| match of {
+        Fragment::Text(text) => Fragment::Text(text.clone()),
+        Fragment::Argument(of) => Fragment::Argument(parameter(of)),
+    });
+    fragments.collect()
+}
+
+fn asked(of: &McpAsk) -> McpAsk {
+    match of {
+        McpAsk::Tool { name, arguments } => {
+            McpAsk::Tool { name: name.clone(), arguments: template(arguments) }
+        }
+        McpAsk::Resource(uri) => McpAsk::Resource(uri.clone()),
+        McpAsk::Prompt { name, arguments } => {
+            McpAsk::Prompt { name: name.clone(), arguments: named(arguments) }
+        }
     }
 }
 
