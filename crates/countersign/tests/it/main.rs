@@ -16,6 +16,8 @@ mod bridge;
 mod browser;
 #[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod call;
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod check;
 #[cfg(test)]
