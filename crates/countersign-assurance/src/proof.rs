@@ -13,7 +13,7 @@ mod tests;
 
 use crate::bound::SOLVERS_MAX;
 use crate::solver::{Answer, Found, NoSolver, Solver, told};
-use cedar_policy::{Authorizer, Decision, Entities, PolicySet, RequestEnv, Schema};
+use cedar_policy::{Authorizer, Decision, Entities, Policy, PolicySet, RequestEnv, Schema};
 use cedar_policy_symcc::{
     CompiledPolicy, CompiledPolicySet, Env, disjoint_asserts, implies_asserts, never_errors_asserts,
 };
@@ -162,6 +162,7 @@ pub async fn prove(
 }
 
 const ENDED_EARLY: &str = "the proof ended before it came to this";
+const NOT_PERMITTED: &str = "the solver found a request that is not permitted";
 
 fn granted(posture: &Posture) -> BTreeMap<&ToolName, Granted<'_>> {
     let mut granted: BTreeMap<_, Granted<'_>> = BTreeMap::new();
@@ -195,10 +196,13 @@ async fn settle(
         }
     };
     let mut alive = None;
+    // Mostly all of it holds, and is one question. Where it does not, each is a question of its own.
+    let all_hold = ground.all_hold(solver, obligations.iter().map(|of| &of.claim)).await;
     for obligation in obligations {
         let verdict = match &obligation.claim {
             Claim::NoErrors => ground.no_errors(solver).await,
             Claim::Alive(agent) => ground.alive(solver, agent, &mut alive).await,
+            _ if all_hold => Ok(Verdict::Proved),
             claim => ground.implies(solver, claim).await,
         };
         obligation.verdict = verdict.unwrap_or_else(Verdict::Undecided);
@@ -231,6 +235,29 @@ impl<'a> Ground<'a> {
         CompiledPolicySet::compile(policies, &self.env, &self.schema).map_err(|error| told(&error))
     }
 
+    /// Policies, and others that narrow them.
+    fn narrowed(&self, policies: &PolicySet, by: &PolicySet) -> Result<CompiledPolicySet, String> {
+        let mut all = policies.clone();
+        all.merge(by, true).map_err(|error| told(&error))?;
+        self.compile(&all)
+    }
+
+    /// Whether what is permitted meets every condition: those are proved then.
+    async fn all_hold(&self, solver: &mut Solver, claims: impl Iterator<Item = &Claim>) -> bool {
+        let conditions = claims
+            .filter(|claim| !matches!(claim, Claim::NoErrors | Claim::Alive(_)))
+            .map(|claim| Some(format!("({})", claim.condition(self.granted.tool)?)));
+        // INVARIANT: a claim that cannot be put into Cedar is not left out, and so not proved.
+        let Some(conditions) = conditions.collect::<Option<Vec<_>>>() else { return false };
+        let all = permit(&conditions.join(" && ")).and_then(|all| self.compile(&all));
+        match all {
+            Ok(all) => {
+                matches!(solver.ask(&implies_asserts(&self.compiled, &all)).await, Answer::Holds)
+            }
+            Err(_none) => false, // Each is tried by itself, and says why.
+        }
+    }
+
     /// Whether what is permitted meets a condition. A request that does not is looked for among those
     /// that the earlier stages let through, so that it can be made.
     async fn implies(&self, solver: &mut Solver, claim: &Claim) -> Result<Verdict, String> {
@@ -241,11 +268,11 @@ impl<'a> Ground<'a> {
             Answer::Undecided(why) => return Err(why),
             Answer::Fails(any) => any,
         };
-        let found = self.likely(solver, &condition).await?.unwrap_or(any);
+        let found = self.likely(solver, &condition, &any).await?.unwrap_or(any);
         // INVARIANT: what Cedar itself does not permit refutes nothing.
         match self.decision(&found, &found.entities) {
             Decision::Allow => self.refuted(&found),
-            Decision::Deny => Err("the solver found a request that is not permitted".to_owned()),
+            Decision::Deny => Err(NOT_PERMITTED.to_owned()),
         }
     }
 
@@ -254,10 +281,10 @@ impl<'a> Ground<'a> {
         &self,
         solver: &mut Solver,
         condition: &CompiledPolicySet,
+        any: &Env,
     ) -> Result<Option<Box<Env>>, String> {
-        let mut likely = self.policies.clone();
-        likely.merge(&example::forbidding(self.granted)?, true).map_err(|error| told(&error))?;
-        let likely = self.compile(&likely)?;
+        let unlikely = example::unlikely(self.granted, any)?;
+        let likely = self.narrowed(&self.policies, &unlikely)?;
         match solver.ask(&implies_asserts(&likely, condition)).await {
             Answer::Fails(found) => Ok(Some(found)),
             Answer::Holds | Answer::Undecided(_) => Ok(None),
@@ -272,10 +299,41 @@ impl<'a> Ground<'a> {
             match solver.ask(&never_errors_asserts(&compiled)).await {
                 Answer::Holds => {}
                 Answer::Undecided(why) => return Err(why),
-                Answer::Fails(found) => return self.refuted(&found),
+                Answer::Fails(any) => {
+                    let likely = self.likely_error(solver, policy, &any).await.ok();
+                    let found = likely.flatten().filter(|found| self.errs(found)).unwrap_or(any);
+                    // INVARIANT: as for what is permitted.
+                    return match self.errs(&found) {
+                        true => self.refuted(&found),
+                        false => {
+                            Err("the solver found a request of which no policy errs".to_owned())
+                        }
+                    };
+                }
             }
         }
         Ok(Verdict::Proved)
+    }
+
+    /// A request of which a policy errs, of those that the earlier stages let through.
+    async fn likely_error(
+        &self,
+        solver: &mut Solver,
+        policy: &Policy,
+        any: &Env,
+    ) -> Result<Option<Box<Env>>, String> {
+        let likely = self.narrowed(&permit("true")?, &example::unlikely(self.granted, any)?)?;
+        let decided = PolicySet::from_policies(example::decided(policy));
+        let decided = self.compile(&decided.map_err(|error| told(&error))?)?;
+        match solver.ask(&implies_asserts(&likely, &decided)).await {
+            Answer::Fails(found) => Ok(Some(found)),
+            Answer::Holds | Answer::Undecided(_) => Ok(None),
+        }
+    }
+
+    fn errs(&self, Env { request, entities }: &Env) -> bool {
+        let response = Authorizer::new().is_authorized(request, &self.policies, entities);
+        response.diagnostics().errors().next().is_some()
     }
 
     /// Whether there is a request of this agent's that is permitted. One that is known of another is
@@ -292,13 +350,16 @@ impl<'a> Ground<'a> {
             return Ok(Verdict::Proved);
         }
         let its = self.compile(&permit(&claim::is_agent(agent))?)?;
-        match solver.ask(&disjoint_asserts(&self.compiled, &its)).await {
+        // A request at the 25th hour is none.
+        let possible = self.narrowed(&self.policies, &example::impossible()?)?;
+        match solver.ask(&disjoint_asserts(&possible, &its)).await {
             Answer::Holds => Ok(Verdict::Refuted(None)),
             Answer::Undecided(why) => Err(why),
-            Answer::Fails(found) => {
+            Answer::Fails(found) if self.permits(&found, agent) => {
                 *known = Some(*found);
                 Ok(Verdict::Proved)
             }
+            Answer::Fails(_) => Err(NOT_PERMITTED.to_owned()),
         }
     }
 

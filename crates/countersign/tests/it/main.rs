@@ -93,6 +93,8 @@ mod plain;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prove;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod row_level;
