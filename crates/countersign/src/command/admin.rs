@@ -230,7 +230,7 @@ pub(super) fn told(ask: &Ask, answer: Answer, tell: impl FnOnce(&Value)) -> End 
 }
 
 /// JSON in which whatever moves a terminal, or cannot be seen, is escaped.
-pub(super) fn moves_no_terminal(value: &Value) -> String {
+pub(crate) fn moves_no_terminal(value: &Value) -> String {
     let mut text = String::new();
     for c in value.to_string().chars() {
         match unseen(c) {
