@@ -14,11 +14,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
 use std::{fs, path::PathBuf};
 
-/// How long nothing is said of how far it has come, and after how many tools it is then said.
-const QUIET_FOR: Duration = Duration::from_secs(1);
+/// After how many tools it is said how far it has come.
 const TOLD_EVERY: usize = 25;
 
 #[derive(Debug, clap::Args)]
@@ -64,10 +62,10 @@ impl Prove {
             fs::create_dir_all(folder).doing(folder.display())?;
         }
         let earlier = self.earlier.clone().map(Earlier::new);
-        let (settled, begun) = (AtomicUsize::new(0), Instant::now());
+        let settled = AtomicUsize::new(0);
         let progress = |_: &ToolName| {
             let settled = settled.fetch_add(1, Relaxed).saturating_add(1);
-            if settled.is_multiple_of(TOLD_EVERY) && begun.elapsed() > QUIET_FOR {
+            if settled.is_multiple_of(TOLD_EVERY) {
                 render::note(format_args!("{settled} tools are settled"));
             }
         };
