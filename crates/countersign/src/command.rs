@@ -3,6 +3,7 @@
 mod admin;
 mod agents;
 mod audit;
+mod call;
 mod check;
 mod demo;
 mod doctor;
@@ -126,6 +127,11 @@ pub(crate) enum Command {
         after_help = "Example: countersign token --agent support-copilot --tenant acct_alpha --user ann"
     )]
     Token(token::Token),
+    /// Make one call as an agent does, through a running gateway
+    #[command(
+        after_help = "Exit codes: 0 completed, 1 refused or failed, 2 could not ask.\nEnvironment: COUNTERSIGN_TOKEN holds the agent's token; COUNTERSIGN_URL stands for --gateway.\n\nExample: COUNTERSIGN_TOKEN=… countersign call get_account_usage --arguments '{\"account_id\": \"acct_alpha\", \"days\": 7}'"
+    )]
+    Call(call::Call),
     /// Sign in to a gateway, as a person who approves, suspends or looks on
     #[command(
         after_help = "For machines without a browser: --device, --token-file, or the token in COUNTERSIGN_TOKEN.\n\nExample: countersign login --gateway https://countersign.example"
@@ -177,6 +183,7 @@ impl Command {
             Self::Serve(at) => serve::run(&at.file()),
             Self::Mcp(mcp) => mcp.run(),
             Self::Token(token) => token.run(),
+            Self::Call(call) => call.run(),
             Self::Login(login) => login.run(),
             Self::Logout(logout) => logout.run(),
             Self::Drafts(drafts) => drafts.run(),

@@ -3,24 +3,39 @@
 
 use super::Granted;
 use super::claim::quoted;
-use crate::sample::{Leaf, leaves};
+use crate::sample::{Leaf, leaves, put};
 use crate::solver::told;
-use cedar_policy::PolicySet;
+use cedar_policy::{EvalResult, Policy, PolicyId, PolicySet};
+use cedar_policy_symcc::Env;
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::{ArgumentPath, ScopeRule, Step};
+use countersign_core::tool::Tool;
 use regex_syntax::hir::{Class, Hir, HirKind};
-use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Policies that forbid what no request can be.
-pub(super) fn forbidding(granted: &Granted<'_>) -> Result<PolicySet, String> {
-    let mut conditions = vec![
-        "context.clearance >= 1 && context.clearance <= 4".to_owned(),
-        "context.hour >= 0 && context.hour < 24 && context.minute >= 0 && context.minute < 60"
-            .to_owned(),
-        "context.weekday >= 1 && context.weekday <= 7 && context.now > 0".to_owned(),
-        format!("[{}].contains(principal.subject)", quoted("ann")),
-    ];
+/// What every request is, whatever its arguments: a step of the ladder, and a time.
+const EVERY: [&str; 3] = [
+    "context.clearance >= 1 && context.clearance <= 4",
+    "context.hour >= 0 && context.hour < 24 && context.minute >= 0 && context.minute < 60",
+    "context.weekday >= 1 && context.weekday <= 7 && context.now > 0",
+];
+
+/// Policies that forbid what is no request at all.
+pub(super) fn impossible() -> Result<PolicySet, String> {
+    unless(&EVERY.map(str::to_owned))
+}
+
+/// Policies that forbid all but some requests that can be made: with the attributes of the caller of one
+/// that cannot, perhaps.
+pub(super) fn unlikely(granted: &Granted<'_>, any: &Env) -> Result<PolicySet, String> {
+    let mut conditions = EVERY.map(str::to_owned).to_vec();
+    let caller = any.request.principal().and_then(|uid| any.entities.get(uid));
+    let attributes = caller.into_iter().flat_map(|caller| caller.attrs());
+    let sets = attributes.filter(|(_, value)| matches!(value, Ok(EvalResult::Set(_))));
+    // No token has an empty text in a claim.
+    conditions.extend(sets.map(|(name, _)| format!("!principal[{}].contains(\"\")", quoted(name))));
+    conditions.push(format!("[{}].contains(principal.subject)", quoted("ann")));
     let agents = granted.agents.iter().map(|(agent, client)| {
         let [agent, client] = [agent.as_str(), client.as_str()].map(quoted);
         format!("(principal.agent == {agent} && principal.actor == {client})")
@@ -33,20 +48,25 @@ pub(super) fn forbidding(granted: &Granted<'_>) -> Result<PolicySet, String> {
         if is_tenant(granted, leaf) {
             tenants.extend(found.iter().cloned());
         }
-        conditions.extend(among(leaf, &found));
+        conditions.extend(range(leaf));
+        conditions.extend(among(leaf, &found).or_else(|| beyond(granted, leaf, &found)));
     }
     if tenants.is_empty() {
         tenants.extend(["tenant_a", "tenant_b"].map(str::to_owned));
     }
     conditions.push(format!("[{}].contains(principal.tenant)", listed(&tenants)));
     conditions.extend(granted.tool.scope.iter().filter_map(evidence));
+    unless(&conditions)
+}
+
+fn unless(conditions: &[String]) -> Result<PolicySet, String> {
     let policies = conditions.iter().map(|condition| {
         format!("forbid (principal, action, resource) unless {{ {condition} }};\n")
     });
     let policies: PolicySet = policies.collect::<String>().parse().map_err(|error| told(&error))?;
     let mut named = PolicySet::new();
     for (at, policy) in policies.policies().enumerate() {
-        let id = cedar_policy::PolicyId::new(format!("likely/{at}"));
+        let id = PolicyId::new(format!("likely/{at}"));
         named.add(policy.new_id(id)).map_err(|error| told(&error))?;
     }
     Ok(named)
@@ -59,6 +79,93 @@ fn is_tenant(granted: &Granted<'_>, leaf: &Leaf) -> bool {
         }
         ScopeRule::Bind { .. } | ScopeRule::Domains { .. } => false,
     })
+}
+
+/// A policy that permits everything of which another does not err.
+pub(super) fn decided(policy: &Policy) -> Option<Policy> {
+    let written = policy.to_json().ok()?;
+    let conditions = written.get("conditions")?.as_array()?;
+    let all = conditions.iter().try_fold(json!({ "Value": true }), |all, condition| {
+        let body = condition.get("body")?;
+        let body = match condition.get("kind")?.as_str()? {
+            "unless" => json!({ "!": { "arg": body } }),
+            _ => body.clone(),
+        };
+        Some(json!({ "&&": { "left": all, "right": body } }))
+    })?;
+    let either = json!({ "||": { "left": all, "right": { "Value": true } } });
+    let any = json!({ "op": "All" });
+    let permit = json!({
+        "effect": "permit", "principal": any, "action": any, "resource": any,
+        "conditions": [{ "kind": "when", "body": either }],
+    });
+    Policy::from_json(Some(PolicyId::new("decided")), permit).ok()
+}
+
+/// Where in an element values go, and which.
+type Members<'a> = Vec<(&'a [Step], Vec<Value>)>;
+
+/// Puts elements into arrays of objects, one for each value that a scope rule compares there: a solver
+/// chooses those values, and need not choose elements that hold them.
+pub(super) fn fill(tool: &Tool, arguments: &mut Map<String, Value>, scope: &Value) {
+    let leaves = leaves(tool);
+    let mut arrays: BTreeMap<&str, (&[Step], Members<'_>)> = BTreeMap::new();
+    for leaf in &leaves {
+        let at = leaf.steps.iter().position(|step| *step == Step::Each);
+        let Some((before, [_, inner @ ..])) = at.map(|at| leaf.steps.split_at(at)) else {
+            continue;
+        };
+        let Some((array, _)) = leaf.path.split_once("[]") else { continue };
+        let found = scope.get(&leaf.path).and_then(Value::as_array).cloned();
+        let Some(values) =
+            found.or_else(|| leaf.required.then(|| Some(vec![fitting(&leaf.schema)?])).flatten())
+        else {
+            continue;
+        };
+        arrays.entry(array).or_insert((before, Vec::new())).1.push((inner, values));
+    }
+    for (before, members) in arrays.into_values() {
+        if members.iter().any(|(inner, _)| inner.is_empty() || inner.contains(&Step::Each)) {
+            continue; // Cedar sees it; or it is more than can be put together here.
+        }
+        let length = members.iter().map(|(_, values)| values.len()).max().unwrap_or_default();
+        let elements = (0..length).map(|at| {
+            let mut element = Map::new();
+            for (inner, values) in &members {
+                if let Some(value) = values.iter().cycle().nth(at) {
+                    put(&mut element, inner, value.clone());
+                }
+            }
+            Value::Object(element)
+        });
+        put(arguments, before, elements.collect());
+    }
+}
+
+/// That an integer is within its bounds.
+fn range(leaf: &Leaf) -> Option<String> {
+    let (expression, there) = place(&leaf.steps)?;
+    let bound = |key, sign| Some(format!("{expression} {sign} {}", leaf.number(key)?));
+    let bounds = [bound("minimum", ">="), bound("maximum", "<=")].into_iter().flatten();
+    let bounds: Vec<_> = bounds.collect();
+    let ranged = leaf.is("integer") && leaf.steps.last() != Some(&Step::Each);
+    (ranged && !bounds.is_empty()).then(|| format!("!({there}) || {}", bounds.join(" && ")))
+}
+
+/// That what a scope rule compares behind an array of objects are texts that fit.
+fn beyond(granted: &Granted<'_>, leaf: &Leaf, texts: &BTreeSet<String>) -> Option<String> {
+    let compared = granted.tool.scope.iter().any(|rule| match rule {
+        ScopeRule::Equals { path, .. } | ScopeRule::In { path, .. } => {
+            path.to_string() == leaf.path
+        }
+        ScopeRule::Bind { .. } | ScopeRule::Domains { .. } => false,
+    });
+    let key = quoted(&leaf.path);
+    let within = format!(
+        "context.scope has {key} && [{}].containsAll(context.scope[{key}]) && !context.scope[{key}].isEmpty()",
+        listed(texts)
+    );
+    (compared && !texts.is_empty()).then_some(within)
 }
 
 /// That a text is one of these, where there is one and Cedar can speak of it.

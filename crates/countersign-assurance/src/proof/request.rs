@@ -1,6 +1,6 @@
 //! A request that a solver found, as somebody can make it.
 
-use super::Granted;
+use super::{Granted, example};
 use cedar_policy::{Entities, Entity, EvalResult, RestrictedExpression};
 use cedar_policy_symcc::Env;
 use countersign_core::id::AgentId;
@@ -61,7 +61,17 @@ impl Counterexample {
                 arguments.shift_remove(name).map(|value| rest.insert(name.clone(), value));
             }
         }
-        let unfit = granted.tool.schema.issues(&Value::Object(arguments.clone()));
+        let issues =
+            |of: &Map<String, Value>| granted.tool.schema.issues(&Value::Object(of.clone()));
+        let mut unfit = issues(&arguments);
+        if !unfit.is_empty() {
+            let mut filled = arguments.clone();
+            let scope = rest.get("scope").unwrap_or(&Value::Null);
+            example::fill(granted.tool, &mut filled, scope);
+            if issues(&filled).is_empty() {
+                (arguments, unfit) = (filled, Vec::new());
+            }
+        }
         Some(Self {
             client: client.map_or(agent, |(_, client)| client.to_string()),
             tenant: text("tenant")?,

@@ -21,10 +21,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(330);
 
-const URL: &str = "COUNTERSIGN_URL";
-const TOKEN: &str = "COUNTERSIGN_TOKEN";
+pub(super) const URL: &str = "COUNTERSIGN_URL";
+pub(super) const TOKEN: &str = "COUNTERSIGN_TOKEN";
 /// Where a gateway is that nobody names.
-const HERE: &str = "http://127.0.0.1:8787";
+pub(super) const HERE: &str = "http://127.0.0.1:8787";
 
 /// Which gateway, as whom, and how it is told.
 #[derive(Debug, clap::Args)]
@@ -146,7 +146,13 @@ impl Api {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    async fn ask(&self, way: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+    /// What the gateway answers, whatever that is: its status, and its JSON if it is some.
+    pub(super) async fn send(
+        &self,
+        way: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Option<Value>), Failure> {
         let url = &self.url;
         let request = self.client.request(way, format!("{url}{path}"));
         let request = match body {
@@ -155,7 +161,12 @@ impl Api {
         };
         let answer = request.send().await.map_err(|error| away(url, error))?;
         let status = answer.status();
-        let value = whole(answer).await.map_err(|error| away(url, error))?;
+        Ok((status, whole(answer).await.map_err(|error| away(url, error))?))
+    }
+
+    async fn ask(&self, way: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        let url = &self.url;
+        let (status, value) = self.send(way, path, body).await?;
         if status.is_success() {
             return match value {
                 Some(value) => Ok(Ok(value)),
@@ -208,7 +219,7 @@ pub(super) async fn whole(mut answer: reqwest::Response) -> Result<Option<Value>
 /// Tells a yes by `tell` or as JSON, and a no on standard error.
 pub(super) fn told(ask: &Ask, answer: Answer, tell: impl FnOnce(&Value)) -> End {
     match answer {
-        Ok(value) if ask.is_json() => render::line(plain(&value)),
+        Ok(value) if ask.is_json() => render::line(moves_no_terminal(&value)),
         Ok(value) => tell(&value),
         Err(Refused { code, detail }) => {
             render::note(format_args!("refused ({code}): {detail}"));
@@ -219,7 +230,7 @@ pub(super) fn told(ask: &Ask, answer: Answer, tell: impl FnOnce(&Value)) -> End 
 }
 
 /// JSON in which whatever moves a terminal, or cannot be seen, is escaped.
-fn plain(value: &Value) -> String {
+pub(crate) fn moves_no_terminal(value: &Value) -> String {
     let mut text = String::new();
     for c in value.to_string().chars() {
         match unseen(c) {
@@ -330,7 +341,7 @@ mod tests {
     fn what_an_agent_wrote_moves_no_terminal() {
         let value = json!({"a": "x\u{1b}[2J\u{202e}y", "b": null, "c": {"d": "\n"}});
         assert_eq!(text(&value, "/a"), "x\\u{1b}[2J\\u{202e}y");
-        assert_eq!(plain(&value["a"]), "\"x\\u001b[2J\\u202ey\"");
+        assert_eq!(moves_no_terminal(&value["a"]), "\"x\\u001b[2J\\u202ey\"");
         assert_eq!(text(&value, "/b"), "–");
         assert!(!text(&value, "/c").contains('\n'));
     }

@@ -84,16 +84,17 @@ struct Call {
     arguments: Value,
 }
 
+/// What a token says of a caller.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Who {
-    agent: String,
-    tenant: String,
-    user: String,
+pub(super) struct Who {
+    pub(super) agent: String,
+    pub(super) tenant: String,
+    pub(super) user: String,
     #[serde(default)]
-    scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     #[serde(default)]
-    claims: BTreeMap<String, Vec<String>>,
+    pub(super) claims: BTreeMap<String, Vec<String>>,
 }
 
 impl Explain {
@@ -229,7 +230,7 @@ fn looked_up(posture: &Posture, tool: &str) -> BTreeSet<SystemName> {
 }
 
 /// A file, or standard input for `-`: one byte more than is allowed tells that it is too long.
-fn read(file: &str) -> std::io::Result<Vec<u8>> {
+pub(super) fn read(file: &str) -> std::io::Result<Vec<u8>> {
     let max = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     match file {

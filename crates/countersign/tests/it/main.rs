@@ -16,6 +16,8 @@ mod bridge;
 mod browser;
 #[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod call;
 #[cfg(test)] // Clippy's `allow-*-in-tests` looks for this, and not at the folder.
 mod check;
 #[cfg(test)]
@@ -94,6 +96,9 @@ mod plain;
 mod policies;
 #[cfg(test)]
 mod profiles;
+#[cfg(test)]
+mod prove;
+#[cfg(test)]
 mod reach;
 #[cfg(test)]
 mod reload;

@@ -1,17 +1,23 @@
 //! `countersign posture prove`: policies asked about for every request at once.
 
 use crate::assemble::{self, Posture, Read};
+use crate::command::admin::moves_no_terminal;
 use crate::command::{At, End, serve};
 use crate::render::{self, Doing as _, Failure};
 use clap::ValueEnum;
 use countersign_assurance::proof::{
-    Counterexample, NOT_COVERED, Obligation, Proofs, Verdict, prove,
+    Counterexample, Earlier, NOT_COVERED, Obligation, Proofs, Verdict, prove,
 };
+use countersign_core::id::ToolName;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::available_parallelism;
 use std::{fs, path::PathBuf};
+
+/// After how many tools it is said how far it has come.
+const TOLD_EVERY: usize = 25;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prove {
@@ -23,6 +29,10 @@ pub(crate) struct Prove {
     /// Write the report as JSON to this file as well
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Prove again only what has changed since it was proved, by this folder: whoever can write there can
+    /// have anything told as proved
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    earlier: Option<PathBuf>,
     /// How many solvers at a time; as many as there are processors, if left out
     #[arg(long, value_name = "NUMBER")]
     solvers: Option<NonZeroUsize>,
@@ -34,6 +44,8 @@ enum Format {
     Text,
     /// One JSON object
     Json,
+    /// Markdown, for a pull request
+    Markdown,
 }
 
 impl Prove {
@@ -46,13 +58,30 @@ impl Prove {
         let solvers = self.solvers.or_else(|| available_parallelism().ok());
         let solvers = solvers.unwrap_or(NonZeroUsize::MIN);
         let runtime = serve::runtime()?;
-        let proofs = runtime.block_on(prove(&loaded.posture, &bundle, solvers, &|_| {}));
-        let report = report(&proofs, &loaded.posture.digest.to_string());
+        if let Some(folder) = &self.earlier {
+            fs::create_dir_all(folder).doing(folder.display())?;
+        }
+        let earlier = self.earlier.clone().map(Earlier::new);
+        let settled = AtomicUsize::new(0);
+        let progress = |_: &ToolName| {
+            let settled = settled.fetch_add(1, Relaxed).saturating_add(1);
+            if settled.is_multiple_of(TOLD_EVERY) {
+                render::note(format_args!("{settled} tools are settled"));
+            }
+        };
+        let proofs =
+            runtime.block_on(prove(&loaded.posture, &bundle, solvers, earlier.as_ref(), &progress));
+        let digest = loaded.posture.digest.to_string();
+        let report = report(&proofs, &digest);
         if let Some(path) = &self.out {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).doing(folder.display())?;
+            }
             fs::write(path, format!("{report:#}\n")).doing(path.display())?;
         }
         match self.format {
-            Format::Text => tell(&proofs),
+            Format::Text => render::line(told(&proofs, &digest, false)),
+            Format::Markdown => render::line(told(&proofs, &digest, true)),
             Format::Json => render::line(format_args!("{report:#}")),
         }
         Ok(if proofs.whole() { End::Fine } else { End::Findings })
@@ -95,51 +124,75 @@ fn shown(found: &Counterexample) -> Value {
     json!({ "call": found.call(), "context": found.context, "unfit": found.unfit })
 }
 
-/// What is proved by tool, then everything that is not.
-fn tell(proofs: &Proofs) {
-    let mut tools: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for Obligation { tool, verdict, .. } in &proofs.obligations {
-        let (proved, all) = tools.entry(tool.as_str()).or_default();
-        *all = all.saturating_add(1);
-        *proved = proved.saturating_add(usize::from(matches!(verdict, Verdict::Proved)));
-    }
-    let rows = tools
-        .iter()
-        .map(|(tool, (proved, all))| vec![(*tool).to_owned(), format!("{proved} of {all}")]);
-    render::line(render::table(&["tool", "proved"], rows));
+/// What is proved by tool, then everything that is not, then what proofs say nothing of.
+fn told(proofs: &Proofs, posture: &str, markdown: bool) -> String {
+    let mut tools: BTreeMap<&str, [Vec<String>; 2]> = BTreeMap::new();
     for Obligation { tool, claim, verdict } in &proofs.obligations {
-        match verdict {
-            Verdict::Proved => {}
-            Verdict::Refuted(None) => {
-                render::line(format_args!("\n✗ {tool}: {claim}: no request of it is permitted"));
-            }
-            Verdict::Refuted(Some(found)) => {
-                render::line(format_args!(
-                    "\n✗ {tool}: {claim}: not so for\n  {}\n  {}",
-                    found.call(),
-                    Value::Object(found.context.clone()),
-                ));
-                if !found.unfit.is_empty() {
-                    render::line(format_args!(
-                        "  refused before policy: {}",
-                        found.unfit.join("; ")
-                    ));
-                }
-            }
-            Verdict::Undecided(why) => {
-                render::line(format_args!("\n? {tool}: {claim}: not proved: {why}"));
-            }
-        }
+        let [proved, open] = tools.entry(tool.as_str()).or_default();
+        let names = if matches!(verdict, Verdict::Proved) { proved } else { open };
+        names.push(claim.name());
     }
+    let rows = tools.into_iter().map(|(tool, names)| {
+        let [proved, open] = names.map(|names| together(&names));
+        vec![tool.to_owned(), proved, open]
+    });
+    let headings = ["tool", "proved", "not proved"];
+    let table = match markdown {
+        true => rows.fold(
+            "| tool | proved | not proved |\n| --- | --- | --- |".to_owned(),
+            |table, row| format!("{table}\n| {} |", row.join(" | ")),
+        ),
+        false => render::table(&headings, rows).to_string(),
+    };
     let all = proofs.obligations.len();
     let proved = proofs.obligations.iter().filter(|of| matches!(of.verdict, Verdict::Proved));
     let by = match &proofs.solver {
         Ok(version) => format!("by cvc5 {version}"),
         Err(error) => error.to_string(),
     };
-    render::line(format_args!("\n{} of {all} proved, {by}", proved.count()));
-    render::line("\nNot covered by these proofs, and what holds it:");
-    for (what, held) in NOT_COVERED {
-        render::line(format_args!("- {what} {held}."));
+    let mut lines = vec![table];
+    lines.extend(proofs.obligations.iter().filter_map(open));
+    if proofs.obligations.iter().any(|of| matches!(of.verdict, Verdict::Refuted(Some(_)))) {
+        lines.push(REPLAY.to_owned());
     }
+    lines.push(format!("{} of {all} proved, {by}; posture {posture}", proved.count()));
+    lines.push("Not covered by these proofs, and what holds it:".to_owned());
+    let not_covered = NOT_COVERED.map(|(what, held)| format!("- {what}\n  Held by {held}."));
+    lines.push(not_covered.join("\n"));
+    lines.join("\n\n")
+}
+
+const REPLAY: &str = "A request above, saved as request.json, is what `countersign explain --call request.json` explains and \
+    `countersign call --request request.json` tries.";
+
+/// Names of obligations, with those of the agents as a number.
+fn together(names: &[String]) -> String {
+    let (agents, mut others): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| name.starts_with("use."));
+    let number = format!("use by {}", agents.len());
+    if !agents.is_empty() {
+        others.push(&number);
+    }
+    others.join(", ")
+}
+
+/// What is not proved, and a request that shows it.
+fn open(Obligation { tool, claim, verdict }: &Obligation) -> Option<String> {
+    let name = claim.name();
+    Some(match verdict {
+        Verdict::Proved => return None,
+        Verdict::Refuted(None) => {
+            format!("✗ {tool} {name}: {claim}: no request of it is permitted")
+        }
+        Verdict::Refuted(Some(found)) => {
+            let call = moves_no_terminal(&found.call());
+            let context = moves_no_terminal(&Value::Object(found.context.clone()));
+            let unfit = match &found.unfit[..] {
+                [] => String::new(),
+                unfit => format!("\n  refused before policy: {}", unfit.join("; ")),
+            };
+            format!("✗ {tool} {name}: {claim}: not so for\n    {call}\n  with {context}{unfit}")
+        }
+        Verdict::Undecided(why) => format!("? {tool} {name}: {claim}: not proved: {why}"),
+    })
 }
