@@ -285,7 +285,8 @@ impl<'a> Ground<'a> {
             Answer::Undecided(why) => return Err(why),
             Answer::Fails(any) => any,
         };
-        let found = self.likely(solver, &condition, &any).await?.unwrap_or(any);
+        let likely = self.likely(solver, &condition, &any).await.ok();
+        let found = likely.flatten().unwrap_or(any);
         // INVARIANT: what Cedar itself does not permit refutes nothing.
         match self.decision(&found, &found.entities) {
             Decision::Allow => self.refuted(&found),

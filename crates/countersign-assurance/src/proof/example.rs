@@ -149,7 +149,8 @@ fn range(leaf: &Leaf) -> Option<String> {
     let bounds = [bound("minimum", ">="), bound("maximum", "<=")].into_iter().flatten();
     let bounds: Vec<_> = bounds.collect();
     let ranged = leaf.is("integer") && leaf.steps.last() != Some(&Step::Each);
-    (ranged && !bounds.is_empty()).then(|| format!("!({there}) || {}", bounds.join(" && ")))
+    (ranged && !bounds.is_empty())
+        .then(|| format!("if {there} then {} else true", bounds.join(" && ")))
 }
 
 /// That what a scope rule compares behind an array of objects are texts that fit.
@@ -172,10 +173,12 @@ fn beyond(granted: &Granted<'_>, leaf: &Leaf, texts: &BTreeSet<String>) -> Optio
 fn among(leaf: &Leaf, texts: &BTreeSet<String>) -> Option<String> {
     let (expression, there) = place(&leaf.steps)?;
     let condition = match leaf.steps.last()? {
-        Step::Each => format!("[{}].containsAll({expression})", listed(texts)),
+        Step::Each => {
+            format!("[{}].containsAll({expression}) && !{expression}.isEmpty()", listed(texts))
+        }
         Step::Member(_) => format!("[{}].contains({expression})", listed(texts)),
     };
-    (!texts.is_empty()).then(|| format!("!({there}) || {condition}"))
+    (!texts.is_empty()).then(|| format!("if {there} then {condition} else true"))
 }
 
 /// That the values which a scope rule compares are those at its path, where there are texts or one array
@@ -189,8 +192,8 @@ fn evidence(rule: &ScopeRule) -> Option<String> {
         Step::Member(_) => format!("[{expression}]"),
     };
     Some(format!(
-        "!({there}) && !(context.scope has {key}) || \
-         {there} && context.scope has {key} && context.scope[{key}] == {values}"
+        "if {there} then context.scope has {key} && context.scope[{key}] == {values} \
+         else !(context.scope has {key})"
     ))
 }
 

@@ -84,8 +84,11 @@ async fn everything_is_proved_of_the_example() {
 async fn a_hole_of_each_kind_is_found_and_no_other() {
     let known_as = " && !(principal[\"known-as\"].containsAny(context.approver))";
     let evidence = "context.scope has \"account_id\" && [principal.tenant].containsAll(context.scope[\"account_id\"]) && !context.scope[\"account_id\"].isEmpty()";
+    let nested = evidence.replace("account_id", "filter.account_id");
     for (name, hole, claims) in [
         ("get_account_usage", (evidence, "true"), &["scope.account_id"][..]),
+        ("find_shipments", (&nested, "true"), &["scope.filter.account_id"]),
+        ("list_invoices", (evidence, "true"), &["scope.account_id"]),
         ("track_parcels", ("containsAll(", "containsAny("), &["scope.parcels[].account_id"]),
         ("refund_invoice", ("context.input.tenant == principal.tenant", "true"), &["scope.tenant"]),
         (
