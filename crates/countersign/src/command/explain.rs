@@ -86,14 +86,14 @@ struct Call {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Who {
-    agent: String,
-    tenant: String,
-    user: String,
+pub(super) struct Who {
+    pub(super) agent: String,
+    pub(super) tenant: String,
+    pub(super) user: String,
     #[serde(default)]
-    scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     #[serde(default)]
-    claims: BTreeMap<String, Vec<String>>,
+    pub(super) claims: BTreeMap<String, Vec<String>>,
 }
 
 impl Explain {
@@ -240,7 +240,7 @@ fn read(file: &str) -> std::io::Result<Vec<u8>> {
 
 /// A caller of whom a token says this, and who accepts it. The token is made and read as any other
 /// is, so that the posture's mapping of claims has its say; its key never leaves this process.
-fn identity(
+pub(super) fn identity(
     who: &Who,
     claims: Claims,
     (issuer, now): (&str, Timestamp),
@@ -266,7 +266,7 @@ fn identity(
 
 /// The moment that is asked about.
 #[derive(Debug)]
-struct Stopped(Timestamp);
+pub(super) struct Stopped(pub(super) Timestamp);
 
 impl Clock for Stopped {
     fn now(&self) -> Timestamp {

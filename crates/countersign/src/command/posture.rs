@@ -2,6 +2,7 @@
 
 mod diff;
 mod prove;
+mod replay;
 mod show;
 
 use super::End;
@@ -19,6 +20,11 @@ pub(crate) enum Posture {
         after_help = "Exit codes: 0 equal or narrower, 1 wider or several tools with an effect at once, 2 could not run.\n\nExample: countersign posture diff git:main my-gateway --format markdown"
     )]
     Diff(diff::Diff),
+    /// What would have become of recorded calls under another posture; nothing is touched
+    #[command(
+        after_help = "Exit codes: 0 nothing differs, 1 something does, 2 could not run.\n\nExample: countersign posture replay my-gateway --since 30d"
+    )]
+    Replay(replay::Replay),
     /// What each agent may reach, and the worst that comes of it in a call, a minute, an hour and a day
     #[command(after_help = "Example: countersign posture show my-gateway --agent shop-assistant")]
     Show(show::Show),
@@ -29,6 +35,7 @@ impl Posture {
         match self {
             Self::Diff(diff) => diff.run(),
             Self::Prove(prove) => prove.run(),
+            Self::Replay(replay) => replay.run(),
             Self::Show(show) => show.run(),
         }
     }
