@@ -93,6 +93,8 @@ mod policies;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod row_level;
 #[cfg(test)]
 mod same;
