@@ -276,7 +276,8 @@ impl Again {
             return Ok(Err("the scopes of tokens are not kept"));
         }
         let mut arguments = arguments.clone();
-        let bound = !matches!(was, Fate::Refused(code) if code != "forbidden");
+        let before = ["unknown_tool", "invalid_arguments"];
+        let bound = !matches!(was, Fate::Refused(code) if before.contains(&code.as_str()));
         if let (Some(grant), true) = (grant, bound) {
             without_bound(&grant.tool, &mut arguments);
         }
