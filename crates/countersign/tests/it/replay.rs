@@ -33,7 +33,7 @@ async fn calls_that_a_new_posture_refuses_are_found_in_the_journal() {
     assert_eq!((&same["changed"], code), (&json!([]), Some(0)), "{same}");
     assert_eq!(
         (&same["same"], &same["not_judged"]),
-        (&json!(4), &json!({ "a system would have to be asked": 1 }))
+        (&json!(4), &json!({ "the claims of tokens that it rests on are not kept": 1 }))
     );
 
     let before = company.statements();
