@@ -1043,15 +1043,8 @@ impl Draft {
             stages.insert(id.clone(), (far, decoder.place(agent.name.as_ref()?.span)));
             let limits = merged(&file.limits, &agent.limits);
             let issuer = agent.issuer.clone();
-            unbound.extend(
-                issuer
-                    .is_none()
-                    .then(|| {
-                        let client = agent.client.as_ref()?;
-                        Some((id.clone(), decoder.place(client.span)))
-                    })
-                    .flatten(),
-            );
+            let client = agent.client.as_ref().filter(|_| issuer.is_none());
+            unbound.extend(client.map(|client| (id.clone(), decoder.place(client.span))));
             agents.insert(entry.client.clone(), Arc::new(Agent { id, issuer, grants, limits }));
             register.push(entry);
         }

@@ -79,7 +79,7 @@ impl Which {
 }
 
 /// Where the deployment keeps its journal.
-fn config(at: &At) -> Result<Config, Failure> {
+pub(super) fn config(at: &At) -> Result<Config, Failure> {
     let file = at.file();
     if !file.exists() {
         return Err(Failure::new(format!("there is no {}", file.display()))

@@ -242,7 +242,7 @@ pub(super) fn read(file: &str) -> std::io::Result<Vec<u8>> {
 
 /// A caller of whom a token says this, and who accepts it. The token is made and read as any other
 /// is, so that the posture's mapping of claims has its say; its key never leaves this process.
-fn identity(
+pub(super) fn identity(
     who: &Who,
     claims: Claims,
     (issuer, now): (&str, Timestamp),
@@ -268,7 +268,7 @@ fn identity(
 
 /// The moment that is asked about.
 #[derive(Debug)]
-struct Stopped(Timestamp);
+pub(super) struct Stopped(pub(super) Timestamp);
 
 impl Clock for Stopped {
     fn now(&self) -> Timestamp {

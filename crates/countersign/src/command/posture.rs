@@ -3,6 +3,7 @@
 mod diff;
 mod lock;
 mod prove;
+mod replay;
 pub(crate) mod show;
 mod sign;
 mod staged;
@@ -40,6 +41,11 @@ pub(crate) enum Posture {
         after_help = "Exit codes: 0 it is written, 1 the posture has errors, 2 could not run.\n\nExample: countersign posture staged my-gateway --journal staging/journal.db"
     )]
     Staged(staged::Staged),
+    /// What would have become of recorded calls under another posture; nothing is touched
+    #[command(
+        after_help = "Exit codes: 0 nothing differs, 1 something does, 2 could not run.\n\nExample: countersign posture replay my-gateway --since 30d"
+    )]
+    Replay(replay::Replay),
     /// What each agent may reach, and the worst that comes of it in a call, a minute, an hour and a day
     #[command(after_help = "Example: countersign posture show my-gateway --agent shop-assistant")]
     Show(show::Show),
@@ -53,6 +59,7 @@ impl Posture {
             Self::Lock(lock) => lock.run(),
             Self::Sign(sign) => sign.run(),
             Self::Staged(staged) => staged.run(),
+            Self::Replay(replay) => replay.run(),
             Self::Show(show) => show.run(),
         }
     }

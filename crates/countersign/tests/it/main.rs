@@ -103,6 +103,8 @@ mod reach;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod review;
 #[cfg(test)]
 mod row_level;

@@ -66,7 +66,7 @@ impl Diff {
 }
 
 /// The posture's folder: itself, or that of a deployment.
-fn folder(path: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn folder(path: &Path) -> Result<PathBuf, Failure> {
     if path.join("posture.yaml").is_file() {
         return Ok(path.to_owned());
     }
@@ -78,7 +78,7 @@ fn folder(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn read(folder: &Path) -> Result<(Loaded, Bundle), Failure> {
+pub(super) fn read(folder: &Path) -> Result<(Loaded, Bundle), Failure> {
     let (compiled, findings) = assemble::compile(folder)?;
     match compiled {
         Some((loaded, Some(bundle))) => Ok((loaded, bundle)),
