@@ -163,13 +163,13 @@ fn request(sides: [Side<'_>; 2], dice: &mut Dice) -> Request {
         model: None,
         expires: Timestamp::from_secs(2_000_000_000),
     };
-    let Value::Object(arguments) = arguments else { unreachable!() };
+    let Value::Object(arguments) = arguments else { panic!("an object") };
     Request { principal, tool, arguments }
 }
 
 /// How many requests each pair of postures is asked: in CI few.
 fn requests() -> usize {
-    let named = env::var("COUNTERSIGN_DIFF_REQUESTS").ok();
+    let named = env::var_os("COUNTERSIGN_DIFF_REQUESTS").and_then(|named| named.into_string().ok());
     named.map_or(400, |number| number.parse().unwrap())
 }
 
