@@ -199,12 +199,12 @@ pub(super) fn obligations(report: &Value) -> Vec<Block> {
     let none = Vec::new();
     let all = report.get("obligations").and_then(Value::as_array).unwrap_or(&none);
     let rows = all.iter().take(EVIDENCE_ROWS_MAX).map(|one| {
-        ["obligation", "agent", "tool", "verdict"]
+        ["tool", "obligation", "says", "verdict"]
             .iter()
             .map(|key| word(one, key).to_owned())
             .collect()
     });
-    vec![Block::Table(&["obligation", "agent", "tool", "verdict"], rows.collect())]
+    vec![Block::Table(&["tool", "obligation", "says", "verdict"], rows.collect())]
 }
 
 /// What current evidence says is not well: kind, what, where.

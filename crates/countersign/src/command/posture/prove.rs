@@ -110,11 +110,15 @@ fn report(proofs: &Proofs, posture: &str) -> Value {
         told
     });
     let obligations: Vec<_> = obligations.collect();
+    let all = proofs.obligations.len();
+    let proved = proofs.obligations.iter().filter(|of| matches!(of.verdict, Verdict::Proved));
+    let proved = proved.count();
     let not_covered = NOT_COVERED.map(|(what, held)| json!({ "what": what, "held_by": held }));
     json!({
         "posture": posture,
         "solver": solver,
         "proved": proofs.whole(),
+        "summary": { "proved": proved, "not_proved": all.saturating_sub(proved) },
         "obligations": obligations,
         "not_covered": not_covered,
     })
