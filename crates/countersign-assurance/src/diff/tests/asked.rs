@@ -123,21 +123,22 @@ fn object(of: [Option<&Value>; 2], dice: &mut Dice) -> Value {
     let mut members = Map::new();
     for (name, _) in names {
         let inner = of.map(|schema| schema.and_then(|schema| schema["properties"].get(name)));
-        if dice.below(6) > 0 {
+        if dice.below(12) > 0 {
             members.insert(name.clone(), values(inner, dice));
         }
     }
     Value::Object(members)
 }
 
-fn request(sides: [Side<'_>; 2], dice: &mut Dice) -> Request {
-    let clients: Vec<ActorId> =
-        sides.iter().flat_map(|side| side.loaded.posture.agents.keys().cloned()).collect();
-    let actor = dice.one_of(&clients);
+/// Of any tool, or of those `about` which something was edited.
+fn request(sides: [Side<'_>; 2], about: &str, dice: &mut Dice) -> Request {
+    let agents = sides.iter().flat_map(|side| &side.loaded.posture.agents);
+    let all: Vec<(ActorId, ToolName)> = agents
+        .flat_map(|(actor, agent)| agent.grants.keys().map(|tool| (actor.clone(), tool.clone())))
+        .collect();
+    let about: Vec<_> = all.iter().filter(|(_, tool)| tool.as_str() == about).cloned().collect();
+    let (actor, tool) = dice.one_of(if about.is_empty() { &all } else { &about });
     let agents = sides.map(|side| side.loaded.posture.agents.get(&actor));
-    let tools: Vec<ToolName> =
-        agents.into_iter().flatten().flat_map(|agent| agent.grants.keys().cloned()).collect();
-    let tool = dice.one_of(&tools);
     let schemas =
         agents.map(|agent| Some(Value::Object(agent?.grants.get(&tool)?.tool.input.clone())));
     let arguments = object(schemas.each_ref().map(Option::as_ref), dice);
@@ -148,7 +149,10 @@ fn request(sides: [Side<'_>; 2], dice: &mut Dice) -> Request {
         ("depots".to_owned(), sets(dice, &["AAA", "HAM", "ZZZ"])),
         ("groups".to_owned(), sets(dice, &["finance", "accounting", "AAA"])),
     ];
-    let tenant = dice.one_of(&["acct_alpha", "acct_bravo", "acct_charlie", "acct_delta"]);
+    let text = arguments.to_string();
+    let tenants = ["acct_alpha", "acct_bravo", "acct_charlie", "acct_delta"];
+    let own = tenants.into_iter().find(|tenant| text.contains(tenant));
+    let tenant = own.filter(|_| dice.below(8) > 0).unwrap_or_else(|| dice.one_of(&tenants));
     let issuer = dice.one_of(&["https://id.example", "https://other.example"]);
     let principal = Principal {
         issuer: IssuerId::new(issuer).unwrap(),
@@ -170,7 +174,7 @@ fn request(sides: [Side<'_>; 2], dice: &mut Dice) -> Request {
 /// How many requests each pair of postures is asked: in CI few.
 fn requests() -> usize {
     let named = env::var_os("COUNTERSIGN_DIFF_REQUESTS").and_then(|named| named.into_string().ok());
-    named.map_or(400, |number| number.parse().unwrap())
+    named.map_or(150, |number| number.parse().unwrap())
 }
 
 #[tokio::test]
@@ -182,12 +186,14 @@ async fn whatever_is_newly_admitted_is_told_as_wider() {
     let base = Posture::with(&[]);
     for edit in &edits {
         let &(file, from, to, ..) = *edit;
+        let about = file.strip_prefix("tools/").and_then(|name| name.strip_suffix(".yaml"));
+        let about = about.unwrap_or(if file == LARGE { "refund_invoice" } else { "" });
         let edited = Posture::with(&[(file, from, to)]);
         for (old, new) in [(&base, &edited), (&edited, &base)] {
             let found = diff(old.side(), new.side()).await;
             let mut newly = 0;
             for _ in 0..requests() {
-                let request = request([old.side(), new.side()], &mut dice);
+                let request = request([old.side(), new.side()], about, &mut dice);
                 let after = admitted(new.side(), &request);
                 let before = admitted(old.side(), &request);
                 // A step less is something more.
@@ -205,5 +211,5 @@ async fn whatever_is_newly_admitted_is_told_as_wider() {
         }
     }
     eprintln!("{apart} requests told {wider} pairs of postures apart");
-    assert!(apart >= requests() / 2 && wider >= 20, "{apart} requests, {wider} pairs");
+    assert!(apart >= requests() / 2 && wider >= 15, "{apart} requests, {wider} pairs");
 }
