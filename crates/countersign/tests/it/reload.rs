@@ -83,8 +83,7 @@ impl Two {
                 format!(
                     "agent: support-copilot\npurpose: Tells postures apart.\n\
                      owner: {{ team: team-of-{letter}, contact: {letter}@acme.example }}\n\
-                     identity: {{ client_id: support-copilot }}\nvendor: meridian-models\n\
-                     identity: {{ client_id: support-copilot }}\nstage: production\n\
+                     identity: {{ client_id: support-copilot }}\nvendor: meridian-models\nstage: production\n\
                      grants:\n  - {{ tool: mark, reason: r }}\n  - {{ tool: only_{letter}, reason: r }}\n"
                 ),
             ),
