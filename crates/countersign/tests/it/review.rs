@@ -527,7 +527,7 @@ fn a_posture_with_an_error_or_without_a_date_gets_no_package() {
     for file in [COPILOT, "posture/agents/dispatch-planner.yaml", "posture/systems/crm.yaml"] {
         without(&company, file, "vendor:");
     }
-    std::fs::remove_dir_all(company.path().join("posture/vendors")).unwrap();
+    fs::remove_dir_all(company.path().join("posture/vendors")).unwrap();
     let output = company.run(&["review", "."]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("--as-of"), "{output:?}");
