@@ -13,6 +13,7 @@ pub mod fit;
 pub mod generate;
 mod hijacked;
 pub mod judge;
+mod markup;
 pub mod mutate;
 pub mod outside;
 pub mod overlay;

@@ -317,11 +317,3 @@ fn summary(inputs: &Inputs<'_>, threats: &Model, (figures, open): (&[Figure], &[
     }
     Section { id: "summary", title: "Summary", blocks }
 }
-
-/// What is not seen, or changes how its neighbours are shown: controls, and marks of direction or width.
-const fn unseen_char(c: char) -> bool {
-    matches!(c,
-        '\0'..='\u{8}' | '\u{b}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
-}

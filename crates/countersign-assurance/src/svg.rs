@@ -3,6 +3,8 @@
 //! Colours are attributes and `currentColor`, never a `style`: what is drawn also stands in a page whose
 //! policy forbids styles. A file of its own brings its colours for light and dark along.
 
+use crate::markup::escaped;
+
 /// How wide a character is at [`FONT`] pixels, rounded up: the fonts asked for have one width for all.
 pub(crate) const CHAR: usize = 8;
 /// The size of what is written.
@@ -48,23 +50,6 @@ impl Picture {
              <desc id=\"{id}-desc\">{told}</desc>{colours}{drawn}</svg>"
         )
     }
-}
-
-/// A text as it stands in an element or an attribute. What controls a terminal or a page is not in it.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 /// A text no longer than is written out.

@@ -65,7 +65,9 @@ async fn of_tool(
     match solver.ask(&implies_asserts(&ground.compiled, &under_old)).await {
         Answer::Undecided(why) => return Err(why),
         Answer::Fails(any) => {
-            let found = ground.likely(solver, &under_old, &any).await?.unwrap_or(any);
+            // That it is wider stands, whether or not a request is found that can be made.
+            let likely = ground.likely(solver, &under_old, &any).await.ok().flatten();
+            let found = likely.unwrap_or(any);
             return Ok(Compared::Wider(Counterexample::of(granted, &found).map(Box::new)));
         }
         Answer::Holds => {}

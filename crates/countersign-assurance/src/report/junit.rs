@@ -2,6 +2,7 @@
 
 use super::text::brief;
 use super::{Report, Verdict};
+use crate::markup::escaped;
 use std::collections::BTreeMap;
 
 /// The report as JUnit XML.
@@ -57,21 +58,4 @@ fn case(xml: &mut String, verdict: &Verdict) {
 
 fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000))
-}
-
-/// What XML 1.0 may hold, with its own marks escaped.
-fn escaped(text: &str) -> String {
-    let mut xml = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => xml.push_str("&amp;"),
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '"' => xml.push_str("&quot;"),
-            '\n' | '\t' => xml.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => xml.push('\u{fffd}'),
-            c => xml.push(c),
-        }
-    }
-    xml
 }

@@ -2,6 +2,7 @@
 
 use super::text::brief;
 use super::{Report, Verdict};
+use crate::markup::escaped;
 use crate::outside::Tokens;
 use crate::script::Made;
 use serde_json::Value;
@@ -139,8 +140,4 @@ fn one(page: &mut String, verdict: &Verdict, open: bool) {
         page.push_str(&format!("<p>{what}: <code>{}</code></p>\n", escaped(&brief(&said))));
     }
     page.push_str("</details>\n");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,6 +1,7 @@
 //! The package as one page of HTML that needs nothing else, and prints.
 
 use super::{Block, Package, Section};
+use crate::markup::escaped;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -110,21 +111,3 @@ fn breakable(text: &str) -> String {
 const WORD_CHARS: u32 = 6;
 /// After how many it is broken anywhere.
 const LINE_CHARS: u32 = 22;
-
-/// A text that becomes no markup, in an element or in a quoted attribute; what would be shown as nothing
-/// or turn the line around is shown as a mark.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if super::unseen_char(c) => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}

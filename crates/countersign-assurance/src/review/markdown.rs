@@ -1,5 +1,7 @@
 //! The package as Markdown, for a pull request or a wiki.
 
+use crate::markup::unseen;
+
 use super::{Block, Package, Section};
 
 /// The package as Markdown.
@@ -57,7 +59,7 @@ fn one(page: &mut String, block: &Block, package: &Package) {
 fn shown(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' => ' ',
-        c if super::unseen_char(c) => '\u{fffd}',
+        c if unseen(c) => '\u{fffd}',
         c => c,
     }
 }

@@ -1,7 +1,7 @@
 //! Systems and trust boundaries, drawn: agents and people on the left, the gateway in the middle, what it
 //! reaches on the right. Widths and heights follow from the names alone.
 
-use super::html::escaped;
+use crate::markup::escaped;
 use crate::threat::Ground;
 use countersign_posture::{Backend, SystemSpec};
 
