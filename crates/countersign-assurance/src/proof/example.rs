@@ -7,9 +7,10 @@ use crate::sample::{Leaf, leaves, put};
 use crate::solver::told;
 use cedar_policy::{EvalResult, Policy, PolicyId, PolicySet};
 use cedar_policy_symcc::Env;
+use countersign_core::ladder::Approvers;
 use countersign_core::principal::CallerRef;
 use countersign_core::scope::{ArgumentPath, ScopeRule, Step};
-use countersign_core::tool::Tool;
+use countersign_core::tool::{Rung, Tool};
 use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +36,7 @@ pub(super) fn unlikely(granted: &Granted<'_>, any: &Env) -> Result<PolicySet, St
     let sets = attributes.filter(|(_, value)| matches!(value, Ok(EvalResult::Set(_))));
     // No token has an empty text in a claim.
     conditions.extend(sets.map(|(name, _)| format!("!principal[{}].contains(\"\")", quoted(name))));
-    conditions.push(format!("[{}].contains(principal.subject)", quoted("ann")));
+    conditions.push(asks(granted.tool));
     let agents = granted.agents.iter().map(|(agent, client)| {
         let [agent, client] = [agent.as_str(), client.as_str()].map(quoted);
         format!("(principal.agent == {agent} && principal.actor == {client})")
@@ -57,6 +58,21 @@ pub(super) fn unlikely(granted: &Granted<'_>, any: &Env) -> Result<PolicySet, St
     conditions.push(format!("[{}].contains(principal.tenant)", listed(&tenants)));
     conditions.extend(granted.tool.scope.iter().filter_map(evidence));
     unless(&conditions)
+}
+
+/// That it is Ann who asks. Where somebody agrees to what they ask for themselves, they are one of those
+/// who are asked.
+fn asks(tool: &Tool) -> String {
+    let ann = format!("principal.subject == {}", quoted("ann"));
+    match tool.ladder.gate.as_ref().map(|gate| &gate.approvers) {
+        Some(Approvers::Named(people)) if tool.ladder.least() == Rung::NAMED => format!(
+            "if principal[\"known-as\"].containsAny(context.approver) \
+             then [{}].contains(principal.subject) && [principal.subject] == context.approver \
+             && principal[\"known-as\"].containsAll(context.approver) else {ann}",
+            listed(people)
+        ),
+        _ => ann,
+    }
 }
 
 fn unless(conditions: &[String]) -> Result<PolicySet, String> {

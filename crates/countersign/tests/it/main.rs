@@ -35,6 +35,8 @@ mod crash;
 #[cfg(test)]
 mod decision_points;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod doors;
@@ -63,6 +65,8 @@ mod gateway;
 mod generated;
 #[cfg(test)]
 mod here;
+#[cfg(test)]
+mod holes;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::render::{self, Doing as _, Failure};
 use clap::ValueEnum;
 use countersign_assurance::diff::{self, Side};
 use countersign_policy::Bundle;
+use countersign_posture::lock::{self, Lock};
 use countersign_posture::{Loaded, posture_folder};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -14,15 +15,17 @@ use tempfile::TempDir;
 
 /// Most files that a revision's posture may have.
 const FILES_MAX: usize = 20_000;
+/// Most commits that are looked at for the posture of a lock.
+const COMMITS_MAX: u32 = 20;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
-    /// What was: a posture or deployment, or `git:REVISION` for the new one's folder at that revision
+    /// What was: a posture or deployment, `git:REVISION`, or a lock's file: what was signed
     #[arg(value_name = "OLD")]
     old: String,
-    /// What is to be: a posture or deployment
+    /// What is to be, likewise
     #[arg(value_name = "NEW", default_value = "countersign.yaml")]
-    new: PathBuf,
+    new: String,
     /// How it is told
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -43,15 +46,9 @@ enum Format {
 
 impl Diff {
     pub(super) fn run(&self) -> Result<End, Failure> {
-        let folder = folder(&self.new)?;
-        let (new, new_bundle) = read(&folder)?;
-        let (old, old_bundle) = match self.old.strip_prefix("git:") {
-            Some(revision) => {
-                let checked_out = at_revision(&folder, revision)?;
-                read(checked_out.path())?
-            }
-            None => read(&self::folder(Path::new(&self.old))?)?,
-        };
+        let home = home([&self.new, &self.old])?;
+        let (old, old_bundle) = side(&self.old, &home)?;
+        let (new, new_bundle) = side(&self.new, &home)?;
         let old = Side { loaded: &old, bundle: &old_bundle };
         let new = Side { loaded: &new, bundle: &new_bundle };
         let found = serve::runtime()?.block_on(diff::diff(old, new));
@@ -65,6 +62,50 @@ impl Diff {
     }
 }
 
+/// The posture that revisions and locks are of: that of the first side which is a folder, or here.
+fn home(sides: [&str; 2]) -> Result<PathBuf, Failure> {
+    let folders = sides.into_iter().filter(|side| !side.starts_with("git:") && !is_lock(side));
+    folder(Path::new(folders.into_iter().next().unwrap_or("countersign.yaml")))
+}
+
+fn is_lock(side: &str) -> bool {
+    Path::new(side).extension().is_some_and(|of| of == "lock")
+}
+
+/// One side, read and compiled.
+fn side(side: &str, home: &Path) -> Result<(Loaded, Bundle), Failure> {
+    if let Some(revision) = side.strip_prefix("git:") {
+        return read(at_revision(home, revision)?.path());
+    }
+    if is_lock(side) { signed(Path::new(side), home) } else { read(&folder(Path::new(side))?) }
+}
+
+/// The posture that a lock is of: that which is there, or the one of the commit which brought its digest.
+fn signed(lock: &Path, home: &Path) -> Result<(Loaded, Bundle), Failure> {
+    let text = fs::read_to_string(lock).doing(lock.display())?;
+    let digest = Lock::parse(&text).doing(lock.display())?.posture;
+    let is_it = |(loaded, _): &(Loaded, Bundle)| loaded.posture.digest.to_string() == digest;
+    let here = read(home).ok().filter(is_it);
+    if let Some(here) = here {
+        return Ok(here);
+    }
+    let pickaxe = format!("-S{digest}");
+    let newest = format!("-n{COMMITS_MAX}");
+    let asked = ["log", "--format=%H", &newest, &pickaxe, "--", lock::FILE];
+    let commits = String::from_utf8(git(home, &asked)?).doing("the names of commits")?;
+    let mut postures = commits.lines().filter_map(|commit| {
+        let folder = at_revision(home, commit).ok()?;
+        let (compiled, _) = assemble::compile(folder.path()).ok()?;
+        let (loaded, bundle) = compiled?;
+        Some((loaded, bundle?)).filter(is_it)
+    });
+    postures.next().ok_or_else(|| {
+        let of = format!("the posture {digest}, which {} is of,", lock.display());
+        Failure::new(format!("{of} is neither in {} nor among its commits", home.display()))
+            .help("name a folder or `git:REVISION` with that posture")
+    })
+}
+
 /// The posture's folder: itself, or that of a deployment.
 pub(super) fn folder(path: &Path) -> Result<PathBuf, Failure> {
     if path.join("posture.yaml").is_file() {
@@ -73,7 +114,7 @@ pub(super) fn folder(path: &Path) -> Result<PathBuf, Failure> {
     let config = if path.is_dir() { path.join("countersign.yaml") } else { path.to_owned() };
     posture_folder(&config).ok_or_else(|| {
         Failure::new(format!("{} is no posture and no deployment", path.display())).help(
-            "name a folder with a posture.yaml or a countersign.yaml in it, or `git:REVISION`",
+            "name a folder with a posture.yaml or a countersign.yaml in it, `git:REVISION` or a lock's file",
         )
     })
 }
