@@ -79,6 +79,12 @@ async fn a_planted_hole_is_found_and_admitted_and_refused_once_it_is_mended() {
     let found = of_all(&report, &|of| its(of) && of["verdict"] == "refuted");
     assert_eq!((found.len(), found.is_empty()), (asked.len(), false), "{report:#}");
 
+    // An argument that is bound comes from the token, whatever policy would permit: nobody can send another.
+    let bound = |of: &Value| {
+        let name = of["obligation"].as_str().unwrap().strip_prefix("scope.");
+        name.is_some_and(|name| of["counterexample"]["context"].get(name).is_some())
+    };
+    let found: Vec<_> = found.into_iter().filter(|of| !bound(of)).collect();
     let requests: Vec<_> = found.iter().map(|of| &of["counterexample"]["call"]).collect();
     for request in &requests {
         arrange(&company, request);
