@@ -106,7 +106,7 @@ fn worst(tool: &Tool, limits: &Limits, (call, of): (Option<u64>, Option<&Summed>
             *by = "budget".to_owned();
         }
     }
-    let gated = tool.ladder.gate.is_some();
+    let gated = tool.ladder.asks_people();
     Worst { call, spans: found.map(|(least, _, _)| least), gated, by }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::blast::{Blast, blast};
 use crate::sample::{Leaf, leaves};
-use countersign_core::ladder::{Approvers, Budget, Gate, Per};
+use countersign_core::ladder::{Approvers, Budget, Exception, Gate, Per};
 use countersign_core::posture::{Agent, Grant, Posture};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
@@ -66,8 +66,10 @@ pub struct May {
     pub budgets: Vec<String>,
     /// Who has to agree, and for how long they may.
     pub gate: Option<String>,
-    /// Leave to stand below its effect's step: reason, by whom, until when (microseconds).
-    pub exception: Option<(String, String, i64)>,
+    /// Whether a person agrees to every call, at any time.
+    pub asks_people: bool,
+    /// Leave to stand below its effect's step.
+    pub exception: Option<Exception>,
     /// What flows through it: reads, holds, sends.
     pub flow: [&'static str; 3],
     /// What an approval is bound to.
@@ -134,8 +136,12 @@ impl May {
         let [reads, holds, sends] = self.flow;
         let arguments: Map<_, _> =
             self.arguments.iter().map(|(name, may)| (name.clone(), json!(may))).collect();
-        let exception = self.exception.as_ref().map(|(reason, by, until)| {
-            json!({ "reason": reason, "reviewed_by": by, "expires_us": until })
+        let exception = self.exception.as_ref().map(|of| {
+            let Exception { rung, reason, reviewed_by, expires } = of;
+            json!({
+                "rung": rung.number(), "reason": reason, "reviewed_by": reviewed_by,
+                "expires_us": expires.micros(),
+            })
         });
         json!({
             "tool": self.tool, "description": self.description,
@@ -144,7 +150,7 @@ impl May {
             "offered": self.offered, "require_scope": self.require_scope,
             "scope": self.scope, "arguments": arguments,
             "limits_per_tenant": limits_json(&self.limits), "budgets": self.budgets,
-            "gate": self.gate, "exception": exception,
+            "gate": self.gate, "asks_people": self.asks_people, "exception": exception,
             "flow": { "reads": reads, "holds": holds, "sends": sends },
             "decision": self.decision,
             "worst_per_tenant": self.worst.json(),
@@ -156,7 +162,6 @@ fn may(grant: &Grant, (agent, posture): (&Agent, &Posture), kind: &'static str) 
     let tool = &*grant.tool;
     let limits = tightest([agent.limits, grant.limits, tool.limits, posture.tenant_limits]);
     let leaves = leaves(tool);
-    let exception = tool.ladder.exception.as_ref();
     May {
         tool: tool.name.to_string(),
         description: tool.description.clone(),
@@ -175,10 +180,8 @@ fn may(grant: &Grant, (agent, posture): (&Agent, &Posture), kind: &'static str) 
         limits,
         budgets: tool.ladder.budgets.iter().map(budget).collect(),
         gate: tool.ladder.gate.as_ref().map(gate),
-        exception: exception.map(|exception| {
-            let until = exception.expires.micros();
-            (exception.reason.clone(), exception.reviewed_by.clone(), until)
-        }),
+        asks_people: tool.ladder.asks_people(),
+        exception: tool.ladder.exception.clone(),
         flow: [tool.flow.reads.as_str(), tool.flow.holds.as_str(), tool.flow.sends.as_str()],
         decision: grant.decision_digest.to_string(),
         worst: blast(tool, &leaves, &limits),

@@ -55,7 +55,7 @@ pub fn picture(set: &PermissionSet) -> Picture {
 fn told(set: &PermissionSet) -> String {
     let agents = set.agents.iter().map(|of| {
         let tools = of.tools.iter().map(|may| {
-            let gated = if may.gate.is_some() { ", which a person has to agree to" } else { "" };
+            let gated = if may.asks_people { ", which a person has to agree to" } else { "" };
             format!("{} ({}, in {}{gated})", may.tool, may.effect.as_str(), may.system)
         });
         let tools = tools.collect::<Vec<_>>().join("; ");
@@ -200,7 +200,7 @@ impl<'a> Layers<'a> {
             path(
                 drawn,
                 &format!("M{x} {y}C{near} {y} {far} {to_y} {to_x} {to_y}"),
-                &stroke(may.effect, may.gate.is_some()),
+                &stroke(may.effect, may.asks_people),
             );
         }
     }
@@ -213,7 +213,7 @@ impl<'a> Layers<'a> {
             text(drawn, (agents_x + PAD, y + 20), "", &short(name));
         }
         for (may, y) in self.tools.iter().zip(tools) {
-            let stroke = stroke(may.effect, may.gate.is_some());
+            let stroke = stroke(may.effect, may.asks_people);
             let more = format!(" fill=\"none\" stroke=\"currentColor\"{stroke}");
             rect(drawn, (tools_x, *y), (tools_wide, BOX), &more);
             text(drawn, (tools_x + PAD, y + 20), "", &short(&may.tool));

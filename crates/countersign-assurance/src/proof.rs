@@ -93,11 +93,23 @@ pub struct Proofs {
 }
 
 impl Proofs {
-    /// Whether everything is proved.
+    /// Whether everything is proved, and somebody was there to prove it.
     #[must_use]
     pub fn whole(&self) -> bool {
-        self.obligations.iter().all(|of| matches!(of.verdict, Verdict::Proved))
+        self.solver.is_ok()
+            && self.obligations.iter().all(|of| matches!(of.verdict, Verdict::Proved))
     }
+}
+
+/// Everything that is to be proved of a posture, by tool.
+#[must_use]
+pub fn obligations(posture: &Posture) -> Vec<(ToolName, Claim)> {
+    let granted = granted(posture);
+    let of = |(tool, granted): (&&ToolName, &Granted<'_>)| {
+        let tool = ToolName::clone(tool);
+        claims(granted).into_iter().map(move |claim| (tool.clone(), claim)).collect::<Vec<_>>()
+    };
+    granted.iter().flat_map(of).collect()
 }
 
 /// The compiled policies of a tool, and their schema, as Cedar text.
@@ -130,19 +142,10 @@ pub async fn prove(
     let found = Found::here().await;
     let granted = granted(posture);
     // INVARIANT: an obligation is not proved until a solver has said so.
-    let unproved = |(tool, granted): (&&ToolName, &Granted<'_>)| {
-        let why = found.as_ref().map_or_else(ToString::to_string, |_| ENDED_EARLY.to_owned());
-        let tool = ToolName::clone(tool);
-        let claims = claims(granted).into_iter();
-        claims
-            .map(|claim| Obligation {
-                tool: tool.clone(),
-                claim,
-                verdict: Verdict::Undecided(why.clone()),
-            })
-            .collect::<Vec<_>>()
-    };
-    let mut obligations: Vec<_> = granted.iter().flat_map(unproved).collect();
+    let why = found.as_ref().map_or_else(ToString::to_string, |_| ENDED_EARLY.to_owned());
+    let unproved =
+        |(tool, claim)| Obligation { tool, claim, verdict: Verdict::Undecided(why.clone()) };
+    let mut obligations: Vec<_> = obligations(posture).into_iter().map(unproved).collect();
     let Ok(found) = &found else { return Proofs { solver: found.map(|f| f.version), obligations } };
     let mut chunks: BTreeMap<ToolName, Vec<&mut Obligation>> = BTreeMap::new();
     for obligation in &mut obligations {

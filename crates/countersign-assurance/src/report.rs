@@ -148,7 +148,8 @@ impl Report {
         self.verdicts.iter().filter(|verdict| !verdict.passed())
     }
 
-    /// For programs, and as a baseline.
+    /// For programs, as a baseline and as evidence: the same of two runs that went alike, however long
+    /// they took.
     #[must_use]
     pub fn json(&self) -> Value {
         let cases = self.verdicts.iter().map(|verdict| {
@@ -156,7 +157,7 @@ impl Report {
             json!({
                 "id": verdict.id, "kind": verdict.kind.as_str(), "shows": verdict.shows,
                 "file": verdict.place.0, "line": verdict.place.1, "passed": verdict.passed(),
-                "took_ms": verdict.took_ms, "tokens": tokens(verdict.tokens), "answer": verdict.answer,
+                "tokens": tokens(verdict.tokens), "answer": verdict.answer,
                 "stderr": verdict.stderr, "runs": verdict.runs, "held": verdict.held,
                 "broken": broken.map(|b| json!({ "rule": b.rule, "told": b.told })).collect::<Vec<_>>(),
                 "calls": verdict.calls.iter().map(call).collect::<Vec<_>>(),
@@ -164,7 +165,7 @@ impl Report {
         });
         json!({
             "posture": self.posture, "seed": self.seed, "gateways": self.gateways,
-            "took_ms": self.took_ms, "overlay": self.overlay,
+            "overlay": self.overlay,
             "passed": self.verdicts.len().saturating_sub(self.failures().count()),
             "failed": self.failures().count(),
             "flaky": self.flaky, "tokens": tokens(self.tokens()),

@@ -60,6 +60,14 @@ impl Ladder {
     pub fn least(&self) -> Rung {
         self.exception.as_ref().map_or(self.rung, |exception| exception.rung.min(self.rung))
     }
+
+    /// Whether a person agrees to every call, at any time: no exception has it stand below the third
+    /// step, and on that no decision point speaks for people.
+    #[must_use]
+    pub fn asks_people(&self) -> bool {
+        let speaks_for_them = || self.gate.as_ref().is_none_or(|gate| gate.decision.is_some());
+        self.least() >= Rung::NAMED || (self.least() == Rung::CONFIRMED && !speaks_for_them())
+    }
 }
 
 /// Leave for a tool to stand below its effect's step. Every record that it touches names it.

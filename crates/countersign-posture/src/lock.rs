@@ -254,11 +254,19 @@ fn exceptions(loaded: &Loaded) -> Vec<Excepted> {
 
 // ── evidence ────────────────────────────────────────────────────────────────────────────────────
 
+/// Whether a report speaks of everything it has to, which whoever asks knows; else what it leaves out.
+pub type Whole<'a> = &'a dyn Fn(Evidence, &Value) -> Result<(), String>;
+
 /// A report of a posture's folder, its digest, and what it says.
 ///
 /// # Errors
-/// A sentence, if it is not there, is of another posture, or says that something does not hold.
-pub fn evidence(folder: &Path, of: Evidence, posture: &str) -> Result<(Shown, Value), String> {
+/// A sentence, if it is not there, is of another posture, says that something does not hold, or is of a
+/// part.
+pub fn evidence(
+    folder: &Path,
+    of: Evidence,
+    (posture, whole): (&str, Whole<'_>),
+) -> Result<Shown, String> {
     let (sha256, report) = report(folder, of.name())?;
     if report.get("posture").and_then(Value::as_str) != Some(posture) {
         return Err(format!("`{EVIDENCE}/{}.json` is of another posture", of.name()));
@@ -266,7 +274,10 @@ pub fn evidence(folder: &Path, of: Evidence, posture: &str) -> Result<(Shown, Va
     let says = judge(of, &report).ok_or_else(|| {
         format!("`{EVIDENCE}/{}.json` does not show that everything holds", of.name())
     })?;
-    Ok((Shown { sha256, says }, report))
+    whole(of, &report).map_err(|what| {
+        format!("`{EVIDENCE}/{}.json` is not of everything: it says nothing of {what}", of.name())
+    })?;
+    Ok(Shown { sha256, says })
 }
 
 fn report(folder: &Path, name: &str) -> Result<(String, Value), String> {
@@ -289,12 +300,18 @@ fn judge(of: Evidence, report: &Value) -> Option<String> {
         Evidence::Prove => {
             let all = list("obligations")?;
             let proved = |of: &Value| of.get("verdict").is_some_and(|verdict| verdict == "proved");
-            let whole = !all.is_empty() && all.iter().all(proved);
+            // What was taken from a folder of earlier proofs was not proved for this.
+            let now = report.get("earlier").is_none();
+            let whole = now && !all.is_empty() && all.iter().all(proved);
             whole.then(|| format!("{} obligations, all proved", all.len()))
         }
         Evidence::Eval => {
             let all = list("cases")?;
-            let passed = |case: &Value| case.get("passed") == Some(&Value::Bool(true));
+            // One that has to hold at times only passes without holding.
+            let passed = |case: &Value| {
+                case.get("passed") == Some(&Value::Bool(true))
+                    && case.get("held") == case.get("runs")
+            };
             let whole = !all.is_empty() && all.iter().all(passed) && number("/failed")? == 0;
             whole.then(|| format!("{} cases, all passed", all.len()))
         }
@@ -427,13 +444,20 @@ pub struct Signed {
 /// Whether the lock in the posture's folder covers the posture, as the deployment asks: who signed it,
 /// and everything that keeps it from being what was signed.
 #[must_use]
-pub fn cover(deployment: &Deployment, loaded: &Loaded) -> (Vec<Signed>, Vec<Finding>) {
+pub fn cover(
+    deployment: &Deployment,
+    loaded: &Loaded,
+    whole: Whole<'_>,
+) -> (Vec<Signed>, Vec<Finding>) {
     let Some(sign_off) = &deployment.sign_off else { return (Vec::new(), Vec::new()) };
     let (lock, text) = match read(deployment) {
         Ok(read) => read,
         Err(finding) => return (Vec::new(), vec![finding]),
     };
-    let mut found = differences(deployment, loaded, (&lock, &text));
+    let mut found = differences(deployment, (loaded, whole), (&lock, &text));
+    if !found.is_empty() {
+        return (Vec::new(), found); // Whoever signed it signed something else.
+    }
     let message = lock.message();
     let mut signers = Vec::new();
     let mut tell = |at: &str, message: String| {
@@ -470,9 +494,8 @@ pub fn cover(deployment: &Deployment, loaded: &Loaded) -> (Vec<Signed>, Vec<Find
 /// A finding that says why there is none.
 pub fn read(deployment: &Deployment) -> Result<(Lock, String), Finding> {
     Lock::read(&deployment.base.join(&deployment.posture)).map_err(|error| {
-        let message = format!("the posture is not signed: `{FILE}` {error}");
-        let help = "make it with `countersign posture lock`, and have it signed".to_owned();
-        Finding { help: Some(help), ..finding(deployment, "", ("", message)) }
+        let message = format!("the posture is not signed: `{FILE}`: {error}");
+        finding(deployment, "", ("", message))
     })
 }
 
@@ -481,12 +504,12 @@ pub fn read(deployment: &Deployment) -> Result<(Lock, String), Finding> {
 #[must_use]
 pub fn differences(
     deployment: &Deployment,
-    loaded: &Loaded,
+    (loaded, whole): (&Loaded, Whole<'_>),
     (lock, text): (&Lock, &str),
 ) -> Vec<Finding> {
     let Some(sign_off) = &deployment.sign_off else { return Vec::new() };
     let folder = deployment.base.join(&deployment.posture);
-    let wrong = differs(&folder, lock, (loaded, sign_off)).into_iter();
+    let wrong = differs(&folder, lock, (loaded, sign_off, whole)).into_iter();
     wrong.map(|(at, message)| finding(deployment, text, (&at, message))).collect()
 }
 
@@ -499,14 +522,15 @@ fn finding(deployment: &Deployment, text: &str, (at, message): (&str, String)) -
     let start = text.find(at).unwrap_or_default();
     let end = if text.is_empty() { 0 } else { start.saturating_add(at.len()) };
     let place = Place { source: Arc::new(Source::new(folder, FILE, text)), span: start..end };
-    Finding { code, place, message, help: None }
+    let help = "write it anew with `countersign posture lock`, and have it signed".to_owned();
+    Finding { code, place, message, help: Some(help) }
 }
 
 /// What of a lock is not so: what it stands by there, and a sentence.
 fn differs(
     folder: &Path,
     lock: &Lock,
-    (loaded, sign_off): (&Loaded, &SignOff),
+    (loaded, sign_off, whole): (&Loaded, &SignOff, Whole<'_>),
 ) -> Vec<(String, String)> {
     let is = Lock::of(loaded);
     let mut wrong = Vec::new();
@@ -528,11 +552,20 @@ fn differs(
             "no ticket or pull request was signed, and the deployment asks for one".to_owned(),
         );
     }
+    for name in lock.evidence.keys() {
+        let asked = |of: &Evidence| of.name() == name;
+        if name != STAGING && !sign_off.evidence.iter().any(asked) {
+            let said =
+                format!("`{name}` was signed as evidence, and nobody asks for it or looks at it");
+            tell(name, said);
+        }
+    }
     for of in &sign_off.evidence {
-        match (lock.evidence.get(of.name()), evidence(folder, *of, &is.posture)) {
+        let shown = evidence(folder, *of, (&is.posture, whole));
+        match (lock.evidence.get(of.name()), shown) {
             (None, _) => tell("evidence", format!("no evidence of `{}` was signed", of.name())),
             (Some(_), Err(why)) => tell(of.name(), why),
-            (Some(signed), Ok((shown, _))) if *signed != shown => {
+            (Some(signed), Ok(shown)) if *signed != shown => {
                 tell(
                     of.name(),
                     format!("`{EVIDENCE}/{}.json` is not the one that was signed", of.name()),

@@ -61,9 +61,9 @@ impl Evidence {
     pub const fn command(self) -> &'static str {
         match self {
             Self::Check => "countersign posture lock",
-            Self::Prove => "countersign posture prove --format json",
-            Self::Eval => "countersign eval run --format json",
-            Self::Mutate => "countersign eval mutate --format json",
+            Self::Prove => "countersign posture prove",
+            Self::Eval => "countersign eval run",
+            Self::Mutate => "countersign eval mutate",
         }
     }
 }
@@ -217,7 +217,8 @@ fn reviewers(decoder: &mut Decoder, item: Item<'_>) -> Option<Vec<Reviewer>> {
     }
     let read: Vec<_> = nodes.iter().map(|node| reviewer(decoder, node)).collect();
     let before = decoder.findings.len();
-    let names = read.iter().flatten().map(|(of, name, _)| (of.name.clone(), *name));
+    // Two ways to write one name would be one person who signs twice.
+    let names = read.iter().flatten().map(|(of, name, _)| (of.name.to_lowercase(), *name));
     decoder.distinct("the reviewer", names.collect::<Vec<_>>().into_iter());
     // One key of two people would be one person who signs twice.
     let keys = read.iter().flatten().map(|(of, _, key)| (fingerprint(&of.key), *key));

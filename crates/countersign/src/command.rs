@@ -48,7 +48,7 @@ impl From<End> for ExitCode {
 }
 
 /// Where the deployment is.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct At {
     /// The deployment file, or the folder it is in
     #[arg(default_value = "countersign.yaml")]

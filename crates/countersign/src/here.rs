@@ -2,6 +2,7 @@
 //! missing, and `check --here` tells the same before.
 
 use crate::assemble::{Posture, store};
+use crate::evidence::cover;
 use crate::machine::{self, SystemClock};
 use crate::render::{Doing, Failure};
 use countersign_connectors::{
@@ -16,7 +17,7 @@ use countersign_gateway::identity::{
 };
 use countersign_posture::{
     Auth, Backend, Code, Deployment, Environment, ExportTo, Finding, Issuer, Loaded, MailSpec,
-    McpSpec, Reference, SystemSpec, lock::cover, sort,
+    McpSpec, Reference, SystemSpec, sort,
 };
 use countersign_relay::{Destination, Means, Sink, Template, Webhook};
 use countersign_store::{SqliteStore, StoreError};
@@ -53,7 +54,8 @@ pub(crate) fn look(
     missing.extend(journal(deployment));
     missing.extend(logs(deployment));
     missing.extend(listener(deployment));
-    missing.extend(posture.into_iter().flat_map(|posture| cover(deployment, &posture.loaded).1));
+    let signed = |posture: &Posture| cover(deployment, (&posture.loaded, None)).1;
+    missing.extend(posture.into_iter().flat_map(signed));
     sort(&mut missing);
     // Two systems may miss the same.
     missing.dedup_by(|a, b| a.to_string() == b.to_string());

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod command;
+mod evidence;
 mod here;
 mod machine;
 mod policies;

@@ -2,13 +2,14 @@
 //! whole, and the one in force stays.
 
 use crate::assemble::{self, AtWork, Ground};
+use crate::evidence::cover;
 use crate::render::{self, Failure};
 use crate::report::visible;
 use arc_swap::ArcSwap;
 use countersign_gateway::door::InForce;
 use countersign_policy::Bundle;
-use countersign_posture::lock::cover;
-use countersign_posture::{Environment, Finding, Loaded, Severity, bound::FILES_MAX};
+use countersign_posture::{Deployment, Environment, Finding, Loaded, Severity};
+use countersign_posture::{bound::FILES_MAX, load_deployment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -81,7 +82,9 @@ impl Reloader {
         block_in_place(|| self.watch.tried());
         if fs::read(&self.config).ok() != self.written {
             let file = self.config.display();
-            tracing::warn!("`{file}` has changed since the start: it is read again by a restart");
+            tracing::warn!(
+                "`{file}` has changed since the start: but for who has to sign, it is read again by a restart"
+            );
         }
         match self.load().await {
             Ok(()) => self.tell(because),
@@ -94,8 +97,9 @@ impl Reloader {
 
     async fn load(&mut self) -> Result<(), String> {
         let (ground, before) = (Arc::clone(&self.ground), Arc::clone(&self.at_work));
+        let config = self.config.clone();
         // In a task of its own: whatever is written there, the gateway outlives the reading of it.
-        let prepared = spawn_blocking(move || prepare(&ground, &before)).await;
+        let prepared = spawn_blocking(move || prepare(&ground, &config, &before)).await;
         let prepared = prepared.map_err(|lost| format!("it could not be read: {lost}"))??;
         let recorded = self.ground.record(&prepared, Some(&self.at_work)).await;
         recorded.map_err(|error| format!("it could not be recorded: {error}"))?;
@@ -113,13 +117,16 @@ impl Reloader {
 }
 
 /// Everything up to the swap. What is wrong is printed, with whom to ask.
-fn prepare(ground: &Ground, before: &AtWork) -> Result<AtWork, String> {
+fn prepare(ground: &Ground, config: &Path, before: &AtWork) -> Result<AtWork, String> {
     let failed = |failure: Failure| failure.to_string();
     let (read, mut findings) = assemble::read_posture(&ground.deployment).map_err(failed)?;
     let missing = read.iter().flat_map(|posture| posture.systems.missing.values().flatten());
     let mut missing: Vec<_> = missing.cloned().collect();
     // In production nothing comes into force that was not signed: the one that was, stays.
-    missing.extend(read.iter().flat_map(|read| cover(&ground.deployment, &read.loaded).1));
+    if ground.deployment.environment == Environment::Production {
+        let today = today(config)?;
+        missing.extend(read.iter().flat_map(|read| cover(&today, (&read.loaded, None)).1));
+    }
     let whole = !missing.iter().any(|finding| finding.severity() == Severity::Error);
     findings.extend(missing);
     before.owners.name_in(&mut findings);
@@ -131,6 +138,22 @@ fn prepare(ground: &Ground, before: &AtWork) -> Result<AtWork, String> {
             let first = findings.iter().take(FINDINGS_LOGGED_MAX);
             let first: Vec<_> = first.map(|finding| visible(&finding.to_string())).collect();
             Err(format!("{} errors: {}", findings.len(), first.join("; ")))
+        }
+    }
+}
+
+/// Who has to sign, as it is written now: whoever was taken out since the start counts no more.
+fn today(config: &Path) -> Result<Deployment, String> {
+    let file = config.display();
+    let (deployment, findings) = load_deployment(config);
+    let Some(deployment) = deployment else {
+        render::findings(&findings);
+        return Err(format!("`{file}` has errors now, so nobody knows who has to sign"));
+    };
+    match deployment.environment {
+        Environment::Production => Ok(deployment),
+        Environment::Development | Environment::Staging => {
+            Err(format!("`{file}` says another environment now: it is read by a restart"))
         }
     }
 }

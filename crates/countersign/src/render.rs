@@ -7,8 +7,11 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use countersign_posture::{Finding, Severity};
 use excerpt::Excerpt;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic};
+use serde_json::Value;
 use std::error::Error;
+use std::fs;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How wide a table is where there is no terminal to ask.
@@ -155,4 +158,12 @@ fn diagnostic(finding: &Finding, excerpt: &Excerpt) -> MietteDiagnostic {
         Some(help) => diagnostic.with_help(visible(&brief(help))),
         None => diagnostic,
     }
+}
+
+/// Writes a report as JSON where it is to be, in a folder that need not be there yet.
+pub(crate) fn write_report(path: &Path, report: &Value) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).doing(folder.display())?;
+    }
+    fs::write(path, format!("{report:#}\n")).doing(path.display())
 }

@@ -2,12 +2,13 @@
 
 use super::{At, End};
 use crate::assemble::{self, Posture};
+use crate::evidence::cover;
 use crate::here;
 use crate::render::{self, Failure};
 use crate::report::{self, Format};
 use countersign_core::ladder::Exception;
-use countersign_posture::evals::load_evals;
-use countersign_posture::lock::{Signed, cover};
+use countersign_posture::evals::{Evals, load_evals};
+use countersign_posture::lock::Signed;
 use countersign_posture::{Deployment, Finding, Profile, Severity, posture_folder};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,8 @@ impl Check {
     pub(crate) fn run(&self) -> Result<End, Failure> {
         let gathered = assemble::gather(&self.at.file());
         let (gathered, mut findings) = gathered.inspect_err(|failure| self.not_run(failure))?;
-        findings.extend(self.of_cases(gathered.as_ref()));
+        let (evals, of_cases) = self.suite(gathered.as_ref());
+        findings.extend(of_cases);
         let (deployment, posture) = gathered.unzip();
         let posture = posture.flatten();
         let look = |deployment| here::look(deployment, posture.as_ref()).1;
@@ -42,12 +44,23 @@ impl Check {
         let posture = posture.filter(|_| errors == 0);
         let (mut line, mut summary) = summed(posture.as_ref(), errors, warnings);
         let signed = deployment.as_ref().zip(posture.as_ref());
-        let signed = signed.map(|(at, posture)| cover(at, &posture.loaded).0).unwrap_or_default();
+        let signed = signed.map(|(at, posture)| cover(at, (&posture.loaded, evals.as_ref())));
+        let (signed, unsigned) = signed.unwrap_or_default();
         for Signed { role, by, key } in &signed {
             let said = format!("signed as `{role}` by {by}, {key}");
             line.push_str(&format!("\n{}", report::visible(&said)));
         }
+        for finding in &unsigned {
+            line.push_str(&format!("\nnot signed: {}", report::visible(&finding.message)));
+        }
+        if !unsigned.is_empty() {
+            line.push_str(
+                "\n`countersign posture lock` writes what is to be signed, `posture sign` signs it",
+            );
+        }
         if let (Some(told), Some(_)) = (summary.as_object_mut(), &posture) {
+            let wrong: Vec<_> = unsigned.iter().map(|finding| &finding.message).collect();
+            told.insert("unsigned".to_owned(), json!(wrong));
             let all =
                 signed.iter().map(|of| json!({ "role": of.role, "by": of.by, "key": of.key }));
             told.insert("signed".to_owned(), all.collect());
@@ -78,15 +91,18 @@ impl Check {
         Ok(if posture.is_some() { End::Fine } else { End::Findings })
     }
 
-    /// What is wrong with the evaluation suite, which `serve` does not read.
-    fn of_cases(&self, gathered: Option<&(Deployment, Option<Posture>)>) -> Vec<Finding> {
+    /// The evaluation suite and what is wrong with it, which `serve` does not read.
+    fn suite(
+        &self,
+        gathered: Option<&(Deployment, Option<Posture>)>,
+    ) -> (Option<Evals>, Vec<Finding>) {
         let folder = match gathered {
             Some((deployment, _)) => Some(deployment.base.join(&deployment.posture)),
             None => posture_folder(&self.at.file()),
         };
         let posture = gathered.and_then(|(_, posture)| posture.as_ref());
         let loaded = posture.map(|posture| &posture.loaded);
-        folder.map(|folder| load_evals(&folder, loaded).1).unwrap_or_default()
+        folder.map(|folder| load_evals(&folder, loaded)).unwrap_or_default()
     }
 
     /// Whoever reads standard output as JSON reads there as well that there was nothing to check.

@@ -20,6 +20,7 @@ use countersign_assurance::run::{AgentKind, Asked, run};
 use countersign_posture::evals::{Case, CaseKind, Evals, load_evals};
 use countersign_posture::{Severity, deployment_data};
 use ground::OwnGround;
+pub(crate) use mutate::Mutate;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ pub(crate) enum Eval {
     #[command(
         after_help = "Exit codes: 0 every weakening is noticed, 1 one is not, 2 could not run.\n\nExample: countersign eval mutate my-gateway"
     )]
-    Mutate(mutate::Mutate),
+    Mutate(Mutate),
 }
 
 impl Eval {
@@ -82,6 +83,9 @@ pub(crate) struct Run {
     /// How many gateways at a time; as many as there are processors, if left out
     #[arg(long)]
     gateways: Option<usize>,
+    /// Write the report as JSON to this file as well
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// How a report is written.
@@ -116,10 +120,15 @@ impl Run {
         let (only, kind) = (Vec::new(), Vec::new());
         let (at, agent) = (At::default(), Choice::default());
         let (format, against, repeat, pass) = (Format::Text, None, 1, None);
-        Self { at, only, kind, agent, format, against, repeat, pass, seed: 1, gateways }
+        Self { at, only, kind, agent, format, against, repeat, pass, seed: 1, gateways, out: None }
     }
 
-    fn run(&self) -> Result<End, Failure> {
+    /// All of it, written there for evidence.
+    pub(crate) fn whole(at: At, out: PathBuf) -> Self {
+        Self { at, out: Some(out), ..Self::of(None) }
+    }
+
+    pub(crate) fn run(&self) -> Result<End, Failure> {
         if self.pass.is_some_and(|pass| pass > self.repeat) {
             return Err(Failure::new(
                 "`--pass` is more than `--repeat`: no case could hold so often",
@@ -144,6 +153,7 @@ impl Run {
         }
         report.pass_with(self.pass.unwrap_or(self.repeat));
         report.against = self.against.as_deref().map(|file| against(&report, file)).transpose()?;
+        self.out.iter().try_for_each(|path| render::write_report(path, &report.json()))?;
         match self.format {
             Format::Text => show(&report),
             Format::Json => render::line(format_args!("{:#}", report.json())),

@@ -3,13 +3,13 @@
 use super::audit::{Files, Verified, verified};
 use super::{At, End};
 use crate::assemble::{self, Posture};
+use crate::evidence::cover;
 use crate::render::{self, Doing as _, Failure};
 use clap::ValueEnum;
 use countersign_assurance::review::{Evidence, Inputs, Journal, Package, Sbom, html, markdown};
 use countersign_assurance::threat::Ground;
 use countersign_core::id::Timestamp;
 use countersign_posture::evals::load_evals;
-use countersign_posture::lock::cover;
 use countersign_posture::{Deployment, Severity, posture_data, sort};
 use countersign_store::{PublicKey, Witness};
 use jiff::civil::Date;
@@ -71,7 +71,7 @@ impl Review {
         };
         let cases = evals.map(|evals| evals.cases).unwrap_or_default();
         let evidence = Evidence::read(&folder, &loaded.posture.digest.to_string());
-        let (signed, uncovered) = cover(&deployment, &loaded);
+        let (signed, uncovered) = cover(&deployment, (&loaded, None));
         let unsigned = match (&deployment.sign_off, uncovered.as_slice()) {
             (None, _) => Some("the deployment asks nobody to sign it".to_owned()),
             (Some(_), []) => None,

@@ -106,3 +106,43 @@ fn a_picture_of_sixty_tools_can_be_read() {
     }
     drawn(&company);
 }
+
+/// What people sign says that somebody agrees where somebody always does, and nowhere else.
+#[test]
+fn who_need_not_be_asked_for_a_time_or_where_a_decision_point_speaks_is_not_said_to_agree() {
+    let of = |company: &Company, tool: &str| {
+        let set = company.says(&["posture", "show", ".", "--format", "json"]);
+        let set: Value = serde_json::from_str(&set).unwrap();
+        let agents = set["agents"].as_array().unwrap().iter();
+        let mut tools = agents.flat_map(|agent| agent["tools"].as_array().unwrap());
+        tools.find(|of| of["tool"] == tool).unwrap().clone()
+    };
+    let company = Company::new();
+    for (tool, figure) in
+        [("refund_invoice", "amount_cents"), ("change_billing_address", "changes")]
+    {
+        let sound = of(&company, tool);
+        assert_eq!((&sound["asks_people"], &sound["exception"]), (&true.into(), &Value::Null));
+        assert_eq!(sound["worst_per_tenant"][figure]["gated"], true, "{sound}");
+    }
+    let dashed = drawn(&company).matches("stroke-dasharray").count();
+    company.edit("posture/tools/refund_invoice.yaml", |text| {
+        text + "exception: { rung: 2, reason: Quarter end., reviewed_by: sec@acme.example, expires: 2099-01-01 }\n"
+    });
+    company.edit("posture/tools/change_billing_address.yaml", |text| {
+        text.replace(
+            "approvers: { group: support-leads }",
+            "approvers: { group: support-leads }\n  decision: { system: crm, path: /yes, timeout: 1s }",
+        )
+    });
+    for tool in ["refund_invoice", "change_billing_address"] {
+        let open = of(&company, tool);
+        assert_eq!(open["asks_people"], false, "{open}");
+        let figures = open["worst_per_tenant"].as_object().unwrap();
+        assert!(figures.values().all(|figure| figure["gated"] == false), "{open}");
+    }
+    // The tool's box, its line to the system, and that of its one agent.
+    assert_eq!(drawn(&company).matches("stroke-dasharray").count(), dashed - 2 * 3);
+    let told = company.says(&["posture", "show", "."]);
+    assert!(told.contains("EXCEPTION"), "{told}");
+}

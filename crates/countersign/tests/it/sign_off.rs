@@ -420,14 +420,20 @@ async fn a_write_comes_to_production_with_what_it_did_in_staging() {
 
 /// Reports of which something does not hold, or of too little, and what `lock` says of each.
 const REPORTS: &[(&str, &str, &str)] = &[
-    ("prove", r#"{ "posture": "P", "obligations": [{ "verdict": "proved" }] }"#, ""),
+    ("prove", r#"{ "posture": "P", "obligations": [PROOFS] }"#, ""),
     ("prove", r#"{ "posture": "P", "obligations": [] }"#, "does not show"),
     (
         "prove",
-        r#"{ "posture": "P", "obligations": [{ "verdict": "proved" }, { "verdict": "undecided" }] }"#,
+        r#"{ "posture": "P", "obligations": [PROOFS, { "verdict": "undecided" }] }"#,
         "does not show",
     ),
-    ("prove", r#"{ "posture": "Q", "obligations": [{ "verdict": "proved" }] }"#, "another posture"),
+    ("prove", r#"{ "posture": "P", "earlier": true, "obligations": [PROOFS] }"#, "does not show"),
+    (
+        "prove",
+        r#"{ "posture": "P", "obligations": [{ "tool": "list_vehicles", "obligation": "errors", "verdict": "proved" }] }"#,
+        "says nothing of `annotate_ticket clearance`",
+    ),
+    ("prove", r#"{ "posture": "Q", "obligations": [PROOFS] }"#, "another posture"),
     ("prove", "{", "evidence/prove.json"),
     (
         "mutate",
@@ -448,8 +454,13 @@ const REPORTS: &[(&str, &str, &str)] = &[
     ("eval", r#"{ "posture": "P", "failed": 0, "cases": [] }"#, "does not show"),
     (
         "eval",
-        r#"{ "posture": "P", "failed": 0, "cases": [{ "id": "accounts/one", "passed": true }] }"#,
-        "has no case",
+        r#"{ "posture": "P", "failed": 0, "cases": [{ "id": "accounts/one", "passed": true, "runs": 1, "held": 1 }] }"#,
+        "says nothing of `",
+    ),
+    (
+        "eval",
+        r#"{ "posture": "P", "failed": 0, "cases": [CASES, { "id": "x/y", "passed": true, "runs": 5, "held": 1 }] }"#,
+        "does not show",
     ),
     (
         "eval",
@@ -472,16 +483,23 @@ fn evidence_is_of_this_posture_whole_and_of_nothing_that_failed() {
         .unwrap()
         .cases
         .iter()
-        .map(|case| json!({"id": case.id(), "passed": true}).to_string())
+        .map(|case| json!({"id": case.id(), "passed": true, "runs": 1, "held": 1}).to_string())
         .collect();
+    let proofs = countersign_assurance::proof::obligations(&loaded.unwrap().posture);
+    let proofs = proofs.iter().map(|(tool, claim)| {
+        json!({"tool": tool.as_str(), "obligation": claim.name(), "verdict": "proved"}).to_string()
+    });
+    let proofs = proofs.collect::<Vec<_>>().join(",");
     for (name, report, said) in REPORTS {
         let path = company.path().join("countersign.yaml");
         let before = fs::read_to_string(&path).unwrap();
         company.edit("countersign.yaml", |text| {
             text.replace("evidence: [check]", &format!("evidence: [{name}]"))
         });
-        let report =
-            report.replace("\"P\"", &json!(digest).to_string()).replace("CASES", &cases.join(","));
+        let report = report
+            .replace("\"P\"", &json!(digest).to_string())
+            .replace("CASES", &cases.join(","))
+            .replace("PROOFS", &proofs);
         let file = company.path().join(format!("posture/evidence/{name}.json"));
         fs::write(file, &report).unwrap();
         let output = company.run(&["posture", "lock", ".", "--change", "c"]);

@@ -7,6 +7,7 @@ use countersign_assurance::mutate::{self, Missing, Mutant, Mutated, Tried, Why};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Mutate {
@@ -24,10 +25,19 @@ pub(crate) struct Mutate {
     /// How many gateways at a time; as many as there are processors, if left out
     #[arg(long)]
     gateways: Option<usize>,
+    /// Write the report as JSON to this file as well
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 impl Mutate {
-    pub(super) fn run(&self) -> Result<End, Failure> {
+    /// All of it, written there for evidence.
+    pub(crate) const fn whole(at: At, out: PathBuf) -> Self {
+        let format = Format::Text;
+        Self { at, only: Vec::new(), write: false, format, gateways: None, out: Some(out) }
+    }
+
+    pub(crate) fn run(&self) -> Result<End, Failure> {
         if !matches!(self.format, Format::Text | Format::Json) {
             return Err(Failure::new("mutants are told as text or as json"));
         }
@@ -46,11 +56,11 @@ impl Mutate {
         };
         let how = Run::of(self.gateways);
         let mutated = suite.mutate(&how, (&wanted, &told))?;
+        let posture = suite.posture.loaded.posture.digest.to_string();
+        let report = json(&mutated, (&posture, &self.only));
+        self.out.iter().try_for_each(|path| render::write_report(path, &report))?;
         match self.format {
-            Format::Json => {
-                let posture = suite.posture.loaded.posture.digest.to_string();
-                render::line(format_args!("{:#}", json(&mutated, (&posture, &self.only))));
-            }
+            Format::Json => render::line(format_args!("{report:#}")),
             _ => show(&mutated),
         }
         if self.write {

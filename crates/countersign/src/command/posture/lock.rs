@@ -1,17 +1,18 @@
 //! `countersign posture lock`: what is to be signed, written down.
 
+use super::prove::Prove;
 use super::write;
 use crate::assemble;
-use crate::command::{At, End};
+use crate::command::{At, End, eval};
+use crate::evidence::whole;
 use crate::render::{self, Failure};
 use countersign_assurance::permission::PermissionSet;
 use countersign_posture::evals::load_evals;
-use countersign_posture::lock::{self, EVIDENCE, FILE, STAGING};
+use countersign_posture::lock::{self, EVIDENCE, FILE, STAGING, Shown};
 use countersign_posture::sign_off::Evidence;
 use countersign_posture::{Finding, Severity};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lock {
@@ -20,6 +21,9 @@ pub(crate) struct Lock {
     /// The ticket or pull request behind it; as in the lock that is there, if left out
     #[arg(long, value_name = "REF")]
     change: Option<String>,
+    /// Run what the deployment asks for as evidence, where the report is missing or of another posture
+    #[arg(long)]
+    gather: bool,
 }
 
 impl Lock {
@@ -50,37 +54,37 @@ impl Lock {
             let same = before.as_ref().filter(|before| before.posture == new.posture);
             same.and_then(|before| before.change.clone())
         });
-        let cases: BTreeSet<_> =
-            evals.iter().flat_map(|evals| &evals.cases).map(|case| case.id()).collect();
+        let whole = |of, report: &Value| whole((&posture.loaded, evals.as_ref()), (of, report));
         let mut missing = Vec::new();
         if sign_off.change_required && new.change.is_none() {
             missing.push("the ticket or pull request behind it: `--change REF`".to_owned());
         }
         for of in &sign_off.evidence {
-            let shown = lock::evidence(&folder, *of, &new.posture);
-            let whole = |(shown, report): (lock::Shown, Value)| match of {
-                Evidence::Eval => every(&cases, &report).map(|()| shown),
-                Evidence::Check | Evidence::Prove | Evidence::Mutate => Ok(shown),
-            };
-            match shown.and_then(whole) {
+            match self.shown(*of, &folder, (&new.posture, &whole))? {
                 Ok(shown) => drop(new.evidence.insert(of.name().to_owned(), shown)),
-                Err(why) => missing.push(format!("{why}: {}", how(*of, &self.at, &folder))),
+                Err(why) => missing.push(format!("{why}\n  {}", how(*of, &self.at, &folder))),
             }
         }
         match lock::staging(&folder, &new, sign_off.staging) {
             Ok(shown) => new.evidence.extend(shown.map(|shown| (STAGING.to_owned(), shown))),
             Err(why) => missing.extend(why.into_iter().map(|why| {
-                format!("{why}: `countersign posture staged --journal FILE`, or another `stage`")
+                let at = self.at.file();
+                let at = at.display();
+                format!(
+                    "{why}\n  `countersign posture staged {at} --journal FILE` says what ran there; \
+                     `stage: staging` leaves the tool out of production; `staging: {{ runs: 0, days: 0 }}` \
+                     under `sign_off` asks for nothing"
+                )
             })),
         }
         if !missing.is_empty() {
             missing.iter().for_each(|what| render::line(format_args!("missing: {what}")));
             return Ok(End::Findings);
         }
+        let signed = before.iter().map(|before| before.signatures.len()).sum::<usize>();
         let before = before.filter(|before| before.unsigned() == new);
-        let signed = before.map(|before| before.signatures).unwrap_or_default();
-        let kept = signed.len();
-        new.signatures = signed;
+        new.signatures = before.map(|before| before.signatures).unwrap_or_default();
+        let kept = new.signatures.len();
         write(&folder, FILE, &new.text())?;
         render::line(format_args!(
             "{}: posture {}, {kept} signatures; roles that have to sign: {}",
@@ -88,7 +92,28 @@ impl Lock {
             new.posture,
             sign_off.roles.join(", ")
         ));
+        if kept < signed {
+            render::line(format_args!(
+                "it says something else than before: {signed} signatures are gone"
+            ));
+        }
         Ok(End::Fine)
+    }
+
+    /// A report, which is gathered if it is not there as it has to be and that is wanted; or why it will
+    /// not do.
+    fn shown(
+        &self,
+        of: Evidence,
+        folder: &Path,
+        asked: (&str, lock::Whole<'_>),
+    ) -> Result<Result<Shown, String>, Failure> {
+        let shown = lock::evidence(folder, of, asked);
+        if shown.is_ok() || !self.gather || of == Evidence::Check {
+            return Ok(shown);
+        }
+        gather(of, &self.at, folder)?;
+        Ok(lock::evidence(folder, of, asked))
     }
 }
 
@@ -107,17 +132,23 @@ fn checked(posture: &str, findings: &[Finding]) -> Value {
     })
 }
 
-/// A run of a part of the suite says nothing of the others.
-fn every(cases: &BTreeSet<String>, report: &Value) -> Result<(), String> {
-    let ran = report.get("cases").and_then(Value::as_array).into_iter().flatten();
-    let ran: BTreeSet<_> = ran.filter_map(|case| case.get("id").and_then(Value::as_str)).collect();
-    match cases.iter().find(|case| !ran.contains(case.as_str())) {
-        Some(case) => Err(format!("`{EVIDENCE}/eval.json` has no case `{case}`")),
-        None => Ok(()),
+fn file(of: Evidence, folder: &Path) -> PathBuf {
+    folder.join(EVIDENCE).join(format!("{}.json", of.name()))
+}
+
+/// Has a report written. What it says is judged afterwards, like one that was there.
+fn gather(of: Evidence, at: &At, folder: &Path) -> Result<End, Failure> {
+    render::note(format_args!("{}", how(of, at, folder)));
+    let out = file(of, folder);
+    match of {
+        Evidence::Check => Ok(End::Fine),
+        Evidence::Prove => Prove::whole(at.clone(), out).run(),
+        Evidence::Eval => eval::Run::whole(at.clone(), out).run(),
+        Evidence::Mutate => eval::Mutate::whole(at.clone(), out).run(),
     }
 }
 
 fn how(of: Evidence, at: &At, folder: &Path) -> String {
-    let file = folder.join(EVIDENCE).join(format!("{}.json", of.name()));
-    format!("`{} {} > {}`", of.command(), at.file().display(), file.display())
+    let out = file(of, folder);
+    format!("`{} {} --out {}`", of.command(), at.file().display(), out.display())
 }

@@ -49,6 +49,11 @@ enum Format {
 }
 
 impl Prove {
+    /// All of it, written there for evidence.
+    pub(super) const fn whole(at: At, out: PathBuf) -> Self {
+        Self { at, format: Format::Text, out: Some(out), earlier: None, solvers: None }
+    }
+
     pub(super) fn run(&self) -> Result<End, Failure> {
         let (read, findings) = assemble::read(&self.at.file())?;
         let Some(Read { posture: Posture { loaded, bundle, .. }, .. }) = read else {
@@ -72,13 +77,11 @@ impl Prove {
         let proofs =
             runtime.block_on(prove(&loaded.posture, &bundle, solvers, earlier.as_ref(), &progress));
         let digest = loaded.posture.digest.to_string();
-        let report = report(&proofs, &digest);
-        if let Some(path) = &self.out {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).doing(folder.display())?;
-            }
-            fs::write(path, format!("{report:#}\n")).doing(path.display())?;
+        let mut report = report(&proofs, &digest);
+        if let (Some(_), Some(told)) = (&self.earlier, report.as_object_mut()) {
+            told.insert("earlier".to_owned(), json!(true)); // It is no evidence.
         }
+        self.out.iter().try_for_each(|path| render::write_report(path, &report))?;
         match self.format {
             Format::Text => render::line(told(&proofs, &digest, false)),
             Format::Markdown => render::line(told(&proofs, &digest, true)),

@@ -128,9 +128,13 @@ fn cell(text: &str) -> String {
 
 pub(crate) fn row(may: &May) -> Vec<String> {
     let arguments = may.arguments.iter().map(|(name, may)| format!("{name}: {may}"));
-    let exception =
-        may.exception.as_ref().map(|(reason, by, _)| format!("EXCEPTION: {reason} ({by})"));
-    let agrees = may.gate.iter().cloned().chain(exception).chain(may.budgets.iter().cloned());
+    let exception = may.exception.as_ref().map(|of| {
+        let until = jiff::Timestamp::from_microsecond(of.expires.micros());
+        let until = until.map_or_else(|_beyond| "ever".to_owned(), |until| until.to_string());
+        let (rung, by) = (of.rung.number(), &of.reviewed_by);
+        format!("EXCEPTION: on step {rung} until {until}, by leave of {by}: {}\nthen:", of.reason)
+    });
+    let agrees = exception.into_iter().chain(may.gate.clone()).chain(may.budgets.iter().cloned());
     let [reads, holds, sends] = may.flow;
     let told = [
         may.tool.clone(),

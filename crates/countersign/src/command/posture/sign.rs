@@ -6,11 +6,14 @@
 use super::{read, write};
 use crate::assemble::Read;
 use crate::command::{At, End};
+use crate::evidence::whole;
 use crate::render::{self, Doing as _, Failure};
 use crate::report::visible;
 use countersign_assurance::permission::PermissionSet;
+use countersign_posture::evals::load_evals;
 use countersign_posture::lock::{self, FILE, Granted, Grants, Lock, NAMESPACE, Signature};
 use countersign_posture::sign_off::SignOff;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Write as _, stdout};
@@ -56,8 +59,11 @@ impl Sign {
                 return Ok(End::Findings);
             }
         };
-        // Nobody signs what is not so.
-        let wrong = lock::differences(&deployment, &posture.loaded, (&lock, &text));
+        // Nobody signs what is not so, or is of a part.
+        let loaded = &posture.loaded;
+        let evals = load_evals(&deployment.base.join(&deployment.posture), Some(loaded)).0;
+        let whole = |of, report: &Value| whole((loaded, evals.as_ref()), (of, report));
+        let wrong = lock::differences(&deployment, (loaded, &whole), (&lock, &text));
         if !wrong.is_empty() {
             render::findings(&wrong);
             render::line("nothing is signed; `countersign posture lock` writes it anew");

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// Records that are read at a time.
 const RECORDS_AT_ONCE: u32 = 1_000;
-const MEMBERS: &[&str] = &["decision", "status", "applied", "effect"];
+const MEMBERS: &[&str] = &["agent", "decision", "status", "applied", "effect"];
 const MICROS_A_DAY: i64 = 86_400_000_000;
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) struct Staged {
     journal: PathBuf,
 }
 
-/// What was found of one decision digest.
+/// What was found of one agent and decision digest. Two agents may have what is decided alike.
 #[derive(Debug, Default)]
 struct Found {
     runs: u32,
@@ -36,6 +36,8 @@ struct Found {
     unknown: u32,
     days: BTreeSet<i64>,
 }
+
+type Tally = BTreeMap<(String, String), Found>;
 
 impl Staged {
     pub(super) fn run(&self) -> Result<End, Failure> {
@@ -66,7 +68,8 @@ impl Staged {
         let ran = grants.map(|(agent, tool, decision)| {
             let decision = decision.to_string();
             let nothing = Found::default();
-            let Found { runs, faults, unknown, days } = found.get(&decision).unwrap_or(&nothing);
+            let of = found.get(&(agent.clone(), decision.clone()));
+            let Found { runs, faults, unknown, days } = of.unwrap_or(&nothing);
             Ran {
                 agent,
                 tool: tool.to_string(),
@@ -91,8 +94,8 @@ impl Staged {
         Ok(End::Fine)
     }
 
-    /// What became of every effect in the journal, by decision digest.
-    fn found(&self) -> Result<BTreeMap<String, Found>, Failure> {
+    /// What became of every effect in the journal, by agent and decision digest.
+    fn found(&self) -> Result<Tally, Failure> {
         let reader = Reader::open(&self.journal).doing("the journal cannot be read")?;
         let filter =
             Filter { kind: Some(Kind::Outcome), limit: Some(RECORDS_AT_ONCE), ..Filter::default() };
@@ -108,9 +111,9 @@ impl Staged {
     }
 }
 
-fn count(record: &Record, found: &mut BTreeMap<String, Found>) {
-    let Some(decision) = record.text("decision") else { return };
-    let of = found.entry(decision.to_owned()).or_default();
+fn count(record: &Record, found: &mut Tally) {
+    let Some((agent, decision)) = record.text("agent").zip(record.text("decision")) else { return };
+    let of = found.entry((agent.to_owned(), decision.to_owned())).or_default();
     let (counter, ran) = match (record.text("status"), record.text("applied")) {
         (Some("ok"), Some("applied")) => (&mut of.runs, true),
         (Some("fault"), Some("not_applied" | "compensated")) => (&mut of.faults, false),
