@@ -236,6 +236,24 @@ const TRIED: &[Try] = &[
         "`evidence/check.json` is not the one that was signed",
     ),
     (
+        "evidence that nobody asked for and somebody made up, signed by everybody",
+        |company| {
+            let path = company.path().join(LOCK);
+            let text = fs::read_to_string(&path).unwrap();
+            let mut lock = countersign_posture::lock::Lock::parse(&text).unwrap();
+            let shown = countersign_posture::lock::Shown {
+                sha256: "0".repeat(64),
+                says: "412 obligations, all proved".to_owned(),
+            };
+            lock.evidence.insert("prove".to_owned(), shown);
+            fs::write(path, lock.text()).unwrap();
+            for (name, key) in [("sec@acme.example", "sec"), ("own@acme.example", "own")] {
+                forge(company, (name, key), &message(company), OURS);
+            }
+        },
+        "`prove` was signed as evidence, and nobody asks for it",
+    ),
+    (
         "evidence that is away",
         |company| fs::remove_dir_all(company.path().join("posture/evidence")).unwrap(),
         "`evidence/check.json` cannot be read",
@@ -259,6 +277,13 @@ const TRIED: &[Try] = &[
         "`refund_invoice` of `support-copilot`, as it is, has not run in staging",
     ),
     (
+        "one person by two ways to write a name",
+        |company| {
+            company.edit("countersign.yaml", |text| text.replace("own@acme", "SEC@acme"));
+        },
+        "the reviewer `sec@acme.example` stands twice",
+    ),
+    (
         "nobody has to sign",
         |company| {
             company.edit("countersign.yaml", |text| {
@@ -274,6 +299,8 @@ const TRIED: &[Try] = &[
 fn production_serves_what_was_signed_and_nothing_else() {
     let (whole, _) = signed();
     whole.serve().stop();
+    let told = whole.says(&["check", "."]);
+    assert!(told.contains("signed as `owner` by own@acme.example"), "{told}");
     for (what, tried, said) in TRIED {
         let company = whole.copy();
         tried(&company);
@@ -282,6 +309,13 @@ fn production_serves_what_was_signed_and_nothing_else() {
         assert!(told.replace(" │ ", " ").contains(said), "{what}: {refused}");
         // Whoever runs it learns the same before.
         assert_eq!(company.run(&["check", "--here", "."]).status.code(), Some(1), "{what}");
+        // Nobody is said to have signed what is not as they signed it.
+        let told = company.run(&["check", "."]);
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(told.contains("not signed: ") || told.contains("error"), "{what}: {told}");
+        if told.contains("another posture was signed") {
+            assert!(!told.contains("signed as `"), "{what}: {told}");
+        }
     }
 }
 
@@ -327,6 +361,28 @@ async fn a_posture_that_nobody_signed_does_not_come_into_force_and_the_one_befor
     let loaded = company.records(&["--kind", "posture_loaded"], 2);
     let digests: Vec<_> = loaded.iter().map(|record| record["posture"].as_str().unwrap()).collect();
     assert_eq!(digests, [first.as_str(), lock(&company)["posture"].as_str().unwrap()]);
+    // Who has to sign is read anew: whoever was taken out counts no more, nor does a file that says
+    // nothing of it.
+    company.edit("posture/posture.yaml", |text| format!("{text}# and more\n"));
+    company.says(&["posture", "lock", ".", "--change", "after"]);
+    company.says(&["posture", "sign", ".", "--key", "made-up-keys/sec"]);
+    company.says(&["posture", "sign", ".", "--key", "made-up-keys/own"]);
+    let own = company.public("own");
+    let written = fs::read_to_string(company.path().join("countersign.yaml")).unwrap();
+    let new = company.made_up_key("new");
+    for (without, why) in [
+        (written.replace(&own, &new), "signed as `owner`"),
+        (written.replace("production", "development"), "says another environment now"),
+        (written.replace("sign_off:", "sign_of:"), "nobody knows who has to sign"),
+    ] {
+        fs::write(company.path().join("countersign.yaml"), without).unwrap();
+        gateway.signal("-HUP");
+        let said = gateway.says("a posture is refused");
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    fs::write(company.path().join("countersign.yaml"), written).unwrap();
+    gateway.signal("-HUP");
+    gateway.says("because=\"SIGHUP\"");
 }
 
 #[tokio::test]
@@ -411,6 +467,18 @@ async fn a_write_comes_to_production_with_what_it_did_in_staging() {
     assert_eq!(code, Some(0), "{said}");
     let written = fs::read_to_string(company.path().join(LOCK)).unwrap();
     assert!(written.contains("1 writes, each 2 times on 1 days or more"), "{written}");
+    // Nor has another agent that may do the very same.
+    let twin = company.path().join("posture/agents/night-desk.yaml");
+    let text =
+        fs::read_to_string(company.path().join("posture/agents/support-copilot.yaml")).unwrap();
+    let text = text.replace("agent: support-copilot", "agent: night-desk");
+    fs::write(&twin, text.replace("client_id: support-copilot", "client_id: night-desk")).unwrap();
+    staged();
+    let (code, said) = lock();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("`annotate_ticket` of `night-desk` has run 0 times"), "{said}");
+    fs::remove_file(twin).unwrap();
+    staged();
     // Another tool of the same name has not run.
     company.edit("posture/tools/annotate_ticket.yaml", |text| format!("{text}# otherwise\n"));
     let (code, said) = lock();
@@ -431,7 +499,7 @@ const REPORTS: &[(&str, &str, &str)] = &[
     (
         "prove",
         r#"{ "posture": "P", "obligations": [{ "tool": "list_vehicles", "obligation": "errors", "verdict": "proved" }] }"#,
-        "says nothing of `annotate_ticket clearance`",
+        "says nothing of `annotate_ticket scope.tenant`",
     ),
     ("prove", r#"{ "posture": "Q", "obligations": [PROOFS] }"#, "another posture"),
     ("prove", "{", "evidence/prove.json"),
