@@ -249,6 +249,24 @@ impl<'a> Samples<'a> {
         None
     }
 
+    /// Different arguments that the caller may send, as many as that if there are.
+    pub(crate) fn different(
+        &self,
+        (tool, caller): (&Tool, &Caller),
+        count: usize,
+    ) -> Vec<Map<String, Value>> {
+        let mut found: Vec<Map<String, Value>> = Vec::new();
+        for arguments in self.tries(tool, caller) {
+            if found.len() == count {
+                break;
+            }
+            if !found.contains(&arguments) && self.confirmed(tool, caller, &arguments) {
+                found.push(arguments);
+            }
+        }
+        found
+    }
+
     /// Arguments that may be the caller's, one by one.
     fn tries(&self, tool: &Tool, caller: &Caller) -> Vec<Map<String, Value>> {
         let leaves: Vec<_> = leaves(tool).into_iter().filter(|leaf| leaf.required).collect();

@@ -262,19 +262,59 @@ impl Subject<'_, '_> {
             self.push(drafted);
         }
         let Some(minute) = minute.filter(|minute| *minute <= CALLS_MAX) else { return };
-        let Some((varied, leaf)) = self.varied(&arguments) else { return };
-        let fits = leaf.number("maximum").is_none_or(|most| i64::from(minute) <= most);
-        if !fits {
+        let calls = match self.varied(&arguments) {
+            Some(varied) => self.counted(minute, varied),
+            None => self.chosen(minute, &caller),
+        };
+        // None of them is one too many of its own kind.
+        let most = calls.iter().map(|(alike, ..)| *alike).max();
+        let Some(most) = most else { return };
+        if alike.is_some_and(|alike| most >= alike) {
             return;
         }
-        let script = vec![
-            Line::call(tool, varied.clone(), end).with(&format!("times: {minute}")),
-            // A new session is no new minute.
-            Line::call(tool, arguments, "rate_limited").with("caller: { session: another }"),
-        ];
+        let mut script: Vec<_> = calls
+            .into_iter()
+            .enumerate()
+            .map(|(at, (_, arguments, times))| {
+                let line = Line::call(tool, arguments, end);
+                let line = if times == 1 { line } else { line.with(&format!("times: {times}")) };
+                match at {
+                    0 => line,
+                    at => line.with(&format!("caller: {{ session: s{at} }}")),
+                }
+            })
+            .collect();
+        // A new session is no new minute.
+        let last = Line::call(tool, arguments, "rate_limited");
+        script.push(last.with("caller: { session: another }"));
         let shows = format!("No more than {minute} calls a minute, in whatever session.");
         let drafted = Drafted::new(("minute", shows, CaseKind::Limits), &caller, script);
         self.push(drafted);
+    }
+
+    /// So many calls of which a number goes up, in as many sessions as they need: how many are alike,
+    /// arguments and calls of each session.
+    fn counted(&self, calls: u32, (varied, leaf): (Map<String, Value>, Leaf)) -> Vec<Alike> {
+        let most = leaf.number("maximum").and_then(|most| u32::try_from(most).ok());
+        let sessions = [self.agent.limits.per_session, self.tool.limits.per_session, most];
+        let at_once = sessions.into_iter().flatten().min().unwrap_or(calls).max(1);
+        let rounds = calls.div_ceil(at_once);
+        let of = |round: u32| calls.saturating_sub(round.saturating_mul(at_once)).min(at_once);
+        (0..rounds).map(|round| (rounds, varied.clone(), of(round))).collect()
+    }
+
+    /// So many calls, each with other arguments that may be the caller's, as far as there are any.
+    fn chosen(&self, calls: u32, caller: &Caller) -> Vec<Alike> {
+        let wanted = usize::try_from(calls).unwrap_or(usize::MAX);
+        let all = self.ground.samples.different((self.tool, caller), wanted);
+        let Ok(count @ 1..) = u32::try_from(all.len()) else { return Vec::new() };
+        let rounds = calls.div_ceil(count);
+        let session = self.agent.limits.per_session;
+        if session.is_some_and(|session| rounds > session) {
+            return Vec::new();
+        }
+        let of = |at: u32| calls.saturating_sub(at).div_ceil(count);
+        all.into_iter().zip(0..).map(|(arguments, at)| (rounds, arguments, of(at))).collect()
     }
 
     /// The same arguments with a number that goes up, so that no two calls are alike.
@@ -295,6 +335,9 @@ impl Subject<'_, '_> {
         Some((varied, one.clone()))
     }
 }
+
+/// How many calls of a script are alike, arguments, and how often they are sent in a session.
+type Alike = (u32, Map<String, Value>, u32);
 
 /// Takes out what a path leads to.
 fn without(arguments: &mut Map<String, Value>, steps: &[Step]) {

@@ -52,7 +52,7 @@ impl Profile {
                 all_tenants: "[owners]",
                 warn: "30d",
                 relay: "exporters: [{ name: journal, file: state/journal.jsonl }]\nnotify:\n  - { name: owner, webhook: { url: on-call-hook, template: slack }, drafts: true, alerts: true }\n",
-                sign_off: "#   roles: [owner]\n#   evidence: [check, eval]\n#   change: optional\n#   reviewers:\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n",
+                sign_off: "#   roles: [owner]\n#   evidence: [check, eval]\n#   change: optional\n#   staging: { runs: 0, days: 0 }     # a write need not have run in staging before\n#   reviewers:\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n",
             },
             Self::Sme => Differs {
                 word: "sme",
@@ -63,7 +63,7 @@ impl Profile {
                 all_tenants: "[operators, security, shop-leads]",
                 warn: "30d",
                 relay: "exporters: [{ name: journal, file: state/journal.jsonl }]\nnotify:\n  - { name: shop, webhook: { url: on-call-hook, template: slack }, drafts: true, alerts: true }\n",
-                sign_off: "#   roles: [security, owner]\n#   evidence: [check, prove, eval]\n#   change: optional\n#   reviewers:\n#     - { name: security@example.com, roles: [security], key: \"ssh-ed25519 …\" }\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n",
+                sign_off: "#   roles: [security, owner]\n#   evidence: [check, prove, eval]\n#   change: optional\n#   staging: { runs: 5, days: 1 }     # what a write must have done in staging before\n#   reviewers:\n#     - { name: security@example.com, roles: [security], key: \"ssh-ed25519 …\" }\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n",
             },
             Self::Agency => Differs {
                 word: "agency",
@@ -74,7 +74,7 @@ impl Profile {
                 all_tenants: "[operators]   # a client's own people see their own tenant, which their token names",
                 warn: "30d",
                 relay: "exporters: [{ name: journal, file: state/journal.jsonl }]\nnotify:\n  - { name: agency, webhook: { url: on-call-hook, template: slack }, alerts: true }\n  # One for each client, who hears of nobody else's drafts and alerts:\n  - { name: client-ann, webhook: { url: client-ann-hook, template: slack }, drafts: true, alerts: true, tenants: [ann] }\n",
-                sign_off: "#   roles: [security, owner, client]\n#   evidence: [check, prove, eval]\n#   change: required\n#   reviewers:\n#     - { name: security@example.com, roles: [security], key: \"ssh-ed25519 …\" }\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n#     - { name: lea@ann.example, roles: [client], key: \"ssh-ed25519 …\" }\n",
+                sign_off: "#   roles: [security, owner, client]\n#   evidence: [check, prove, eval]\n#   change: required\n#   staging: { runs: 20, days: 2 }    # what a write must have done in staging before\n#   reviewers:\n#     - { name: security@example.com, roles: [security], key: \"ssh-ed25519 …\" }\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n#     - { name: lea@ann.example, roles: [client], key: \"ssh-ed25519 …\" }\n",
             },
             Self::MidMarket => Differs {
                 word: "mid-market",
@@ -85,7 +85,7 @@ impl Profile {
                 all_tenants: "[operations, compliance, security, shop-leads]",
                 warn: "60d",
                 relay: "exporters:\n  - { name: siem, stdout: true }\n  - { name: archive, file: state/journal.jsonl }\nnotify:\n  - { name: on-call, webhook: { url: on-call-hook, template: slack }, alerts: true }\n  - { name: shop, webhook: { url: shop-hook, template: slack }, drafts: true }\n",
-                sign_off: "#   roles: [security, compliance, owner]\n#   evidence: [check, prove, eval, mutate]\n#   change: required\n#   reviewers:\n#     - { name: security@example.com, roles: [security], key: \"ssh-ed25519 …\" }\n#     - { name: compliance@example.com, roles: [compliance], key: \"ssh-ed25519 …\" }\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n",
+                sign_off: "#   roles: [security, compliance, owner]\n#   evidence: [check, prove, eval, mutate]\n#   change: required\n#   staging: { runs: 20, days: 2 }    # what a write must have done in staging before\n#   reviewers:\n#     - { name: security@example.com, roles: [security], key: \"ssh-ed25519 …\" }\n#     - { name: compliance@example.com, roles: [compliance], key: \"ssh-ed25519 …\" }\n#     - { name: owner@example.com, roles: [owner], key: \"ssh-ed25519 …\" }\n",
             },
         }
     }
@@ -119,12 +119,17 @@ impl Profile {
             line if line.starts_with("  all_tenants:") => format!("  all_tenants: {all_tenants}"),
             "references:" => format!("{line}{hooks}"),
             line if line.starts_with("# What the posture's systems refer to") => format!(
-                "# Whom the journal is handed to, and who is told of drafts that wait and of alerts.\n{relay}\n# Who has signed what runs in production, and on which evidence (docs/profiles.md).\n# sign_off:\n{sign_off}\n{line}"
+                "# Whom the journal is handed to, and who is told of drafts that wait and of alerts.\n{relay}\n{line}"
             ),
+            "# sign_off:" => format!("{line}\n{}", sign_off.trim_end()),
             line => line.to_owned(),
         })
     }
 }
+
+/// What the template says of who signs, line by line: a profile says it otherwise.
+const SIGNS: [&str; 5] =
+    ["#   roles:", "#   evidence:", "#   change:", "#   staging:", "#   reviewers:"];
 
 /// Reviewed by whoever reviews what they make of this.
 const GRANT: &str = "  - tool: cancel_order\n    reason: \"Customers change their minds; a person agrees to each.\"\n    # Production asks who reviewed it, and when:\n    # reviewed_by: security@example.com\n    # reviewed_on: 2026-11-20\n";
@@ -136,6 +141,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 /// Puts something in the place of lines.
 fn edit(path: &Path, line: impl Fn(&str) -> String) -> Result<(), Failure> {
     let text = fs::read_to_string(path).doing(path.display())?;
-    let edited: String = text.lines().map(|written| format!("{}\n", line(written))).collect();
+    let lines = text.lines().filter(|line| !SIGNS.iter().any(|of| line.starts_with(of)));
+    let edited: String = lines.map(|written| format!("{}\n", line(written))).collect();
     write(path, &edited)
 }
