@@ -31,7 +31,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -411,8 +411,14 @@ pub(crate) fn read_text(path: &Path, max: usize) -> Result<String, ReadError> {
         message: format!("cannot be read: {error}"),
     };
     // Asked first, because opening a named pipe would wait for its writer.
-    if !fs::metadata(path).map_err(|error| unreadable(&error))?.is_file() {
-        return Err(unreadable(&"it is no file"));
+    match fs::metadata(path) {
+        Ok(file) if file.is_file() => {}
+        Ok(_) => return Err(unreadable(&"it is no file")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let message = "is not there".to_owned();
+            return Err(ReadError { code: Code::Unreadable, message });
+        }
+        Err(error) => return Err(unreadable(&error)),
     }
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);

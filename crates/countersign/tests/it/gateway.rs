@@ -101,6 +101,13 @@ impl Company {
 
     /// A deployment in production, with an issuer whose key this is; nothing is signed yet.
     pub(crate) fn in_production(&self) -> EncodingKey {
+        let key = self.issued();
+        self.for_production();
+        key
+    }
+
+    /// The same of its issuer alone.
+    pub(crate) fn issued(&self) -> EncodingKey {
         // A made-up Ed25519 key: the PKCS#8 prefix (RFC 8410 §7) and a seed of sevens.
         let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
         let key = EncodingKey::from_ed_der(&[prefix.as_slice(), &[7; 32]].concat());
@@ -115,7 +122,6 @@ impl Company {
                  keys: keys.json, algorithms: [EdDSA] }]",
             )
         });
-        self.for_production();
         key
     }
 

@@ -3,6 +3,7 @@
 
 use crate::gateway::{Company, Gateway};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Open orders of `ann`.
 const ORDERS: [&str; 3] = ["ord_0015", "ord_0036", "ord_0057"];
@@ -236,5 +237,105 @@ fn every_profile_passes_check_and_its_own_cases() {
         assert_eq!(told["summary"]["profile"], profile);
         let ran = company.says(&["eval", "run", "."]);
         assert!(ran.contains(" 0 failed"), "{profile}: {ran}");
+    }
+}
+
+/// Everything that a posture or deployment says, otherwise.
+fn everywhere(company: &Company, from: &str, to: &str) {
+    let mut folders = vec![company.path().join("posture")];
+    let mut files = vec![company.path().join("countersign.yaml")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    }
+}
+
+/// The mid-market profile as its people take it to production: their own names, vendor, issuer and keys, and
+/// no write before it has run in staging.
+fn to_production() -> Company {
+    let company = Company::of_profile("mid-market");
+    everywhere(&company, "example.com", "acme.example");
+    everywhere(&company, "example-models", "meridian-models");
+    let vendors = company.path().join("posture/vendors");
+    let (made_up, own) = ("example-models.yaml", "meridian-models.yaml");
+    std::fs::rename(vendors.join(made_up), vendors.join(own)).unwrap();
+    company.edit("posture/agents/shop-assistant.yaml", |text| {
+        text.replace("    # reviewed", "    reviewed")
+            .replace("- tool: cancel_order\n", "- tool: cancel_order\n    stage: staging\n")
+    });
+    // The block of comments becomes what it shows.
+    company.edit("countersign.yaml", |text| {
+        let (before, rest) = text.split_once("# sign_off:").unwrap();
+        let (signs, after) = rest.split_once("\n\n").unwrap();
+        format!("{before}sign_off:{}\n\n{after}", signs.replace("\n# ", "\n"))
+    });
+    for who in REVIEWERS {
+        let key = company.made_up_key(who);
+        let line = |key: &str| format!("name: {who}@acme.example, roles: [{who}], key: \"{key}\"");
+        company.edit("countersign.yaml", |text| text.replace(&line("ssh-ed25519 …"), &line(&key)));
+    }
+    company.issued();
+    company
+}
+
+const REVIEWERS: [&str; 3] = ["security", "compliance", "owner"];
+
+#[test]
+fn mid_market_goes_from_its_profile_to_what_its_people_signed_and_its_package_says_what_commands_say()
+ {
+    let company = to_production();
+    company.says(&["eval", "generate", "."]);
+    let lock = ["posture", "lock", ".", "--change", "https://git.acme.example/pull/1"];
+    let missing = company.run(&lock);
+    let said = String::from_utf8(missing.stdout).unwrap();
+    assert_eq!(missing.status.code(), Some(1), "{said}");
+    for of in ["prove", "eval", "mutate"] {
+        assert!(said.contains(&format!("`evidence/{of}.json` is not there")), "{said}");
+    }
+    company.says(&[&lock[..], &["--gather"]].concat());
+    for who in REVIEWERS {
+        company.says(&["posture", "sign", ".", "--key", &format!("made-up-keys/{who}")]);
+    }
+    let told = company.says(&["check", "--here", "."]);
+    for who in REVIEWERS {
+        assert!(told.contains(&format!("signed as `{who}` by {who}@acme.example")), "{told}");
+    }
+    company.serve().stop();
+
+    // What the package says of proofs and mutants is what their commands say now.
+    let package = company.says(&["review", ".", "--format", "json", "--as-of", "2026-11-26"]);
+    let package: Value = serde_json::from_str(&package).unwrap();
+    let figures = package["figures"].as_array().unwrap();
+    let mut said: BTreeMap<String, Value> = BTreeMap::new();
+    for figure in figures {
+        let command = figure["command"].as_array().unwrap().iter();
+        let command: Vec<_> = command.map(|word| word.as_str().unwrap()).collect();
+        let said = said
+            .entry(command.join(" "))
+            .or_insert_with(|| serde_json::from_slice(&company.run(&command).stdout).unwrap());
+        assert_eq!(
+            said.pointer(figure["at"].as_str().unwrap()),
+            Some(&figure["value"]),
+            "{figure}"
+        );
+    }
+    for of in ["posture prove", "eval run", "eval mutate"] {
+        assert!(said.keys().any(|command| command.starts_with(of)), "no figure of `{of}`");
+    }
+    // Signed again by what runs say again: reports of the same are the same bytes.
+    for (of, report) in said.iter().filter(|(of, _)| !of.contains("audit")) {
+        let names = [("posture prove", "prove"), ("eval run", "eval"), ("eval mutate", "mutate")];
+        let Some((_, name)) = names.iter().find(|(begins, _)| of.starts_with(begins)) else {
+            continue;
+        };
+        let kept = company.path().join(format!("posture/evidence/{name}.json"));
+        let kept: Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+        assert_eq!(kept, *report, "{of}");
     }
 }

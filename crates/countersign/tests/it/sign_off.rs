@@ -256,7 +256,7 @@ const TRIED: &[Try] = &[
     (
         "evidence that is away",
         |company| fs::remove_dir_all(company.path().join("posture/evidence")).unwrap(),
-        "`evidence/check.json` cannot be read",
+        "`evidence/check.json` is not there",
     ),
     (
         "more evidence asked for than was signed",
