@@ -299,13 +299,12 @@ pub(crate) fn budget(Budget { of, max, window, per }: &Budget) -> String {
 }
 
 fn gate(gate: &Gate) -> String {
-    let minutes = gate.expires_s.div_euclid(60);
     let decision = gate.decision.as_ref().map_or_else(String::new, |point| {
         format!(", or the decision point {} for them", point.system)
     });
     let preview = if gate.preview.is_some() { ", who are shown a preview" } else { "" };
     let escalation = gate.escalation.as_ref().map_or_else(String::new, |then| {
-        format!("; after {} minutes also {}", then.after_s.div_euclid(60), approvers(&then.to))
+        format!("; after {} also {}", span(then.after_s), approvers(&then.to))
     });
     let delegates: Vec<_> = gate.delegates.iter().map(String::as_str).collect();
     let delegates = match delegates.is_empty() {
@@ -313,9 +312,20 @@ fn gate(gate: &Gate) -> String {
         false => format!("; in the stead of one who is away {}", delegates.join(", ")),
     };
     format!(
-        "{}{preview}{decision}, within {minutes} minutes{escalation}{delegates}",
-        approvers(&gate.approvers)
+        "{}{preview}{decision}, within {}{escalation}{delegates}",
+        approvers(&gate.approvers),
+        span(gate.expires_s)
     )
+}
+
+/// A span in seconds, as a posture writes it.
+fn span(seconds: u32) -> String {
+    let of = |unit: u32| seconds.is_multiple_of(unit).then(|| seconds.div_euclid(unit));
+    match (of(3_600), of(60)) {
+        (Some(hours), _) => format!("{hours}h"),
+        (None, Some(minutes)) => format!("{minutes}m"),
+        (None, None) => format!("{seconds}s"),
+    }
 }
 
 pub(crate) fn approvers(approvers: &Approvers) -> String {

@@ -7,7 +7,7 @@ use crate::policies;
 use crate::relay;
 use crate::reload::{Owners, Reloader};
 use crate::render::{self, Doing, Failure};
-use countersign_assurance::permission::{AgentMay, PermissionSet};
+use countersign_assurance::permission::PermissionSet;
 use countersign_assurance::picture::picture;
 use countersign_connectors::Connectors;
 use countersign_core::call::Monitor;
@@ -278,11 +278,13 @@ impl Ground {
 /// What agents may reach, for the console.
 fn reach(loaded: &Loaded) -> Reach {
     let set = PermissionSet::of(loaded);
-    let header = |columns: [&str; 6]| std::iter::once(columns.map(str::to_owned).to_vec());
-    let agents = set.agents.iter().map(|AgentMay { agent, tools, worst, .. }| ReachOf {
-        name: agent.agent.to_string(),
-        tools: header(show::TOOLS).chain(tools.iter().map(show::row)).collect(),
-        worst: header(show::WORST).chain(show::figures(worst)).collect(),
+    let header = |columns: &[&str]| {
+        std::iter::once(columns.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let agents = set.agents.iter().map(|may| ReachOf {
+        name: may.agent.agent.to_string(),
+        tools: header(&show::TOOLS).chain(may.tools.iter().map(show::row)).collect(),
+        worst: header(&show::WORST).chain(show::worst(may)).collect(),
     });
     Reach { picture: picture(&set).inline(), agents: agents.collect() }
 }

@@ -154,8 +154,19 @@ fn kind(text: &str) -> Result<Kind, String> {
     })
 }
 
+/// A time, or how long ago in days or hours.
 pub(super) fn time(text: &str) -> Result<Timestamp, String> {
-    let time: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let hours = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(days), _) => days.parse::<u32>().ok().map(|days| i64::from(days).saturating_mul(24)),
+        (_, Some(hours)) => hours.parse::<u32>().ok().map(i64::from),
+        _ => None,
+    };
+    if let Some(hours) = hours {
+        let micros = hours.saturating_mul(3_600_000_000);
+        return Ok(Timestamp::from_micros(SystemClock.now().micros().saturating_sub(micros)));
+    }
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    let time = time.map_err(|_what| "write `30d`, `12h`, or a time: 2026-11-23T09:00:00Z")?;
     Ok(Timestamp::from_micros(time.as_microsecond()))
 }
 

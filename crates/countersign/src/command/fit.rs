@@ -31,7 +31,7 @@ pub(crate) struct Fit {
     /// Only this agent
     #[arg(long)]
     agent: Option<String>,
-    /// What was recorded at this time or later, e.g. 2026-09-01T00:00:00Z
+    /// What was recorded at this time or later: `30d`, `12h`, or a time such as 2026-09-01T00:00:00Z
     #[arg(long, value_parser = time)]
     since: Option<Timestamp>,
     /// Before this
@@ -230,10 +230,11 @@ fn of_agent(fit: &fit::Fit) {
     match unused.as_deref() {
         None => render::line("Its grants are not known here.\n"),
         Some([]) => render::line("It used every tool that it was granted.\n"),
-        Some(unused) => render::line(format_args!(
-            "Granted and not used: {}. What nobody uses is best taken away.\n",
-            unused.join(", ")
-        )),
+        Some(unused) => {
+            let enough = *sessions >= SESSIONS_ENOUGH;
+            let advice = if enough { " What nobody uses is best taken away." } else { "" };
+            render::line(format_args!("Granted and not used: {}.{advice}\n", unused.join(", ")));
+        }
     }
 }
 

@@ -53,8 +53,10 @@ impl Init {
         SqliteStore::create(&state.join("journal.db"), &state.join("journal.key"), &SystemEntropy)
             .doing("the journal could not be made")?;
         let dir = self.dir.display();
+        let place =
+            if self.dir.as_os_str() == "." { "this folder".to_owned() } else { format!("`{dir}`") };
         render::line(format_args!(
-            "Wrote a posture, a deployment, an example database and a journal to {dir}.\n\n\
+            "Wrote a posture, a deployment, an example database and a journal to {place}.\n\n\
              countersign check {dir}\n\
              countersign serve {dir}\n\
              countersign token --agent shop-assistant --tenant ann --user ann     # in another terminal"

@@ -95,7 +95,10 @@ fn ask(question: &Question) -> Result<&'static str, Failure> {
         if let Some((_, (answer, _))) = meant {
             return Ok(answer);
         }
-        render::note(format_args!("A number from 1 to {}, please.", question.answers.len()));
+        render::note(format_args!(
+            "A number from 1 to {}, or its word, please.",
+            question.answers.len()
+        ));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::render::{self, Failure};
 use countersign_assurance::permission::PermissionSet;
 use countersign_posture::evals::load_evals;
 use countersign_posture::lock::{self, EVIDENCE, FILE, STAGING, Shown};
-use countersign_posture::sign_off::Evidence;
+use countersign_posture::sign_off::{Evidence, SignOff};
 use countersign_posture::{Finding, Severity};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -81,17 +81,34 @@ impl Lock {
             missing.iter().for_each(|what| render::line(format_args!("missing: {what}")));
             return Ok(End::Findings);
         }
+        self.keep(&folder, new, before, sign_off)
+    }
+
+    /// Writes it, with the signatures of the one before if that says the same.
+    fn keep(
+        &self,
+        folder: &Path,
+        mut new: lock::Lock,
+        before: Option<lock::Lock>,
+        sign_off: &SignOff,
+    ) -> Result<End, Failure> {
         let signed = before.iter().map(|before| before.signatures.len()).sum::<usize>();
         let before = before.filter(|before| before.unsigned() == new);
         new.signatures = before.map(|before| before.signatures).unwrap_or_default();
         let kept = new.signatures.len();
-        write(&folder, FILE, &new.text())?;
+        write(folder, FILE, &new.text())?;
         render::line(format_args!(
             "{}: posture {}, {kept} signatures; roles that have to sign: {}",
             folder.join(FILE).display(),
             new.posture,
             sign_off.roles.join(", ")
         ));
+        if kept == 0 {
+            render::line(format_args!(
+                "next, by each who signs: `countersign posture sign {} --key FILE`",
+                self.at.file().display()
+            ));
+        }
         if kept < signed {
             render::line(format_args!(
                 "it says something else than before: {signed} signatures are gone"

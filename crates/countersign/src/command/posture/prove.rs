@@ -158,7 +158,11 @@ fn told(proofs: &Proofs, posture: &str, markdown: bool) -> String {
         Err(error) => error.to_string(),
     };
     let mut lines = vec![table];
-    lines.extend(proofs.obligations.iter().filter_map(open));
+    if proofs.solver.is_ok() {
+        lines.extend(proofs.obligations.iter().filter_map(open));
+    } else {
+        lines.push(NO_SOLVER.to_owned());
+    }
     if proofs.obligations.iter().any(|of| matches!(of.verdict, Verdict::Refuted(Some(_)))) {
         lines.push(REPLAY.to_owned());
     }
@@ -168,6 +172,9 @@ fn told(proofs: &Proofs, posture: &str, markdown: bool) -> String {
     lines.push(not_covered.join("\n"));
     lines.join("\n\n")
 }
+
+const NO_SOLVER: &str = "What is not proved was asked of nobody: a solver is needed. `apt-get install cvc5`, or name its program in \
+    the variable CVC5.";
 
 const REPLAY: &str = "A request above, saved as request.json, is what `countersign explain --call request.json` explains and \
     `countersign call --request request.json` tries.";

@@ -10,13 +10,14 @@ use countersign_connectors::Connectors;
 use countersign_core::call::{Caller, Door, Evidence, Explained, Monitor, Proposed};
 use countersign_core::id::Timestamp;
 use countersign_core::port::Clock as _;
+use countersign_core::posture::Agent;
 use countersign_core::principal::CallerRef;
 use countersign_core::reading::{Cursor, Parts, Record};
 use countersign_core::record::Kind;
 use countersign_core::refusal::Refusal;
 use countersign_core::scope::ScopeRule;
 use countersign_core::tool::Tool;
-use countersign_gateway::identity::{Agents, Claims, SignIn};
+use countersign_gateway::identity::{Agents, Claims, Identity, SignIn};
 use countersign_policy::Bundle;
 use countersign_posture::Loaded;
 use countersign_store::MemoryJournal;
@@ -44,7 +45,7 @@ pub(crate) struct Replay {
     #[arg(long)]
     journal: Option<PathBuf>,
     /// Calls not older than this: `30d`, `12h`, or a time such as 2026-11-23T09:00:00Z
-    #[arg(long, default_value = "30d", value_parser = since)]
+    #[arg(long, default_value = "30d", value_parser = audit::time)]
     since: Timestamp,
     /// How it is told
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -57,18 +58,6 @@ enum Format {
     Text,
     /// One JSON object
     Json,
-}
-
-/// A time, or how long ago in days or hours.
-fn since(text: &str) -> Result<Timestamp, String> {
-    let hours = match (text.strip_suffix('d'), text.strip_suffix('h')) {
-        (Some(days), _) => days.parse::<u32>().ok().map(|days| i64::from(days).saturating_mul(24)),
-        (_, Some(hours)) => hours.parse::<u32>().ok().map(i64::from),
-        _ => None,
-    };
-    let Some(hours) = hours else { return audit::time(text) };
-    let micros = hours.saturating_mul(3_600_000_000);
-    Ok(Timestamp::from_micros(SystemClock.now().micros().saturating_sub(micros)))
 }
 
 /// What became, or would become, of a call.
@@ -211,6 +200,28 @@ impl Again {
         Ok(())
     }
 
+    /// What decides, at this moment, with nothing behind it.
+    fn monitor(
+        &self,
+        identity: Identity,
+        clock: Arc<explain::Stopped>,
+    ) -> Result<Monitor, Failure> {
+        let journal = Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy)));
+        let nobody = Agents { pointers: Vec::new(), clients: BTreeSet::new() };
+        Ok(Monitor {
+            posture: Arc::clone(&self.posture),
+            authenticator: Arc::new(identity),
+            pdp: self.bundle.clone(),
+            journal: journal.clone(),
+            register: journal,
+            people: Arc::new(SignIn::new(None, nobody).doing("nobody decides here")?),
+            // No system is there to be asked.
+            connector: Arc::new(Connectors::new(BTreeMap::new(), clock.clone())),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+        })
+    }
+
     /// What would become of it and why, or why nobody can say.
     async fn again(
         &self,
@@ -228,8 +239,13 @@ impl Again {
         let Some(who) = record.bodies.get("principal").and_then(Value::as_object) else {
             return Ok(Err("who called was erased"));
         };
+        let has = |agent: &Arc<Agent>| agent.grants.keys().any(|tool| tool.as_str() == name);
         let arguments = match kept(record) {
             Ok(arguments) => arguments,
+            // Whatever was sent, a tool that nobody has is still none.
+            Err(_) if *was == unknown() && !self.posture.agents.values().any(has) => {
+                return Ok(Ok((unknown(), String::new())));
+            }
             Err(why) => return Ok(Err(why)),
         };
         let said = |name: &str| who.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -245,20 +261,7 @@ impl Again {
         let Ok((identity, credential)) = identity else {
             return Ok(Err("the posture's claims do not fit what is kept of who called"));
         };
-        let journal = Arc::new(MemoryJournal::new(clock.clone(), Arc::new(SystemEntropy)));
-        let nobody = Agents { pointers: Vec::new(), clients: BTreeSet::new() };
-        let monitor = Monitor {
-            posture: Arc::clone(&self.posture),
-            authenticator: Arc::new(identity),
-            pdp: self.bundle.clone(),
-            journal: journal.clone(),
-            register: journal,
-            people: Arc::new(SignIn::new(None, nobody).doing("nobody decides here")?),
-            // No system is there to be asked.
-            connector: Arc::new(Connectors::new(BTreeMap::new(), clock.clone())),
-            clock,
-            entropy: Arc::new(SystemEntropy),
-        };
+        let monitor = self.monitor(identity, clock)?;
         let met: Caller = match monitor.authenticate(&credential, Door::Http).await {
             Ok(met) => met,
             Err(refused) => return Ok(Ok(refused_as(refused.refusal()))),
@@ -314,6 +317,10 @@ impl Again {
             Some(refusal) => refused_as(&refusal),
         })
     }
+}
+
+fn unknown() -> Fate {
+    Fate::Refused("unknown_tool".to_owned())
 }
 
 fn refused_as(refusal: &Refusal) -> (Fate, String) {

@@ -48,7 +48,8 @@ impl Show {
             if set.agents.is_empty() {
                 let failure = Failure::new(format!("there is no agent `{wanted}`"));
                 let near = did_you_mean(wanted, names.iter().map(String::as_str));
-                return Err(near.into_iter().fold(failure, Failure::help));
+                let all = format!("there are {}", names.join(", "));
+                return Err(failure.help(near.unwrap_or(all)));
             }
         }
         match self.format {
@@ -64,7 +65,7 @@ impl Show {
 fn tell(set: &PermissionSet) {
     let PermissionSet { posture, organisation, agents } = set;
     render::line(format_args!("{}, posture {posture}", visible(organisation)));
-    for AgentMay { agent, limits, tools, worst, .. } in agents {
+    for may @ AgentMay { agent, limits, tools, .. } in agents {
         let owner = format!("{} ({}, {})", agent.agent, agent.team, agent.contact);
         render::line(format_args!("\n{}\n{}", visible(&owner), visible(&agent.purpose)));
         let limits = [
@@ -77,8 +78,8 @@ fn tell(set: &PermissionSet) {
         render::line(format_args!("For each tenant at most {limits} calls.\n"));
         let rows = tools.iter().map(row);
         render::line(render::table(&TOOLS, rows));
-        render::line("\nThe worst that all of it together comes to, for each tenant:");
-        render::line(render::table(&WORST, figures(worst)));
+        render::line("\nThe worst that it comes to, for each tenant:");
+        render::line(render::table(&WORST, worst(may)));
     }
 }
 
@@ -86,17 +87,18 @@ fn tell(set: &PermissionSet) {
 pub(crate) const TOOLS: [&str; 6] =
     ["tool", "reaches", "step", "tied to the caller", "arguments", "who agrees, and sums"];
 /// The columns of the worst that it comes to.
-pub(crate) const WORST: [&str; 6] = ["of", "a call", "a minute", "an hour", "a day", "bounded by"];
+pub(crate) const WORST: [&str; 7] =
+    ["tool", "of", "a call", "a minute", "an hour", "a day", "bounded by"];
 
 fn markdown(set: &PermissionSet) -> String {
     let mut text = format!("# {}\n\nPosture `{}`.\n", cell(&set.organisation), set.posture);
-    for AgentMay { agent, tools, worst, .. } in &set.agents {
+    for may @ AgentMay { agent, tools, .. } in &set.agents {
         let owner = format!("{}, {}", agent.team, agent.contact);
         let purpose = cell(&agent.purpose);
         text.push_str(&format!("\n## {}\n\n{purpose} Owner: {}.\n\n", agent.agent, cell(&owner)));
         text.push_str(&lines(&TOOLS, tools.iter().map(row)));
-        text.push_str("\nThe worst that all of it together comes to, for each tenant:\n\n");
-        text.push_str(&lines(&WORST, figures(worst)));
+        text.push_str("\nThe worst that it comes to, for each tenant:\n\n");
+        text.push_str(&lines(&WORST, worst(may)));
     }
     text
 }
@@ -147,8 +149,17 @@ pub(crate) fn row(may: &May) -> Vec<String> {
     told.map(|cell| cell.lines().map(visible).collect::<Vec<_>>().join("\n")).to_vec()
 }
 
-pub(crate) fn figures(Blast { figures }: &Blast) -> impl Iterator<Item = Vec<String>> {
-    figures.iter().map(|(name, Worst { call, spans: [minute, hour, day], gated, by })| {
+/// The worst of each tool, and of all of them together.
+pub(crate) fn worst(AgentMay { tools, worst, .. }: &AgentMay) -> impl Iterator<Item = Vec<String>> {
+    let each = tools.iter().flat_map(|may| figures(&may.tool, &may.worst));
+    each.chain(figures("all together", worst))
+}
+
+fn figures<'a>(
+    of: &'a str,
+    Blast { figures }: &'a Blast,
+) -> impl Iterator<Item = Vec<String>> + use<'a> {
+    figures.iter().map(move |(name, Worst { call, spans: [minute, hour, day], gated, by })| {
         let figures = [call, minute, hour, day].map(|figure| match figure {
             Some(figure) => figure.to_string(),
             None => "unbounded".to_owned(),
@@ -157,6 +168,6 @@ pub(crate) fn figures(Blast { figures }: &Blast) -> impl Iterator<Item = Vec<Str
         let mut by: Vec<_> = by.iter().map(String::as_str).collect();
         by.dedup();
         let bounded = gated.iter().copied().chain(by).collect::<Vec<_>>().join("\n");
-        std::iter::once(visible(name)).chain(figures).chain([bounded]).collect()
+        [visible(of), visible(name)].into_iter().chain(figures).chain([bounded]).collect()
     })
 }

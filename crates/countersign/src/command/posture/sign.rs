@@ -92,7 +92,9 @@ impl Sign {
         let by = match lock::signer(sign_off, &message, &armoured) {
             Ok(Some(reviewer)) => reviewer.name.clone(),
             Ok(None) => {
-                render::line("not kept: this key is of none of the deployment's reviewers");
+                render::line(
+                    "not kept: this key is of none of those who stand in `countersign.yaml` under `sign_off`: `reviewers`",
+                );
                 return Ok(End::Findings);
             }
             Err(why) => {
