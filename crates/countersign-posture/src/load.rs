@@ -52,7 +52,7 @@ pub struct Loaded {
     /// The vendors that agents and systems depend on.
     pub vendors: BTreeMap<VendorName, Vendor>,
     /// How long before a review is due it is said, in seconds.
-    pub(crate) warn_s: u32,
+    pub warn_s: u32,
     /// The register of agents, by name.
     pub register: Vec<Registered>,
     /// Grants of an effect that say not by whom and when they were reviewed.

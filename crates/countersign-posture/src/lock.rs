@@ -399,6 +399,10 @@ pub fn signer<'a>(
     message: &[u8],
     armoured: &str,
 ) -> Result<Option<&'a Reviewer>, &'static str> {
+    // INVARIANT: what has no canonical form was signed by nobody.
+    if message.is_empty() {
+        return Err("is over nothing");
+    }
     let signature = SshSig::from_pem(armoured).map_err(|_what| "is no signature of OpenSSH's")?;
     if signature.namespace() != NAMESPACE {
         return Err("was made for something else");

@@ -202,6 +202,8 @@ pub(crate) struct Ground {
 pub(crate) struct AtWork {
     pub(crate) in_force: Arc<InForce>,
     pub(crate) owners: Owners,
+    /// How long before a review is due it is said, in seconds.
+    pub(crate) warn_s: u32,
     identity: Arc<Identity>,
     connectors: Arc<Connectors>,
 }
@@ -238,6 +240,7 @@ impl Ground {
             Arc::new(SignIn::new(self.people.clone(), agents).doing("how people sign in")?);
         let since = clock.now();
         let reach = reach(&loaded);
+        let warn_s = loaded.warn_s;
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
             authenticator: identity.clone(),
@@ -254,7 +257,7 @@ impl Ground {
             (agent, Owner { purpose, team, contact })
         });
         let in_force = Arc::new(InForce { monitor, claims, since, owners: named.collect(), reach });
-        Ok(AtWork { in_force, owners, identity, connectors })
+        Ok(AtWork { in_force, owners, warn_s, identity, connectors })
     }
 
     /// Records that a posture is about to be in force, after which other. A crash between this and

@@ -3,9 +3,11 @@
 
 use crate::assemble::{self, AtWork, Ground};
 use crate::evidence::cover;
+use crate::machine::SystemClock;
 use crate::render::{self, Failure};
 use crate::report::visible;
 use arc_swap::ArcSwap;
+use countersign_core::port::Clock as _;
 use countersign_gateway::door::InForce;
 use countersign_policy::Bundle;
 use countersign_posture::{Deployment, Environment, Finding, Loaded, Severity};
@@ -20,6 +22,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often it is looked where the posture's path leads. What two looks agree on is loaded.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is said which reviews end.
+const DAY: Duration = Duration::from_hours(24);
 /// Most findings of a refused posture in the log; all of them are printed.
 const FINDINGS_LOGGED_MAX: usize = 5;
 
@@ -65,8 +69,10 @@ impl Reloader {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell("the start");
+        let mut days = interval(DAY);
         loop {
             tokio::select! {
+                _ = days.tick() => self.tell_of_ends(),
                 _ = hangups.recv() => self.reload("SIGHUP").await,
                 _ = looks.tick() => {
                     if block_in_place(|| self.watch.another()) {
@@ -106,6 +112,28 @@ impl Reloader {
         self.in_force.store(Arc::clone(&prepared.in_force));
         self.at_work = Arc::new(prepared);
         Ok(())
+    }
+
+    /// Says which grants end soon by themselves, or have ended: a posture is in force for long, and nobody
+    /// may check it meanwhile.
+    fn tell_of_ends(&self) {
+        let now = SystemClock.now();
+        let soon = now.plus_secs(self.at_work.warn_s);
+        let agents = &self.at_work.in_force.monitor.posture.agents;
+        let ends: BTreeSet<_> = agents
+            .values()
+            .flat_map(|agent| agent.grants.values().map(move |grant| (&agent.id, &grant.lapses)))
+            .filter_map(|(agent, lapse)| Some((lapse.as_ref()?, agent)))
+            .filter(|(lapse, _)| lapse.at <= soon)
+            .map(|(lapse, agent)| (lapse.at, agent, &lapse.of))
+            .collect();
+        for (at, agent, of) in ends {
+            if at <= now {
+                tracing::error!(%agent, "what rests on it is suspended: {of}");
+            } else {
+                tracing::warn!(%agent, "what rests on it will be suspended: {of}");
+            }
+        }
     }
 
     fn tell(&self, because: &str) {

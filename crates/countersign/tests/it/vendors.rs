@@ -2,6 +2,7 @@
 //! and what the commands say.
 
 use crate::gateway::{Company, Who};
+use crate::people::in_s;
 use serde_json::{Value, json};
 
 const VENDOR: &str = "posture/vendors/meridian-models.yaml";
@@ -34,6 +35,8 @@ async fn an_agent_whose_vendor_was_not_reviewed_in_time_is_suspended_in_a_gatewa
     let company = Company::new();
     ended(&company);
     let gateway = company.serve();
+    let said = gateway.says("what rests on it is suspended");
+    assert!(said.contains("ERROR") && said.contains("meridian-models"), "{said}");
     let who =
         Who { agent: "support-copilot", tenant: "acct_bravo", session: "1", depots: &["HAM"] };
     let token = gateway.token(who).await;
@@ -70,6 +73,16 @@ async fn an_agent_whose_vendor_was_not_reviewed_in_time_is_suspended_in_a_gatewa
     let token = gateway.token(who).await;
     let answer = gateway.call(&token, "get_account_usage", arguments).await;
     assert_eq!(answer["status"], "completed", "{answer}");
+}
+
+#[test]
+fn a_gateway_that_runs_says_ahead_what_will_be_suspended() {
+    let company = Company::new();
+    let soon = in_s(10 * 86_400);
+    let review_by = format!("review_by: {}", &soon[..10]);
+    company.edit(VENDOR, |text| text.replace("review_by: 2099-12-31", &review_by));
+    let said = company.serve().says("what rests on it will be suspended");
+    assert!(said.contains("WARN") && said.contains("meridian-models"), "{said}");
 }
 
 #[test]
