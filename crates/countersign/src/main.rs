@@ -4,6 +4,7 @@
 mod assemble;
 mod command;
 mod evidence;
+mod git;
 mod here;
 mod machine;
 mod policies;

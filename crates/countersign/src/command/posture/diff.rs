@@ -2,19 +2,25 @@
 
 use crate::assemble;
 use crate::command::{End, serve};
+use crate::git::Versioned;
 use crate::render::{self, Doing as _, Failure};
+use crate::report::visible;
 use clap::ValueEnum;
 use countersign_assurance::diff::{self, Side};
 use countersign_policy::Bundle;
-use countersign_posture::lock::{self, Lock};
-use countersign_posture::{Loaded, posture_folder};
+use countersign_posture::lock::{self, Lock, Signature};
+use countersign_posture::sign_off::SignOff;
+use countersign_posture::{Loaded, load_deployment, posture_folder};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 use tempfile::TempDir;
 
+/// The deployment here.
+const HERE: &str = "countersign.yaml";
 /// Most files that a revision's posture may have.
 const FILES_MAX: usize = 20_000;
+/// What a side may be.
+const HELP: &str = "name a folder with a posture.yaml or a countersign.yaml in it, `git:REVISION` or a lock's file";
 /// Most commits that are looked at for the posture of a lock.
 const COMMITS_MAX: u32 = 20;
 
@@ -24,7 +30,7 @@ pub(crate) struct Diff {
     #[arg(value_name = "OLD")]
     old: String,
     /// What is to be, likewise
-    #[arg(value_name = "NEW", default_value = "countersign.yaml")]
+    #[arg(value_name = "NEW", default_value = HERE)]
     new: String,
     /// How it is told
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -46,7 +52,14 @@ enum Format {
 
 impl Diff {
     pub(super) fn run(&self) -> Result<End, Failure> {
-        let home = home([&self.new, &self.old])?;
+        for (which, side) in [("OLD", &self.old), ("NEW", &self.new)] {
+            if !is_revision(side) && !Path::new(side).exists() {
+                return Err(
+                    Failure::new(format!("{which} is {side}, which is not there")).help(HELP)
+                );
+            }
+        }
+        let home = Home::of([&self.new, &self.old])?;
         let (old, old_bundle) = side(&self.old, &home)?;
         let (new, new_bundle) = side(&self.new, &home)?;
         let old = Side { loaded: &old, bundle: &old_bundle };
@@ -62,10 +75,46 @@ impl Diff {
     }
 }
 
-/// The posture that revisions and locks are of: that of the first side which is a folder, or here.
-fn home(sides: [&str; 2]) -> Result<PathBuf, Failure> {
-    let folders = sides.into_iter().filter(|side| !side.starts_with("git:") && !is_lock(side));
-    folder(Path::new(folders.into_iter().next().unwrap_or("countersign.yaml")))
+/// Where revisions and locks are of.
+struct Home {
+    /// The posture's folder: that of the first side which is one, or here.
+    posture: PathBuf,
+    /// Its deployment, where there is one.
+    deployment: Option<PathBuf>,
+}
+
+impl Home {
+    fn of(sides: [&str; 2]) -> Result<Self, Failure> {
+        let mut folders = sides.into_iter().filter(|side| !is_revision(side) && !is_lock(side));
+        let path = Path::new(folders.next().unwrap_or(HERE));
+        let posture = folder(path)?;
+        let file = if path.is_dir() { path.join(HERE) } else { path.to_owned() };
+        // A posture's folder mostly lies in that of its deployment.
+        let around = posture.canonicalize().ok();
+        let around = around.as_deref().and_then(Path::parent).map(|around| around.join(HERE));
+        let same = |file: &PathBuf| {
+            let of = posture_folder(file).and_then(|of| of.canonicalize().ok());
+            of.is_some() && of == posture.canonicalize().ok()
+        };
+        let deployment = [Some(file), around].into_iter().flatten().find(same);
+        Ok(Self { posture, deployment })
+    }
+
+    /// Who has to have signed; `None` if nobody has to.
+    fn sign_off(&self) -> Result<Option<SignOff>, Failure> {
+        let Some(file) = &self.deployment else { return Ok(None) };
+        match load_deployment(file) {
+            (Some(deployment), _) => Ok(deployment.sign_off),
+            (None, findings) => {
+                render::findings(&findings);
+                Err(Failure::new(format!("who has to sign is not known: {}", file.display())))
+            }
+        }
+    }
+}
+
+fn is_revision(side: &str) -> bool {
+    side.starts_with("git:")
 }
 
 fn is_lock(side: &str) -> bool {
@@ -73,37 +122,69 @@ fn is_lock(side: &str) -> bool {
 }
 
 /// One side, read and compiled.
-fn side(side: &str, home: &Path) -> Result<(Loaded, Bundle), Failure> {
+fn side(side: &str, home: &Home) -> Result<(Loaded, Bundle), Failure> {
     if let Some(revision) = side.strip_prefix("git:") {
-        return read(at_revision(home, revision)?.path());
+        let posture = Versioned::of(&home.posture)?;
+        return read(at_revision((&posture, &home.posture), revision)?.path());
     }
     if is_lock(side) { signed(Path::new(side), home) } else { read(&folder(Path::new(side))?) }
 }
 
 /// The posture that a lock is of: that which is there, or the one of the commit which brought its digest.
-fn signed(lock: &Path, home: &Path) -> Result<(Loaded, Bundle), Failure> {
-    let text = fs::read_to_string(lock).doing(lock.display())?;
-    let digest = Lock::parse(&text).doing(lock.display())?.posture;
+fn signed(file: &Path, home: &Home) -> Result<(Loaded, Bundle), Failure> {
+    let text = fs::read_to_string(file).doing(file.display())?;
+    let lock = Lock::parse(&text).doing(file.display())?;
+    match home.sign_off()? {
+        Some(sign_off) => hold(file, &lock, &sign_off)?,
+        None => render::note(format_args!(
+            "note: the signatures of {} were not looked at: no deployment here says who has to sign",
+            file.display()
+        )),
+    }
+    let digest = lock.posture;
     let is_it = |(loaded, _): &(Loaded, Bundle)| loaded.posture.digest.to_string() == digest;
-    let here = read(home).ok().filter(is_it);
+    let Home { posture, .. } = home;
+    let here = read(posture).ok().filter(is_it);
     if let Some(here) = here {
         return Ok(here);
     }
+    let versioned = Versioned::of(posture)?;
     let pickaxe = format!("-S{digest}");
     let newest = format!("-n{COMMITS_MAX}");
-    let asked = ["log", "--format=%H", &newest, &pickaxe, "--", lock::FILE];
-    let commits = String::from_utf8(git(home, &asked)?).doing("the names of commits")?;
+    let plain = ["log", "--format=%H", "--no-textconv", "--no-ext-diff", "--no-show-signature"];
+    let asked = [&plain[..], &[&newest, &pickaxe, "--", lock::FILE]].concat();
+    let commits = String::from_utf8(versioned.ask(&asked)?).doing("the names of commits")?;
     let mut postures = commits.lines().filter_map(|commit| {
-        let folder = at_revision(home, commit).ok()?;
+        let folder = at_revision((&versioned, posture), commit).ok()?;
         let (compiled, _) = assemble::compile(folder.path()).ok()?;
         let (loaded, bundle) = compiled?;
         Some((loaded, bundle?)).filter(is_it)
     });
     postures.next().ok_or_else(|| {
-        let of = format!("the posture {digest}, which {} is of,", lock.display());
-        Failure::new(format!("{of} is neither in {} nor among its commits", home.display()))
+        let of = format!("the posture {digest}, which {} is of,", file.display());
+        Failure::new(format!("{of} is neither in {} nor among its commits", posture.display()))
             .help("name a folder or `git:REVISION` with that posture")
     })
+}
+
+/// Whoever changes a posture can write a lock of it: it is worth its signatures.
+fn hold(file: &Path, lock: &Lock, sign_off: &SignOff) -> Result<(), Failure> {
+    let message = lock.message();
+    let signers = lock.signatures.iter().filter_map(|Signature { by, signature }| {
+        let reviewer = lock::signer(sign_off, &message, signature).ok().flatten()?;
+        Some(reviewer).filter(|reviewer| reviewer.name == *by)
+    });
+    let filled = sign_off.filled(&signers.collect::<Vec<_>>());
+    for role in &sign_off.roles {
+        let Some(by) = filled.get(role.as_str()) else {
+            let (file, role) = (file.display(), visible(role));
+            let said = format!("{file} is not signed: nobody who is listed has signed as `{role}`");
+            return Err(Failure::new(said)
+                .help("compare with a lock that was signed, a folder or `git:REVISION`"));
+        };
+        render::note(format_args!("signed as `{}`: {}", visible(role), visible(&by.name)));
+    }
+    Ok(())
 }
 
 /// The posture's folder: itself, or that of a deployment.
@@ -113,9 +194,7 @@ pub(super) fn folder(path: &Path) -> Result<PathBuf, Failure> {
     }
     let config = if path.is_dir() { path.join("countersign.yaml") } else { path.to_owned() };
     posture_folder(&config).ok_or_else(|| {
-        Failure::new(format!("{} is no posture and no deployment", path.display())).help(
-            "name a folder with a posture.yaml or a countersign.yaml in it, `git:REVISION` or a lock's file",
-        )
+        Failure::new(format!("{} is no posture and no deployment", path.display())).help(HELP)
     })
 }
 
@@ -131,12 +210,13 @@ pub(super) fn read(folder: &Path) -> Result<(Loaded, Bundle), Failure> {
 }
 
 /// A posture's folder as it was at a revision of the repository that it is in.
-fn at_revision(folder: &Path, revision: &str) -> Result<TempDir, Failure> {
+fn at_revision((git, folder): (&Versioned, &Path), revision: &str) -> Result<TempDir, Failure> {
     let asked = format!("{revision}^{{commit}}");
-    let commit = git(folder, &["rev-parse", "--verify", "--quiet", "--end-of-options", &asked])
+    let commit = git
+        .ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &asked])
         .map_err(|_quiet| Failure::new(format!("there is no revision `{revision}`")))?;
     let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-    let listed = git(folder, &["ls-tree", "-r", "-z", "--name-only", &commit, "--", "."])?;
+    let listed = git.ask(&["ls-tree", "-r", "-z", "--name-only", &commit, "--", "."])?;
     let listed = String::from_utf8(listed).doing("the names of its files")?;
     let names: Vec<_> = listed.split('\0').filter(|name| !name.is_empty()).collect();
     if names.is_empty() || names.len() > FILES_MAX {
@@ -149,7 +229,7 @@ fn at_revision(folder: &Path, revision: &str) -> Result<TempDir, Failure> {
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             continue;
         }
-        let text = git(folder, &["cat-file", "blob", &format!("{commit}:./{name}")])?;
+        let text = git.ask(&["cat-file", "blob", &format!("{commit}:./{name}")])?;
         let path = out.path().join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).doing(parent.display())?;
@@ -157,14 +237,4 @@ fn at_revision(folder: &Path, revision: &str) -> Result<TempDir, Failure> {
         fs::write(&path, text).doing(path.display())?;
     }
     Ok(out)
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
-    let asked = Command::new("git").arg("-C").arg(folder).args(arguments).output();
-    let answer = asked.doing("git does not start")?;
-    if answer.status.success() {
-        return Ok(answer.stdout);
-    }
-    let said = String::from_utf8_lossy(&answer.stderr);
-    Err(Failure::new(format!("git says: {}", said.trim())))
 }
