@@ -10,6 +10,8 @@ mod schema;
 mod tests;
 mod tool;
 
+use crate::markup::unseen;
+use crate::review::markdown;
 use countersign_core::id::{AgentId, ToolName};
 use countersign_policy::Bundle;
 use countersign_posture::Loaded;
@@ -161,17 +163,37 @@ impl Change {
             (None, Some(tool)) => format!("{tool}: "),
             (None, None) => String::new(),
         };
-        // Texts of a posture are shown, and mark nothing up.
+        // INVARIANT: texts of a posture are shown. They end no line, mark nothing up and hide nothing.
         let plain = |text: &str| match marks {
-            true => text.replace(['<', '>', '[', ']', '|'], " "),
-            false => text.to_owned(),
+            true => markdown::plain(text),
+            false => one_line(text),
         };
-        let example = self.example.as_ref().map_or_else(String::new, |example| match marks {
-            true => format!("; newly passes: `{}`", example.to_string().replace('`', "'")),
+        let example = self.example.as_ref().map(|example| one_line(&example.to_string()));
+        let example = example.map_or_else(String::new, |example| match marks {
+            true => format!("; newly passes: `{}`", example.replace('`', "'")),
             false => format!("\n    newly passes: {example}"),
         });
-        format!("- {}{}{example}", plain(&about), plain(&self.says))
+        format!("- {}{example}", plain(&(about + &self.says)))
     }
+}
+
+/// A text on one line of a terminal: what ends it, or is not seen, is written out.
+fn one_line(text: &str) -> String {
+    let escaped = |c: char| match c == '\n' || c == '\t' || unseen(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// A time in the largest unit that says it.
+fn duration(seconds: u32) -> String {
+    for (unit, name) in [(86_400, "d"), (3_600, "h"), (60, "min")] {
+        if seconds >= unit && seconds.is_multiple_of(unit) {
+            return format!("{}{name}", seconds.div_euclid(unit));
+        }
+    }
+    format!("{seconds}s")
 }
 
 /// Gathers what differs about one agent and tool.
@@ -189,10 +211,19 @@ impl Notes<'_> {
 
     /// A bound that may be missing: a missing one bounds nothing.
     fn bound<T: Into<u64>>(&mut self, what: &str, old: Option<T>, new: Option<T>) {
+        self.bound_within(what, [(old, None), (new, None)]);
+    }
+
+    /// The same, each with a bound around it that holds where it is missing.
+    fn bound_within<T: Into<u64>>(&mut self, what: &str, of: [(Option<T>, Option<u64>); 2]) {
+        let [(old, around_old), (new, around_new)] = of;
         let [old, new] = [old, new].map(|bound| bound.map(Into::into));
-        let told =
-            |bound: Option<u64>| bound.map_or_else(|| "unbounded".to_owned(), |n| n.to_string());
-        let [was, is] = [old, new].map(told);
+        let told = |(bound, around): (Option<u64>, Option<u64>)| match (bound, around) {
+            (Some(bound), _) => bound.to_string(),
+            (None, Some(around)) => format!("{around} (no bound of its own, others hold)"),
+            (None, None) => "unbounded".to_owned(),
+        };
+        let [was, is] = [(old, around_old), (new, around_new)].map(told);
         let [old, new] = [old, new].map(|bound| bound.unwrap_or(u64::MAX));
         match new.cmp(&old) {
             std::cmp::Ordering::Greater => self.note(Way::Wider, format!("{what} {is}, was {was}")),

@@ -9,7 +9,7 @@ mod assured;
 mod configured;
 mod evidence;
 mod html;
-mod markdown;
+pub(crate) mod markdown;
 mod operated;
 mod picture;
 mod sbom;

@@ -246,6 +246,16 @@ pub fn schema(posture: &Posture, attributes: &[&str]) -> String {
     text::ground(&sets) + &actions
 }
 
+/// The schema of one tool as [`Bundle::schema`] gives it, for policies that others wrote: with all of
+/// `attributes`, and with the actions and groups that are `named`.
+#[must_use]
+pub fn schema_beside(tool: &Tool, attributes: &[&str], mut named: BTreeSet<String>) -> String {
+    let Reading { input, bounds: _, scopes, mut sets } = Reading::of(tool);
+    sets.extend(attributes.iter().map(|&name| name.to_owned()));
+    named.remove(tool.name.as_str());
+    text::ground(&sets) + &text::action(tool, &input, &scopes) + &text::actions_named(&named)
+}
+
 /// Every granted tool with the agents it was granted to.
 pub(crate) type Granted<'a> = BTreeMap<&'a ToolName, (&'a Tool, BTreeSet<&'a AgentId>)>;
 

@@ -30,8 +30,9 @@ pub(crate) const GROUPS: [&str; 5] = [
     "effect:irreversible",
 ];
 
-/// The groups that a tool of this effect is in.
-pub(crate) const fn groups(effect: Effect) -> &'static [&'static str] {
+/// The groups of actions that a tool of this effect is in.
+#[must_use]
+pub const fn groups(effect: Effect) -> &'static [&'static str] {
     match effect {
         Effect::Read => &["effect:read"],
         Effect::Reversible => &["effect:write", "effect:reversible"],

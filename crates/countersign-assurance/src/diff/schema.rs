@@ -2,10 +2,13 @@
 
 use super::pattern::beyond;
 use super::{Change, Notes, Way};
+use crate::permission::budget;
 use crate::proof::example::fitting;
-use crate::sample::put;
+use crate::sample::{at as found_at, put};
+use countersign_core::ladder::{Budget, Summed};
 use countersign_core::scope::Step;
 use countersign_core::tool::Tool;
+use countersign_posture::schema::compile;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -53,11 +56,38 @@ impl At<'_> {
         (newly && !old.schema.issues(&arguments).is_empty()).then_some(arguments)
     }
 
-    fn wider(&self, notes: &mut Notes<'_>, says: String, values: impl IntoIterator<Item = Value>) {
-        let example = values.into_iter().find_map(|value| self.example(value));
+    fn wider(
+        &self,
+        notes: &mut Notes<'_>,
+        mut says: String,
+        values: impl IntoIterator<Item = Value>,
+    ) {
+        let mut values: Vec<_> = values.into_iter().collect();
+        // Where a sum is kept to, as much as it leaves.
+        let sums: Vec<_> =
+            self.tools.1.ladder.budgets.iter().filter(|sum| self.is_of(sum)).collect();
+        values.extend(sums.iter().map(|sum| Value::from(sum.max)));
+        let examples: Vec<_> = values.into_iter().filter_map(|value| self.example(value)).collect();
+        let within =
+            |example: &&Value| sums.iter().all(|sum| spent(sum, example) <= u128::from(sum.max));
+        let example = examples.iter().find(within).cloned();
+        if let (None, false, Some(sum)) = (&example, examples.is_empty(), sums.first()) {
+            says.push_str(&format!("; its sum refuses what that lets through: {}", budget(sum)));
+        }
         let (agent, tool) = (notes.agent.cloned(), notes.tool.cloned());
         notes.changes.push(Change { agent, tool, way: Way::Wider, says, example });
     }
+
+    /// Whether a sum is of what is here.
+    fn is_of(&self, sum: &Budget) -> bool {
+        matches!(&sum.of, Summed::Argument(path) if path.steps() == self.steps)
+    }
+}
+
+/// What arguments add to a sum.
+fn spent(sum: &Budget, arguments: &Value) -> u128 {
+    let (Summed::Argument(path), Value::Object(arguments)) = (&sum.of, arguments) else { return 0 };
+    found_at(arguments, path).into_iter().filter_map(Value::as_u64).map(u128::from).sum()
 }
 
 fn member<'a>(schema: &'a Schema, key: &str) -> Option<&'a Schema> {
@@ -166,37 +196,33 @@ fn allowed(schema: &Schema) -> Option<Vec<&Value>> {
     }
 }
 
-/// Lists of values; whether the new one is a list, of which nothing else has to be said.
+/// Lists of values, each value held against the schemas of its place as a whole: what stands beside a list
+/// narrows it too. Whether the new one is a list, of which nothing else has to be said.
 fn listed(notes: &mut Notes<'_>, at: &At<'_>, (old, new): (&Schema, &Schema)) -> bool {
     let path = at.path();
     let told = |values: &[&Value]| {
         values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
     };
+    let [by_old, by_new] = [old, new].map(|schema| compile(schema).ok());
+    // INVARIANT: what cannot be decided is taken by the new one, and not by the old.
+    let taken = |value: &&Value| by_old.as_ref().is_some_and(|by| by.issues(value).is_empty());
+    let takes = |value: &&Value| by_new.as_ref().is_none_or(|by| by.issues(value).is_empty());
     match (allowed(old), allowed(new)) {
-        (Some(old), Some(new)) => {
-            let more: Vec<_> = new.iter().filter(|value| !old.contains(value)).copied().collect();
-            let less: Vec<_> = old.iter().filter(|value| !new.contains(value)).copied().collect();
+        (before, Some(listed)) => {
+            let more = listed.iter().copied().filter(|value| takes(value) && !taken(value));
+            let more: Vec<_> = more.collect();
+            let less = before.iter().flatten().copied();
+            let less: Vec<_> = less.filter(|value| taken(value) && !takes(value)).collect();
             if !more.is_empty() {
                 let says = format!("`{path}` may also be {}", told(&more));
-                at.wider(notes, says, more.into_iter().cloned());
+                at.wider(notes, says, more.iter().copied().cloned());
             }
             if !less.is_empty() {
                 notes.note(Way::Narrower, format!("`{path}` may not be {} any more", told(&less)));
             }
-            true
-        }
-        (None, Some(new)) => {
-            // Each of the list is held against what was taken before.
-            let newly = new.iter().filter(|value| at.example((**value).clone()).is_some());
-            let newly: Vec<_> = newly.copied().collect();
-            match newly.is_empty() {
-                true => {
-                    notes.note(Way::Narrower, format!("`{path}` is one of {} only", told(&new)))
-                }
-                false => {
-                    let says = format!("`{path}` may also be {}", told(&newly));
-                    at.wider(notes, says, newly.into_iter().cloned());
-                }
+            if before.is_none() && more.is_empty() {
+                let says = format!("`{path}` is one of {} only", told(&listed));
+                notes.note(Way::Narrower, says);
             }
             true
         }
@@ -238,8 +264,9 @@ fn numbers(notes: &mut Notes<'_>, at: &At<'_>, (old, new): (&Schema, &Schema)) {
         let says = format!("`{path}` may be {word} {}{unit}, was {}{unit}", told(is), told(was));
         let number = |bound: Option<&Value>| bound.and_then(Value::as_f64);
         let wider = match (number(was), number(is)) {
-            (Some(was), Some(is)) if upper => is > was,
-            (Some(was), Some(is)) => is < was,
+            // They differ, if perhaps by less than can be told here.
+            (Some(was), Some(is)) if upper => is >= was,
+            (Some(was), Some(is)) => is <= was,
             (_, None) => true,
             (None, Some(_)) => false,
         };
@@ -284,7 +311,10 @@ fn texts(notes: &mut Notes<'_>, at: &At<'_>, (old, new): (&Schema, &Schema)) {
                 let says = format!("`{path}` has the form {is}, was {was}");
                 match beyond(&is, &was) {
                     Ok(Some(found)) => at.wider(notes, says, [json!(found)]),
-                    Ok(None) => notes.note(Way::Narrower, says),
+                    Ok(None) => match beyond(&was, &is) {
+                        Ok(None) => notes.note(Way::Other, format!("{says}, which is the same")),
+                        Ok(Some(_)) | Err(_) => notes.note(Way::Narrower, says),
+                    },
                     Err(why) => notes.note(Way::Wider, format!("{says}; undecided: {why}")),
                 }
             }

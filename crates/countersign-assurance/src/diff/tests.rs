@@ -39,6 +39,10 @@ impl Posture {
         copy(&acme(), folder.path());
         for (file, from, to) in edits {
             let path = folder.path().join(file);
+            if *from == WHOLE {
+                fs::remove_file(&path).unwrap();
+                continue;
+            }
             let text = fs::read_to_string(&path).unwrap_or_default();
             assert!(text.contains(from), "{file} does not have {from}");
             fs::write(&path, text.replacen(from, to, 1)).unwrap();
@@ -67,6 +71,7 @@ const LETTER: &str = "tools/send_customer_email.yaml";
 const CONTACTS: &str = "tools/list_contacts.yaml";
 const CONTACT: &str = "tools/get_contact.yaml";
 const DEPARTURES: &str = "tools/list_departures.yaml";
+const TICKET: &str = "tools/read_ticket.yaml";
 const SHIPMENT: &str = "tools/get_shipment.yaml";
 const COPILOT: &str = "agents/support-copilot.yaml";
 const PLANNER: &str = "agents/dispatch-planner.yaml";
@@ -84,15 +89,15 @@ const WORDS: [Pair; 6] = [
         "Pays back an invoice",
         "equal",
         "equal",
-        "is described to the model in other words",
+        "in other words: “Pays back an invoice of",
     ),
     (
         REFUND,
         "\"Refund {amount_cents}",
         "\"Pay back {amount_cents}",
-        "equal",
-        "equal",
-        "is told to its approvers in other words",
+        "wider",
+        "wider",
+        "as “Pay back {amount_cents} cents of invoice {invoice_id} to {tenant}”, was “Refund {amount_cents} cents",
     ),
     (
         COPILOT,
@@ -100,7 +105,7 @@ const WORDS: [Pair; 6] = [
         "Helps with customers'",
         "equal",
         "equal",
-        "an agent's purpose or owner",
+        "support-copilot: has another purpose: “Helps with customers'",
     ),
     (
         COPILOT,
@@ -108,7 +113,7 @@ const WORDS: [Pair; 6] = [
         "team: care",
         "equal",
         "equal",
-        "an agent's purpose or owner",
+        "support-copilot: has another team: “care”, was “customer-operations”",
     ),
     (POSTURE, "Acme Freight", "Acme Cargo", "equal", "equal", "is of Acme Cargo, was Acme Freight"),
 ];
@@ -126,7 +131,7 @@ const ARGUMENTS: [Pair; 19] = [
     (REFUND, "{6}$", "{5,6}$", "wider", "narrower", "has the form ^inv_[0-9]{5,6}$"),
     (REFUND, "[0-9]{6}$", "[0-8]{6}$", "narrower", "wider", "has the form ^inv_[0-8]{6}$"),
     (REFUND, "^inv_[0-9]{6}$", "^bil_[0-9]{6}$", "wider", "wider", "has the form ^bil_"),
-    (REFUND, "^inv_[0-9]{6}$", "^inv_\\\\d{6}$", "wider", "narrower", "has the form"),
+    (REFUND, "^inv_[0-9]{6}$", "^inv_\\\\d{6}$", "equal", "equal", "which is the same"),
     (
         REFUND,
         "maxLength: 200",
@@ -259,9 +264,16 @@ const SCOPE: [Pair; 7] = [
         "tenant: /account",
         "wider",
         "wider",
-        "at other places of a token",
+        "reads `tenant` at another place of a token: /account, was /tenant",
     ),
-    (POSTURE, "depots: /depots", "depots: /sites", "wider", "wider", "at other places of a token"),
+    (
+        POSTURE,
+        "depots: /depots",
+        "depots: /sites",
+        "wider",
+        "wider",
+        "reads `caller.depots` at another place of a token: /sites, was /depots",
+    ),
 ];
 
 const LADDER: [Pair; 14] = [
@@ -289,7 +301,7 @@ const LADDER: [Pair; 14] = [
         "narrower",
         "lets ann@acme.example stand in",
     ),
-    (REFUND, "expires: 4h", "expires: 8h", "wider", "narrower", "up to 28800, was 14400"),
+    (REFUND, "expires: 4h", "expires: 8h", "wider", "narrower", "people may agree for 8h, was 4h"),
     (
         REFUND,
         "100000 per day",
@@ -337,7 +349,7 @@ const LADDER: [Pair; 14] = [
         "select street",
         "wider",
         "wider",
-        "shows its approvers another preview",
+        "shows its approvers another preview: “select street, city",
     ),
     (
         ADDRESS,
@@ -405,7 +417,7 @@ const CALLS: [Pair; 8] = [
         "[127.0.0.1/32, 10.0.0.0/8]",
         "wider",
         "narrower",
-        "looks for crm in other networks",
+        "other networks: 127.0.0.1/32, 10.0.0.0/8, was 127.0.0.1/32",
     ),
     (
         "systems/freight-db.yaml",
@@ -413,7 +425,7 @@ const CALLS: [Pair; 8] = [
         "database: support-db",
         "wider",
         "wider",
-        "reaches freight-db in another way",
+        "freight-db in another way, or as somebody else: by support-db, was freight-db",
     ),
     (
         "systems/freight-db.yaml",
@@ -515,7 +527,7 @@ const POLICIES: [Pair; 5] = [
         "> 30000",
         "wider",
         "narrower",
-        "is forbidden less by policies written by hand",
+        "is forbidden less by policies written by hand: `large-refunds` is another (“Refunds above 200",
     ),
     (LARGE, "> 20000", ">= 20001", "equal", "equal", "has policies written by hand in other words"),
     (
@@ -540,30 +552,239 @@ const POLICIES: [Pair; 5] = [
         "@id(\"night\") forbid (principal, action in Action::\"effect:write\", resource) when { context.hour < 6 };\n// What",
         "narrower",
         "wider",
-        "refund_invoice: is forbidden more",
+        "refund_invoice: is forbidden more by policies written by hand: `night` is new",
     ),
 ];
 
-async fn hold(pairs: &[Pair]) {
-    let old = Posture::with(&[]);
-    for &(file, from, to, there, back, says) in pairs {
-        let new = Posture::with(&[(file, from, to)]);
-        let found = diff(old.side(), new.side()).await;
-        let text = found.text(false);
-        assert_eq!(found.verdict(), there, "{file}: {from} → {to}\n{text}");
-        assert!(text.contains(says), "{file}: {from} → {to}: {says}\n{text}");
-        let again = diff(new.side(), old.side()).await;
-        assert_eq!(again.verdict(), back, "back, {file}: {from} → {to}\n{}", again.text(false));
-    }
+/// What is replaced on either side, what that is, what it is back again, and a sentence about it.
+type Sides = (Edits, Edits, &'static str, &'static str, &'static str);
+/// Texts of files, each by another.
+type Edits = &'static [Edit];
+type Edit = (&'static str, &'static str, &'static str);
+/// Replaced by nothing: the file is taken away.
+const WHOLE: &str = "the whole of it";
+
+const DAYS: &str = "days: { type: integer, minimum: 1, maximum: 365";
+const FORM: &str = "^inv_[0-9]{6}$";
+const LEADS: &str = "effect: persistent\ngate: { approvers: { group: support-leads }, expires: 4h, summary: \"A note on {ticket_id}\" }";
+const NO_UNDOING: &str = "@id(\"nothing-undone\") forbid (principal, action, resource) when { action in [Action::\"effect:reversible\", Action::\"effect:read\"] && context.hour < 20 };\n// What";
+const NO_READING: &str = "@id(\"by-day\") forbid (principal, action in Action::\"effect:read\", resource) when { context.hour < 20 };\n// What";
+const ALL_AGREED: &str = "@id(\"agreed\") forbid (principal, action == Action::\"annotate_ticket\", resource) when { context.clearance < 3 };\n// What";
+
+const ASKED: Edit = (USAGE, "= :account_id", "= :account_id and day <> :memo");
+const MEMO: Edit = (
+    USAGE,
+    "input:\n",
+    "input:\n  memo: { type: string, pattern: \"^[a-z]{1,8}$\", minLength: 5, maxLength: 8, public: \"A memo is nobody's own.\" }\n",
+);
+
+const SIDES: [Sides; 14] = [
+    // No whole call with such a value can be made up: another argument has a form and a length.
+    (
+        &[ASKED, MEMO, (USAGE, DAYS, "days: { type: integer, minimum: 1, maximum: 50")],
+        &[ASKED, MEMO, (USAGE, DAYS, "days: { type: integer, enum: [5000000]")],
+        "wider",
+        "wider",
+        "`days` may also be 5000000",
+    ),
+    (
+        &[(USAGE, DAYS, "days: { type: integer, enum: [10, 300], maximum: 100")],
+        &[(USAGE, DAYS, "days: { type: integer, enum: [10, 300]")],
+        "wider",
+        "narrower",
+        "`days` may also be 300",
+    ),
+    (
+        &[(REFUND, FORM, "^\\\\d{6}$")],
+        &[(REFUND, FORM, "^[0-9٠-٩]{6}$")],
+        "wider",
+        "narrower",
+        "`invoice_id` has the form",
+    ),
+    (
+        &[(REFUND, FORM, "^\\\\w{1,12}$")],
+        &[(REFUND, FORM, "^[a-z0-9_а-я]{1,12}$")],
+        "wider",
+        "wider",
+        "`invoice_id` has the form",
+    ),
+    (
+        &[(REFUND, FORM, "^.{1,12}$")],
+        &[(REFUND, FORM, "^[a-z\\\\u2028\\\\r]{1,12}$")],
+        "wider",
+        "wider",
+        "`invoice_id` has the form",
+    ),
+    (
+        &[(REFUND, FORM, "^\\\\S{6}$")],
+        &[(REFUND, FORM, "^[^ ]{6}$")],
+        "wider",
+        "narrower",
+        "`invoice_id` has the form",
+    ),
+    // Whom a policy forbids something follows the effect.
+    (
+        &[(LARGE, "// What", NO_UNDOING)],
+        &[(LARGE, "// What", NO_UNDOING), (NOTE, "effect: reversible", LEADS)],
+        "wider",
+        "wider",
+        "`nothing-undone` names a group of effects that the tool came into or left",
+    ),
+    (
+        &[(LARGE, "// What", NO_READING)],
+        &[
+            (LARGE, "// What", NO_READING),
+            (
+                TICKET,
+                "effect: read",
+                "effect: reversible\ncheck: select count(*) > 0 from tickets where id = :ticket_id and account_id = :tenant",
+            ),
+            (TICKET, "sends: nowhere", "sends: internal"),
+            (
+                COPILOT,
+                "tool: read_ticket, reason: \"The conversation that is to be answered.\"",
+                "tool: read_ticket, reason: \"The conversation that is to be answered.\", reviewed_by: security@acme.example, reviewed_on: 2026-11-20",
+            ),
+        ],
+        "wider",
+        "wider",
+        "`by-day` names a group of effects",
+    ),
+    (
+        &[(LARGE, "// What", ALL_AGREED)],
+        &[(LARGE, "// What", ALL_AGREED), (NOTE, "effect: reversible", LEADS)],
+        "wider",
+        "wider",
+        "`agreed` asks who agreed",
+    ),
+    (
+        &[],
+        &[(LARGE, WHOLE, "")],
+        "wider",
+        "narrower",
+        "policies written by hand: `large-refunds` is gone (“Refunds above 200 euros are prepared by the finance team.”)",
+    ),
+    // What a sum refuses all the same is not shown as what newly passes.
+    (
+        &[],
+        &[(REFUND, "maximum: 50000", "maximum: 500000")],
+        "wider",
+        "narrower",
+        "\"amount_cents\":100000",
+    ),
+    (
+        &[(REFUND, "maximum: 50000", "maximum: 100000")],
+        &[(REFUND, "maximum: 50000", "maximum: 500000")],
+        "wider",
+        "narrower",
+        "its sum refuses what that lets through: `amount_cents` up to 100000 per day",
+    ),
+    (
+        &[(
+            COPILOT,
+            "limits: { per_session: 100 }",
+            "limits: { per_session: 100, per_minute: 60 }",
+        )],
+        &[
+            (
+                COPILOT,
+                "limits: { per_session: 100 }",
+                "limits: { per_session: 100, per_minute: 60 }",
+            ),
+            (COPILOT, ", limits: { per_minute: 20 }", ""),
+        ],
+        "wider",
+        "narrower",
+        "calls a minute by this agent up to 60 (no bound of its own, others hold), was 20",
+    ),
+    (
+        &[],
+        &[(POSTURE, "on_expiry: suspend", "on_expiry: warn")],
+        "wider",
+        "narrower",
+        "no grant ends by itself any more when a review is not renewed",
+    ),
+];
+
+/// In what a comparison is not as it should be.
+async fn wrong(
+    (old, new): (&Posture, &Posture),
+    [there, back, says]: [&str; 3],
+    what: &str,
+) -> Option<String> {
+    let found = diff(old.side(), new.side()).await;
+    let again = diff(new.side(), old.side()).await;
+    let text = found.text(false);
+    let right = found.verdict() == there && text.contains(says) && again.verdict() == back;
+    let asked = format!("{what}: {there}, {back}, {says}");
+    (!right).then(|| format!("{asked}\n{text}\n\nback: {}\n", again.text(false)))
 }
 
 #[tokio::test]
 async fn sixty_nine_changes_are_told_for_what_they_are() {
     let known = [&WORDS[..], &ARGUMENTS, &SCOPE, &LADDER, &CALLS, &AGENTS, &POLICIES];
     assert_eq!(known.iter().map(|pairs| pairs.len()).sum::<usize>(), 69);
-    for pairs in known {
-        hold(pairs).await;
+    let base = Posture::with(&[]);
+    let mut all = Vec::new();
+    for &(file, from, to, there, back, says) in known.into_iter().flatten() {
+        let edited = Posture::with(&[(file, from, to)]);
+        let what = format!("{file}: {from} → {to}");
+        all.extend(wrong((&base, &edited), [there, back, says], &what).await);
     }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[tokio::test]
+async fn changes_that_hide_behind_another_are_told_for_what_they_are() {
+    let mut all = Vec::new();
+    for &(old, new, there, back, says) in &SIDES {
+        let [of_old, of_new] = [old, new].map(Posture::with);
+        let what = format!("{old:?} → {new:?}");
+        all.extend(wrong((&of_old, &of_new), [there, back, says], &what).await);
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[tokio::test]
+async fn a_new_name_for_the_same_is_told_as_that() {
+    let base = Posture::with(&[]);
+    let text = |file: &str| fs::read_to_string(acme().join(file)).unwrap();
+    let planner = text(PLANNER).replace("agent: dispatch-planner", "agent: tour-planner");
+    let renamed = [(PLANNER, WHOLE, ""), ("agents/tour-planner.yaml", "", planner.as_str())];
+    let agent = Posture::with(&renamed);
+    let found = diff(base.side(), agent.side()).await;
+    assert_eq!(found.verdict(), "equal", "{}", found.text(false));
+    assert!(found.text(false).contains("tour-planner: is renamed from dispatch-planner\n"));
+    let departures = text(DEPARTURES).replace("tool: list_departures", "tool: list_tours");
+    let tool = Posture::with(&[
+        (DEPARTURES, WHOLE, ""),
+        ("tools/list_tours.yaml", "", &departures),
+        (PLANNER, "tool: list_departures", "tool: list_tours"),
+    ]);
+    let found = diff(base.side(), tool.side()).await;
+    assert_eq!(found.verdict(), "equal", "{}", found.text(false));
+    assert!(found.text(false).contains("list_tours: is renamed from list_departures\n"));
+    // Another client is somebody else, and policies may name the agent.
+    let other = ("agents/tour-planner.yaml", "client_id: dispatch-planner", "client_id: tours");
+    let other = Posture::with(&[&renamed[..], &[other]].concat());
+    assert_eq!(diff(base.side(), other.side()).await.verdict(), "wider");
+    let night =
+        "@id(\"night\") forbid (principal, action, resource) when { context.hour < 6 };\n// What";
+    let night = (LARGE, "// What", night);
+    let [old, new] = [&[][..], &renamed].map(|of| Posture::with(&[of, &[night]].concat()));
+    let found = diff(old.side(), new.side()).await;
+    assert_eq!(found.verdict(), "wider", "{}", found.text(false));
+    assert!(found.text(false).contains("may name the old"), "{}", found.text(false));
+}
+
+#[tokio::test]
+async fn what_others_wrote_ends_no_line_and_marks_nothing_up() {
+    let old = Posture::with(&[]);
+    let new = Posture::with(&[(REFUND, "\"^inv_[0-9]{6}$\"", "\"^[0-9\\n#@<>]{6}$\"")]);
+    let found = diff(old.side(), new.side()).await;
+    let [text, marked] = [false, true].map(|marks| found.text(marks));
+    assert!(text.contains("[0-9\\n#@<>]") && text.lines().count() <= 6, "{text}");
+    assert!(!marked.contains("@<") && !marked.contains("\n#@"), "{marked}");
 }
 
 #[tokio::test]
@@ -583,4 +804,23 @@ async fn several_tools_with_an_effect_are_given_one_by_one() {
     let found = diff(old.side(), new.side()).await;
     let [(agent, tools)] = &found.at_once[..] else { panic!("{found:?}") };
     assert_eq!((agent.as_str(), tools.len()), ("dispatch-planner", 2));
+}
+
+#[tokio::test]
+async fn tools_that_come_further_or_newly_have_an_effect_are_given_one_by_one_too() {
+    let grant = |stage: &str| {
+        let grant = |tool| {
+            format!(
+                "  - {{ tool: {tool}, reason: \"A test.\", reviewed_by: sec@acme.example, reviewed_on: 2026-11-20, stage: {stage} }}\n"
+            )
+        };
+        format!("grants:\n{}{}", grant("refund_invoice"), grant("annotate_ticket"))
+    };
+    let [draft, production] = ["draft", "production"].map(grant);
+    let old = Posture::with(&[(PLANNER, "grants:\n", &draft)]);
+    let new = Posture::with(&[(PLANNER, "grants:\n", &production)]);
+    let found = diff(old.side(), new.side()).await;
+    let [(agent, tools)] = &found.at_once[..] else { panic!("{found:?}") };
+    assert_eq!((agent.as_str(), tools.len()), ("dispatch-planner", 2));
+    assert!(diff(new.side(), old.side()).await.at_once.is_empty());
 }

@@ -1,6 +1,6 @@
 //! Two tools of one name.
 
-use super::{Notes, Way, schema};
+use super::{Notes, Way, duration, schema};
 use crate::permission::{approvers, budget, caller};
 use countersign_core::ladder::{
     Affects, Approvers, Check, Exception, Fragment, Gate, Ladder, Phrase,
@@ -31,7 +31,11 @@ pub(super) fn diff(notes: &mut Notes<'_>, old: &Tool, new: &Tool) {
         flow,
     } = new;
     if *description != old.description {
-        notes.note(Way::Other, "is described to the model in other words");
+        let says = format!(
+            "is described to the model in other words: “{description}”, was “{}”",
+            old.description
+        );
+        notes.note(Way::Other, says);
     }
     if *offered != old.offered {
         notes.note(Way::Other, "is offered to clients as another kind of thing");
@@ -53,18 +57,32 @@ pub(super) fn diff(notes: &mut Notes<'_>, old: &Tool, new: &Tool) {
         notes.note(Way::Wider, format!("reaches {system}, was {}", old.system));
     }
     plans(notes, &old.plan, plan);
-    self::limits(notes, "for the tool over all agents", &old.limits, limits);
+    self::limits(notes, "for the tool over all agents", [&old.limits, limits], [&[], &[]]);
     flows(notes, old.flow, *flow);
 }
 
-/// Limits on calls, each by itself.
-pub(super) fn limits(notes: &mut Notes<'_>, whose: &str, old: &Limits, new: &Limits) {
-    let Limits { per_session, per_minute, per_hour, identical_per_minute } = *new;
-    notes.bound(&format!("calls a session {whose} up to"), old.per_session, per_session);
-    notes.bound(&format!("calls a minute {whose} up to"), old.per_minute, per_minute);
-    notes.bound(&format!("calls an hour {whose} up to"), old.per_hour, per_hour);
-    let what = format!("the same call a minute {whose} up to");
-    notes.bound(&what, old.identical_per_minute, identical_per_minute);
+/// Limits on calls, each by itself; with those `around` them, which count these calls and others.
+pub(super) fn limits(
+    notes: &mut Notes<'_>,
+    whose: &str,
+    of: [&Limits; 2],
+    around: [&[&Limits]; 2],
+) {
+    // Taken apart, so that a new one is compared.
+    let each = |Limits { per_session, per_minute, per_hour, identical_per_minute }: &Limits| {
+        [*per_session, *per_minute, *per_hour, *identical_per_minute]
+    };
+    let whats = ["calls a session", "calls a minute", "calls an hour", "the same call a minute"];
+    let [was, is] = of.map(each);
+    let [around_old, around_new] = around.map(|around| {
+        let least = |at: usize| around.iter().filter_map(|of| each(of).get(at).copied()?).min();
+        [0, 1, 2, 3].map(|at| least(at).map(u64::from))
+    });
+    let olds = was.into_iter().zip(around_old);
+    let news = is.into_iter().zip(around_new);
+    for ((what, old), new) in whats.into_iter().zip(olds).zip(news) {
+        notes.bound_within(&format!("{what} {whose} up to"), [old, new]);
+    }
 }
 
 fn scopes(notes: &mut Notes<'_>, old: &[ScopeRule], new: &[ScopeRule]) {
@@ -237,9 +255,17 @@ fn exceptions(notes: &mut Notes<'_>, old: Option<&Exception>, new: Option<&Excep
 fn gates(notes: &mut Notes<'_>, old: &Gate, new: &Gate) {
     let Gate { approvers: who, expires_s, summary, preview, decision, escalation, delegates } = new;
     people(notes, "", &old.approvers, who);
-    notes.bound("seconds that people have to agree: up to", Some(old.expires_s), Some(*expires_s));
-    if *summary != old.summary {
-        notes.note(Way::Other, "is told to its approvers in other words");
+    let times =
+        format!("people may agree for {}, was {}", duration(*expires_s), duration(old.expires_s));
+    match expires_s.cmp(&old.expires_s) {
+        std::cmp::Ordering::Greater => notes.note(Way::Wider, times),
+        std::cmp::Ordering::Less => notes.note(Way::Narrower, times),
+        std::cmp::Ordering::Equal => {}
+    }
+    // They agree to what they are told, whatever is done.
+    if phrase(summary) != phrase(&old.summary) {
+        let [was, is] = [&old.summary, summary].map(words);
+        notes.note(Way::Wider, format!("is told to its approvers as “{is}”, was “{was}”"));
     }
     match (&old.preview, preview) {
         (None, None) => {}
@@ -247,7 +273,12 @@ fn gates(notes: &mut Notes<'_>, old: &Gate, new: &Gate) {
         (Some(_), None) => notes.note(Way::Wider, "shows its approvers no preview any more"),
         (Some(old), Some(new)) => {
             if !queries(old, new) {
-                notes.note(Way::Wider, "shows its approvers another preview");
+                let told = |of: &Query| format!("“{}” of {}", of.plan.statement, of.system);
+                let [was, is] = [old, new].map(|of| told(of));
+                notes.note(
+                    Way::Wider,
+                    format!("shows its approvers another preview: {is}, was {was}"),
+                );
             }
         }
     }
@@ -269,10 +300,11 @@ fn gates(notes: &mut Notes<'_>, old: &Gate, new: &Gate) {
         (Some(_), None) => notes.note(Way::Narrower, "asks nobody further after a while"),
         (Some(old), Some(new)) => {
             people(notes, "after a while ", &old.to, &new.to);
+            let times = format!("after {}, was {}", duration(new.after_s), duration(old.after_s));
             if new.after_s < old.after_s {
-                notes.note(Way::Wider, "asks further people sooner");
+                notes.note(Way::Wider, format!("asks further people sooner: {times}"));
             } else if new.after_s > old.after_s {
-                notes.note(Way::Narrower, "asks further people later");
+                notes.note(Way::Narrower, format!("asks further people later: {times}"));
             }
         }
         (None, Some(new)) => {
@@ -420,6 +452,15 @@ fn phrase(Phrase(of): &Phrase) -> Vec<Fragment> {
     let fragments = of.iter().map(|of| match of {
         Fragment::Text(text) => Fragment::Text(text.clone()),
         Fragment::Argument(of) => Fragment::Argument(parameter(of)),
+    });
+    fragments.collect()
+}
+
+/// A phrase as its author wrote it.
+fn words(Phrase(of): &Phrase) -> String {
+    let fragments = of.iter().map(|of| match of {
+        Fragment::Text(text) => text.clone(),
+        Fragment::Argument(of) => format!("{{{}}}", of.name),
     });
     fragments.collect()
 }

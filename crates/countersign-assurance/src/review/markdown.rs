@@ -65,7 +65,7 @@ fn shown(c: char) -> char {
 }
 
 /// A text that ends no line or cell and begins nothing of its own.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars().map(shown) {
         match c {
