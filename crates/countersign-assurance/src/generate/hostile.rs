@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 const FOREIGN_MAX: usize = 3;
 /// Longest run of calls that a limit is tried with.
 const CALLS_MAX: u32 = 120;
+/// Most different arguments that are chosen for one case.
+const CHOSEN_MAX: usize = 20;
 
 const SQL: &str = "x' or '1'='1' --";
 const TEMPLATE: &str = "{{7*7}}${7*7}<%= 7*7 %>";
@@ -264,7 +266,7 @@ impl Subject<'_, '_> {
         let Some(minute) = minute.filter(|minute| *minute <= CALLS_MAX) else { return };
         let calls = match self.varied(&arguments) {
             Some(varied) => self.counted(minute, varied),
-            None => self.chosen(minute, &caller),
+            None => self.chosen(minute, &caller, alike),
         };
         // None of them is one too many of its own kind.
         let most = calls.iter().map(|(alike, ..)| *alike).max();
@@ -303,9 +305,14 @@ impl Subject<'_, '_> {
         (0..rounds).map(|round| (rounds, varied.clone(), of(round))).collect()
     }
 
-    /// So many calls, each with other arguments that may be the caller's, as far as there are any.
-    fn chosen(&self, calls: u32, caller: &Caller) -> Vec<Alike> {
-        let wanted = usize::try_from(calls).unwrap_or(usize::MAX);
+    /// So many calls with several arguments that may be the caller's, none so often that it is one too many
+    /// of its own kind.
+    fn chosen(&self, calls: u32, caller: &Caller, alike: Option<u32>) -> Vec<Alike> {
+        let each = alike.map_or(calls, |alike| alike.saturating_sub(1)).max(1);
+        let wanted = usize::try_from(calls.div_ceil(each)).unwrap_or(usize::MAX);
+        if wanted > CHOSEN_MAX {
+            return Vec::new();
+        }
         let all = self.ground.samples.different((self.tool, caller), wanted);
         let Ok(count @ 1..) = u32::try_from(all.len()) else { return Vec::new() };
         let rounds = calls.div_ceil(count);
