@@ -971,15 +971,16 @@ impl Monitor {
         Ok(Cleared { principal, tool, arguments, by: Clearance::DecisionPoint })
     }
 
-    /// Leave to ask the decision point that may stand in at this step, unless it is switched off. A
-    /// client that comes back with an answer comes about a draft.
+    /// Leave to ask the decision point that may stand in at this step, unless it is switched off or was
+    /// not reviewed in time. A client that comes back with an answer comes about a draft.
     fn consultation(&self, call: &Gated, trail: &Trail) -> Option<Consultation> {
         let Gated { principal, tool, arguments, clearance, binding: _, answers } = call;
         let point = tool.ladder.gate.as_ref()?.decision.as_ref()?;
         let agent = trail.agent.as_ref()?;
         let tenant = &principal.tenant;
         let reach = Reach { agent: &agent.id, tool: None, systems: vec![&point.system], tenant };
-        let asked = *clearance < Rung::NAMED && answers.is_none();
+        let reviewed = agent.grants.get(&tool.name)?.may_consult(trail.begun);
+        let asked = *clearance < Rung::NAMED && answers.is_none() && reviewed;
         (asked && self.register.suspended(&reach).is_none()).then(|| Consultation {
             point: point.clone(),
             principal: Arc::clone(principal),

@@ -44,6 +44,8 @@ pub struct Grant {
     pub require_scope: Option<String>,
     /// When it ends by itself, and why.
     pub lapses: Option<Lapse>,
+    /// When the tool's decision point is asked no more, and why: from then on people are.
+    pub point_lapses: Option<Lapse>,
 }
 
 /// The end of the time for which something was reviewed.
@@ -68,6 +70,12 @@ impl Grant {
     #[must_use]
     pub fn lapsed(&self, now: Timestamp) -> Option<&Lapse> {
         self.lapses.as_ref().filter(|lapse| lapse.at <= now)
+    }
+
+    /// Whether the tool's decision point may still be asked.
+    #[must_use]
+    pub fn may_consult(&self, now: Timestamp) -> bool {
+        self.point_lapses.as_ref().is_none_or(|lapse| now < lapse.at)
     }
 
     /// The scope that the token lacks, if it lacks one.

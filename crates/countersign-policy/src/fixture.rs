@@ -99,6 +99,7 @@ pub(crate) fn posture(agents: &[(&str, &[&Arc<Tool>])]) -> Posture {
                 limits: Limits::default(),
                 require_scope: None,
                 lapses: None,
+                point_lapses: None,
             };
             (tool.name.clone(), grant)
         });

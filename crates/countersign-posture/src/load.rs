@@ -1036,7 +1036,8 @@ impl Draft {
             let grants = agent.grants.iter().map(|grant| {
                 let (name, grant) = compile_grant(grant, scope, &tools, texts)?;
                 let lapses = dues.first(agent, &grant.tool);
-                Some((name, Grant { lapses, ..grant }))
+                let point_lapses = dues.of_point(&grant.tool);
+                Some((name, Grant { lapses, point_lapses, ..grant }))
             });
             let grants = grants.collect::<Option<_>>()?;
             let entry = registered(decoder, agent)?;
@@ -1093,7 +1094,14 @@ impl Draft {
                 let name = tool.name.clone();
                 Some((
                     name,
-                    Grant { tool, decision_digest: digest, limits, require_scope, lapses: None },
+                    Grant {
+                        tool,
+                        decision_digest: digest,
+                        limits,
+                        require_scope,
+                        lapses: None,
+                        point_lapses: None,
+                    },
                 ))
             });
             let (id, limits) = (id.value.clone(), file.limits);
@@ -1194,7 +1202,10 @@ fn compile_grant(
     let decision_digest = Digest::of("countersign/decision/1", &parts);
     let (tool, limits) = (Arc::clone(tool), *limits);
     let name = tool.name.clone();
-    Some((name, Grant { tool, decision_digest, limits, require_scope, lapses: None }))
+    Some((
+        name,
+        Grant { tool, decision_digest, limits, require_scope, lapses: None, point_lapses: None },
+    ))
 }
 
 fn registered(decoder: &Decoder, file: &AgentFile) -> Option<Registered> {

@@ -63,6 +63,16 @@ impl At {
             self.config.clone()
         }
     }
+
+    /// As it is to be typed after another command: nothing, where it was left out.
+    fn words(&self) -> String {
+        let named = self.config.display().to_string();
+        match named.as_str() {
+            "countersign.yaml" => String::new(),
+            named if named.contains(char::is_whitespace) => format!(" '{named}'"),
+            named => format!(" {named}"),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

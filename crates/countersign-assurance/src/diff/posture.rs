@@ -248,7 +248,7 @@ fn agents_alike(notes: &mut Notes<'_>, old: &Agent, new: &Agent) {
 }
 
 fn grants_alike(notes: &mut Notes<'_>, both: &Both<'_>, (old, new): (&Grant, &Grant)) {
-    let Grant { tool: of, decision_digest: _, limits, require_scope, lapses } = new;
+    let Grant { tool: of, decision_digest: _, limits, require_scope, lapses, point_lapses } = new;
     let [was, is] = [&old.lapses, lapses].map(|lapse| lapse.as_ref().map(|lapse| lapse.at));
     let told = |lapse: &Option<Lapse>| {
         lapse.as_ref().map_or_else(|| "never".to_owned(), |lapse| format!("when {}", lapse.of))
@@ -263,6 +263,18 @@ fn grants_alike(notes: &mut Notes<'_>, both: &Both<'_>, (old, new): (&Grant, &Gr
             notes.note(Way::Narrower, format!("ends by itself sooner: {times}"));
         }
         _ => notes.note(Way::Wider, format!("ends by itself later, or never: {times}")),
+    }
+    let [was, is] = [&old.point_lapses, point_lapses].map(|of| of.as_ref().map(|of| of.at));
+    // Of a tool that had no decision point, that it has one is said with its gate.
+    if was != is
+        && (was.is_some() || old.tool.ladder.gate.as_ref().is_some_and(|g| g.decision.is_some()))
+    {
+        let sooner = is.is_some_and(|is| was.is_none_or(|was| is < was));
+        let (way, when) = match sooner {
+            true => (Way::Narrower, "an earlier day on"),
+            false => (Way::Wider, "a later day on, or from none"),
+        };
+        notes.note(way, format!("its decision point is asked no more, from {when}"));
     }
     // Calls of this grant count against the agent's limits, the tool's and the tenants' as well.
     let around = |at: usize, grant: &Grant| {

@@ -344,8 +344,14 @@ fn monitor(
 ) -> Monitor {
     let (limits, name) = (Limits::default(), tool.name.clone());
     let decision_digest = Digest::sha256(b"");
-    let grant =
-        Grant { tool: Arc::new(tool), decision_digest, limits, require_scope: None, lapses: None };
+    let grant = Grant {
+        tool: Arc::new(tool),
+        decision_digest,
+        limits,
+        require_scope: None,
+        lapses: None,
+        point_lapses: None,
+    };
     let agent = Agent {
         id: AgentId::new("agent").unwrap(),
         issuer: None,

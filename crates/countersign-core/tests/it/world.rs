@@ -213,6 +213,7 @@ fn posture(effect: Effect, behaviour: Behaviour) -> Posture {
         decision_digest: Digest::sha256(governed.as_bytes()),
         limits: Limits::default(),
         require_scope: require_scope.map(str::to_owned),
+        point_lapses: None,
         lapses: lapses_s
             .map(|secs| Lapse { at: Timestamp::from_secs(secs), of: "the vendor `m`".into() }),
     };

@@ -3,7 +3,7 @@
 use super::{Decision, Vendor, after};
 use crate::agent::AgentFile;
 use crate::deployment::Environment;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Place};
 use crate::load::Loaded;
 use crate::posture::Reviews;
 use crate::system::SystemSpec;
@@ -26,6 +26,22 @@ pub struct Coverage {
     pub until: Option<Date>,
     /// What keeps it from production, whatever the day.
     pub gaps: Vec<Finding>,
+    /// Each end that something of it has, and what: what [`lacks`](Self::lacks) holds against a day.
+    ends: Vec<(Date, String, Place)>,
+}
+
+impl Coverage {
+    /// What keeps it from production at that time, a sentence each with where it is written: nothing, if
+    /// it is covered.
+    #[must_use]
+    pub fn lacks(&self, now: Timestamp) -> Vec<(String, Place)> {
+        let gaps = self.gaps.iter().map(|gap| (gap.message.clone(), gap.place.clone()));
+        let ended = self.ends.iter().filter(|(day, ..)| after(*day).is_none_or(|end| end <= now));
+        let ended = ended.map(|(day, of, place)| {
+            (format!("{of} was to be reviewed again by {day}"), place.clone())
+        });
+        gaps.chain(ended).collect()
+    }
 }
 
 /// What depends on a vendor.
@@ -44,7 +60,10 @@ pub fn coverage(loaded: &Loaded) -> Vec<Coverage> {
         let grants = loaded.posture.agents.get(&entry.client).into_iter();
         let grants = grants.flat_map(|agent| agent.grants.values());
         let holds: BTreeSet<_> = grants.map(|grant| grant.tool.flow.holds).collect();
-        let own = (entry.vendors.as_slice(), entry.review_by);
+        let own = entry
+            .review_by
+            .map(|day| (day, format!("the agent `{}`", entry.agent), entry.due.clone()));
+        let own = (entry.vendors.as_slice(), own);
         let who = format!("the agent `{}`", entry.agent);
         let mut covered = covers(loaded, Covered::Agent(entry.agent.clone()), own, (holds, &who));
         if entry.vendors.is_empty() {
@@ -64,7 +83,7 @@ pub fn coverage(loaded: &Loaded) -> Vec<Coverage> {
     let systems = systems.map(|system| {
         let agents = loaded.posture.agents.values();
         let tools = agents.flat_map(|agent| agent.grants.values()).map(|grant| &grant.tool);
-        let tools = tools.filter(|tool| asks(tool, &system.name));
+        let tools = tools.filter(|tool| needs(tool, &system.name) || consults(tool, &system.name));
         let holds: BTreeSet<_> = tools.map(|tool| tool.flow.holds).collect();
         let who = format!("the system `{}`", system.name);
         let own = (system.vendors.as_slice(), None);
@@ -73,21 +92,35 @@ pub fn coverage(loaded: &Loaded) -> Vec<Coverage> {
     agents.chain(systems).collect()
 }
 
-/// Whether a call of this tool asks a system something.
-fn asks(tool: &Tool, system: &SystemName) -> bool {
-    tool.system == *system || tool.look_ups.iter().any(|rule| rule.query.system == *system)
+/// Whether no call of this tool is made without a system: its own, which its check and what undoes it
+/// ask as well, those of its look-ups, and that of its preview.
+fn needs(tool: &Tool, system: &SystemName) -> bool {
+    let preview = tool.ladder.gate.as_ref().and_then(|gate| gate.preview.as_ref());
+    tool.system == *system
+        || tool.look_ups.iter().any(|rule| rule.query.system == *system)
+        || preview.is_some_and(|preview| preview.system == *system)
+}
+
+/// Whether it may be asked about a call in people's stead.
+fn consults(tool: &Tool, system: &SystemName) -> bool {
+    let point = tool.ladder.gate.as_ref().and_then(|gate| gate.decision.as_ref());
+    point.is_some_and(|point| point.system == *system)
 }
 
 fn covers(
     loaded: &Loaded,
     of: Covered,
-    (vendors, own): (&[VendorName], Option<Date>),
+    (vendors, own): (&[VendorName], Option<(Date, String, Place)>),
     (holds, who): (BTreeSet<Holds>, &str),
 ) -> Coverage {
     let records: Vec<_> = vendors.iter().filter_map(|name| loaded.vendors.get(name)).collect();
     let gaps = records.iter().filter_map(|vendor| gap(vendor, who, &holds)).collect();
-    let until = records.iter().filter_map(|vendor| vendor.review_by).chain(own).min();
-    Coverage { of, vendors: vendors.to_vec(), holds, until, gaps }
+    let ends = records.iter().filter_map(|vendor| {
+        Some((vendor.review_by?, format!("the vendor `{}`", vendor.name), vendor.due.clone()))
+    });
+    let ends: Vec<_> = ends.chain(own).collect();
+    let until = ends.iter().map(|(day, ..)| *day).min();
+    Coverage { of, vendors: vendors.to_vec(), holds, until, gaps, ends }
 }
 
 /// Why a vendor may not have what it would get.
@@ -154,6 +187,14 @@ pub fn reviews(environment: Environment, loaded: &Loaded, now: Timestamp) -> Vec
     found.collect()
 }
 
+/// The last day for which something was reviewed, and what.
+type End = (Date, String);
+
+fn lapse(first: Option<End>) -> Option<Lapse> {
+    let (day, of) = first?;
+    Some(Lapse { at: after(day)?, of: format!("{of} was to be reviewed by {day}") })
+}
+
 /// The ends of what was reviewed.
 pub(crate) struct Dues<'a> {
     pub(crate) vendors: &'a BTreeMap<VendorName, Vendor>,
@@ -167,18 +208,30 @@ impl Dues<'_> {
         if !self.reviews.suspends {
             return None;
         }
-        let systems = self.systems.iter().filter(|(name, _)| asks(tool, name));
-        let of_systems = systems.flat_map(|(_, (spec, _))| &spec.vendors);
-        let vendors = agent.vendors.iter().map(|name| &name.value).chain(of_systems);
-        let vendors = vendors.filter_map(|name| {
-            Some((self.vendors.get(name)?.review_by?, format!("the vendor `{name}`")))
-        });
+        let of_agent = self.ends(agent.vendors.iter().map(|name| &name.value));
+        let vendors = of_agent.chain(self.of_systems(|system| needs(tool, system)));
         let own = agent.review_by.iter().zip(&agent.name);
         let own = own.map(|(day, name)| (day.value, format!("the agent `{}`", name.value)));
-        let first = vendors.chain(own).min();
-        first.and_then(|(day, of)| {
-            let of = format!("{of} was to be reviewed by {day}");
-            Some(Lapse { at: after(day)?, of })
+        lapse(vendors.chain(own).min())
+    }
+
+    /// The first that leave to ask a tool's decision point rests on. People are there without it: so the
+    /// grant goes on.
+    pub(crate) fn of_point(&self, tool: &Tool) -> Option<Lapse> {
+        if !self.reviews.suspends {
+            return None;
+        }
+        lapse(self.of_systems(|system| consults(tool, system)).min())
+    }
+
+    fn of_systems(&self, which: impl Fn(&SystemName) -> bool) -> impl Iterator<Item = End> {
+        let systems = self.systems.iter().filter(move |(name, _)| which(name));
+        self.ends(systems.flat_map(|(_, (spec, _))| &spec.vendors))
+    }
+
+    fn ends<'v>(&self, of: impl Iterator<Item = &'v VendorName>) -> impl Iterator<Item = End> {
+        of.filter_map(|name| {
+            Some((self.vendors.get(name)?.review_by?, format!("the vendor `{name}`")))
         })
     }
 }

@@ -74,6 +74,47 @@ fn a_systems_vendor_is_asked_about_what_its_tools_hold() {
     assert_eq!(found[0].0, "freight-db");
 }
 
+#[test]
+fn whoever_runs_a_decision_point_or_a_preview_is_asked_about_what_they_are_sent() {
+    let company = Company::new();
+    let other = company.text(VENDOR).replace("vendor: meridian", "vendor: host");
+    company.write(
+        "posture/vendors/host.yaml",
+        other.replace("[internal, confidential]", "[public]").replace("2027-11-16", "2027-11-10"),
+    );
+    let system = |name: &str, how: &str| {
+        let text =
+            format!("system: {name}\nvendor: host\n{how}\ntimeout: 1s\nrows: 1\nbytes: 4KiB\n");
+        company.write(&format!("posture/systems/{name}.yaml"), text);
+    };
+    system("pdp", "http: { origin: pdp }");
+    system("look-db", "sqlite: { database: look-db }");
+    let tool = company.text("posture/tools/get_account_usage.yaml");
+    let gated = |with: &str| {
+        let gate = format!(
+            "effect: persistent\ngate: {{ approvers: {{ group: g }}, expires: 1d, summary: s, {with} }}"
+        );
+        company.write("posture/tools/get_account_usage.yaml", tool.replace("effect: read", &gate));
+        let agents = loaded(&company).posture.agents;
+        let mut grants = agents.values().flat_map(|agent| agent.grants.values());
+        let grant = grants.find(|grant| grant.tool.name.as_str() == "get_account_usage").unwrap();
+        let of = |lapse: &Option<Lapse>| {
+            lapse.as_ref().map(|lapse| lapse.of.clone()).unwrap_or_default()
+        };
+        (of(&grant.lapses), of(&grant.point_lapses))
+    };
+    let (whole, point) =
+        gated("decision: { system: pdp, path: /access/v1/evaluation, timeout: 500ms }");
+    assert!(whole.contains("`meridian`") && point.contains("`host`"), "{whole}; {point}");
+    let found = gaps(&company);
+    assert!(found.iter().any(|(who, ..)| who == "pdp"), "{found:?}");
+    let (whole, point) =
+        gated("preview: { sql: select 1 from a where b = :tenant, system: look-db }");
+    assert!(whole.contains("`host`") && point.is_empty(), "{whole}; {point}");
+    let found = gaps(&company);
+    assert!(found.iter().any(|(who, ..)| who == "look-db"), "{found:?}");
+}
+
 /// When the grants end by themselves, and why.
 fn lapses(company: &Company) -> Vec<Option<Lapse>> {
     let agents = loaded(company).posture.agents;

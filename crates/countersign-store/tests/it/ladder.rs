@@ -318,6 +318,7 @@ impl Walk {
                     limits: Limits::default(),
                     require_scope: None,
                     lapses: None,
+                    point_lapses: None,
                 };
                 (tool.name.clone(), grant)
             });

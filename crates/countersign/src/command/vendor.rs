@@ -4,7 +4,7 @@ use super::{At, End};
 use crate::machine::SystemClock;
 use crate::render::{self, Doing, Failure};
 use crate::report;
-use countersign_core::id::VendorName;
+use countersign_core::id::{Timestamp, VendorName};
 use countersign_core::port::Clock as _;
 use countersign_core::tool::Holds;
 use countersign_posture::{
@@ -13,7 +13,7 @@ use countersign_posture::{
 };
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 const RECORD: &str = include_str!("vendor/record.yaml");
 
@@ -92,13 +92,22 @@ impl New {
         fs::create_dir_all(&folder).doing(folder.display())?;
         let path = folder.join(format!("{name}.yaml"));
         // Never in the place of one that is there: somebody decided about that one.
-        let made = OpenOptions::new().write(true).create_new(true).open(&path);
-        let written = made.and_then(|mut file| file.write_all(self.text(&name).as_bytes()));
-        written.doing(path.display())?;
+        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(Failure::new(format!(
+                    "there is a record of `{name}`: {}",
+                    path.display()
+                ))
+                .help("edit that one, or write another under another name"));
+            }
+            made => made.doing(path.display())?,
+        };
+        file.write_all(self.text(&name).as_bytes()).doing(path.display())?;
         render::line(format_args!(
             "Wrote {}.\n\nFill it in, have it decided, and name it: `vendor: {name}` in the agent's file.\n\
-             countersign vendor check",
-            path.display()
+             countersign vendor check{}",
+            path.display(),
+            self.at.words()
         ));
         Ok(End::Fine)
     }
@@ -173,14 +182,16 @@ impl Check {
                 .help("mend what `countersign check` finds first"));
         };
         // As production would see it, wherever this is.
-        let mut found = reviews(Environment::Production, &loaded, SystemClock.now());
+        let now = SystemClock.now();
+        let mut found = reviews(Environment::Production, &loaded, now);
         let covered = coverage(&loaded);
         found.extend(covered.iter().flat_map(|covered| covered.gaps.iter().cloned()));
         let wrong = found.iter().any(|finding| finding.severity() == Severity::Error);
         match self.format {
-            Format::Text => tell(&loaded, &covered, &found),
+            Format::Text => tell(&loaded, (&covered, now), &found),
             Format::Json => {
-                let all: Vec<_> = covered.iter().map(|covered| written(&loaded, covered)).collect();
+                let all: Vec<_> =
+                    covered.iter().map(|covered| written(&loaded, (covered, now))).collect();
                 render::line(report::json(&found, &json!({ "covered": all })));
             }
         }
@@ -188,9 +199,9 @@ impl Check {
     }
 }
 
-fn tell(loaded: &Loaded, covered: &[Coverage], found: &[Finding]) {
+fn tell(loaded: &Loaded, (covered, now): (&[Coverage], Timestamp), found: &[Finding]) {
     let rows = covered.iter().map(|covered| {
-        let Coverage { of, vendors, holds, until, gaps } = covered;
+        let Coverage { of, vendors, holds, until, .. } = covered;
         let decided = vendors.iter().map(|name| match loaded.vendors.get(name) {
             Some(vendor) => format!("{name}: {}", vendor.decision.as_str()),
             None => name.to_string(),
@@ -200,7 +211,10 @@ fn tell(loaded: &Loaded, covered: &[Coverage], found: &[Finding]) {
             none_or(decided.collect::<Vec<_>>().join(", ")),
             none_or(holds.iter().map(|of| of.as_str()).collect::<Vec<_>>().join(", ")),
             until.map_or_else(|| "–".to_owned(), |day| day.to_string()),
-            if gaps.is_empty() { "covered".to_owned() } else { "not covered".to_owned() },
+            match covered.lacks(now).is_empty() {
+                true => "covered".to_owned(),
+                false => "not covered".to_owned(),
+            },
         ]
     });
     render::line(render::table(&["WHO", "VENDOR", "HOLDS", "REVIEW BY", "IN PRODUCTION"], rows));
@@ -218,8 +232,8 @@ fn kind(of: &Covered) -> (&'static str, &str) {
     }
 }
 
-fn written(loaded: &Loaded, covered: &Coverage) -> Value {
-    let Coverage { of, vendors, holds, until, gaps } = covered;
+fn written(loaded: &Loaded, (covered, now): (&Coverage, Timestamp)) -> Value {
+    let Coverage { of, vendors, holds, until, .. } = covered;
     let vendors = vendors.iter().map(|name| {
         let decision = loaded.vendors.get(name).map_or(Decision::Open, |vendor| vendor.decision);
         json!({ "vendor": name.as_str(), "decision": decision.as_str() })
@@ -228,6 +242,6 @@ fn written(loaded: &Loaded, covered: &Coverage) -> Value {
     json!({
         kind: name, "vendors": vendors.collect::<Vec<_>>(),
         "holds": holds.iter().copied().map(Holds::as_str).collect::<Vec<_>>(),
-        "review_by": until.map(|day| day.to_string()), "covered": gaps.is_empty(),
+        "review_by": until.map(|day| day.to_string()), "covered": covered.lacks(now).is_empty(),
     })
 }

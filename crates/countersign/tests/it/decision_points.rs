@@ -123,6 +123,27 @@ async fn its_yes_carries_a_call_out_and_nobody_is_asked() {
 }
 
 #[tokio::test]
+async fn one_whose_vendor_was_not_reviewed_in_time_is_not_asked_and_people_are() {
+    let (point, origin, _serves) = Point::open().await;
+    let company = company(&origin);
+    let vendors = company.path().join("posture/vendors");
+    let record = std::fs::read_to_string(vendors.join("rolo-crm.yaml")).unwrap();
+    let record = record.replace("vendor: rolo-crm", "vendor: deciders");
+    std::fs::write(
+        vendors.join("deciders.yaml"),
+        record.replace("review_by: 2099-12-31", "review_by: 2026-11-20"),
+    )
+    .unwrap();
+    company.edit("posture/systems/decisions.yaml", |text| {
+        text.replace("system: decisions\n", "system: decisions\nvendor: deciders\n")
+    });
+    let gateway = company.serve();
+    let answer = gateway.move_to(&gateway.token(WHO).await, "Hamburg").await;
+    assert_eq!(answer["error"]["code"], "approval_required", "{answer}");
+    assert_eq!((point.asked(), company.moves()), (0, 0));
+}
+
+#[tokio::test]
 async fn whatever_is_no_yes_waits_for_a_person_and_nothing_is_done() {
     let (point, origin, serves) = Point::open().await;
     let company = company(&origin);

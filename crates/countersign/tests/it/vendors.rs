@@ -128,11 +128,14 @@ fn a_new_record_decides_nothing_and_takes_the_place_of_none() {
     ] {
         let mut arguments = vec!["vendor", "new", name, "."];
         arguments.extend(from.iter().flat_map(|from| ["--from", from]));
-        company.says(&arguments);
+        assert!(company.says(&arguments).ends_with("countersign vendor check .\n"));
         let path = company.path().join(format!("posture/vendors/{name}.yaml"));
         let written = std::fs::read_to_string(&path).unwrap();
         assert_eq!(written.contains("TO BE VERIFIED BY YOU"), from.is_some());
-        assert_eq!(company.run(&arguments).status.code(), Some(2), "{name} is there already");
+        let again = company.run(&arguments);
+        assert_eq!(again.status.code(), Some(2), "{name} is there already");
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(said.contains("there is a record of"), "{said}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), written);
         company.edit("posture/agents/shop-assistant.yaml", |text| {
             let vendor = text.lines().find(|line| line.starts_with("vendor:")).unwrap().to_owned();
@@ -167,7 +170,13 @@ fn who_is_covered_until_when_is_said_in_a_table_and_what_ends_ahead_of_it() {
     ended(&company);
     let told = company.run(&["vendor", "check", "."]);
     assert_eq!(told.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&told.stdout).contains("ended-review"));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("ended-review"), "{told}");
+    let row = told.lines().find(|line| line.contains("support-copilot")).unwrap();
+    assert!(row.contains("not covered"), "{row}");
+    let told = company.run(&["vendor", "check", ".", "--format", "json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["summary"]["covered"][0]["covered"], false, "{told:#}");
     let doctor = company.run(&["doctor", "."]);
     let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.contains("review-due: the vendor `meridian-models`"), "{doctor}");
