@@ -342,6 +342,7 @@ pub const BEYOND: &[(Code, &str, &str)] = &[
     (Code::UnreviewedGrant, "", ""),
     (Code::NoVendor, "", ""),
     (Code::VendorDecision, "", ""),
+    (Code::TemplateLeft, "", ""),
     (Code::EndedReview, "", ""),
     (Code::MissingKey, "rests on", "What a decision about a vendor rests on."),
     (Code::BadValue, "to be filled in", "A decision on what nobody has found out."),

@@ -294,6 +294,8 @@ codes! {
     NoVendor Error "no-vendor",
     /// In production, a vendor of which nobody decided that it may have what it gets.
     VendorDecision Error "vendor-decision",
+    /// In production, what `init` made up and nobody has replaced.
+    TemplateLeft Error "template-left",
     /// In production, a vendor or an agent that was not reviewed again in time.
     EndedReview Error "ended-review",
     /// A vendor or an agent that is to be reviewed soon; in development, one that was not in time.

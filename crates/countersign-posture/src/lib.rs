@@ -43,6 +43,7 @@ pub mod sign_off;
 pub mod sql;
 mod statement;
 mod system;
+mod template;
 mod tool;
 mod vendor;
 

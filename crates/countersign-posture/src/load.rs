@@ -18,6 +18,7 @@ use crate::places::Places;
 use crate::posture::{self, ClaimMap, PostureFile, Profile, merged};
 use crate::secret;
 use crate::system::{self, Dialects, SystemFile, SystemSpec, Takes};
+use crate::template;
 use crate::tool::{self, Asked, Ground, ToolFile};
 use crate::vendor::{self, Dues, Vendor, VendorFile, coverage, reviews};
 use countersign_core::id::{
@@ -251,6 +252,7 @@ pub fn link(deployment: &Deployment, loaded: &Loaded, now: Timestamp) -> Vec<Fin
     if deployment.environment == Environment::Production {
         findings.extend(coverage(loaded).into_iter().flat_map(|covered| covered.gaps));
         findings.extend(of_stages(loaded));
+        findings.extend(template::left(deployment, loaded));
         for (tool, place) in &loaded.unreviewed {
             findings.push(Finding {
                 code: Code::UnreviewedGrant,

@@ -1762,6 +1762,27 @@ pub(crate) const CHANGES: &[Change] = &[
         },
     ),
     (
+        Code::TemplateLeft,
+        |company| {
+            in_production(company);
+            company.edit(VENDOR, "approver: ciso@acme.example", "approver: ciso@example.com");
+        },
+        in_production,
+    ),
+    (
+        Code::TemplateLeft,
+        |company| {
+            in_production(company);
+            let hook = "hook: { value: \"https://hooks.example.org/1\" }";
+            company.edit(DEPLOYMENT, "hook: { env: HOOK }", hook);
+        },
+        |company| {
+            in_production(company);
+            let hook = "hook: { value: \"https://hooks.acme.example/1\" }";
+            company.edit(DEPLOYMENT, "hook: { env: HOOK }", hook);
+        },
+    ),
+    (
         Code::EndedReview,
         |company| {
             in_production(company);

@@ -262,6 +262,7 @@ fn to_production() -> Company {
     let company = Company::of_profile("mid-market");
     everywhere(&company, "example.com", "acme.example");
     everywhere(&company, "example-models", "meridian-models");
+    everywhere(&company, "Example Models", "Meridian Models");
     let vendors = company.path().join("posture/vendors");
     let (made_up, own) = ("example-models.yaml", "meridian-models.yaml");
     std::fs::rename(vendors.join(made_up), vendors.join(own)).unwrap();
