@@ -8,6 +8,7 @@ use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::{Asks, ScopeRule};
 use countersign_core::tool::{Effect, Offered, Tool};
+use countersign_policy::Bundle;
 use countersign_posture::{Backend, Loaded, Registered};
 use serde_json::{Map, Value, json};
 
@@ -72,6 +73,8 @@ pub struct May {
     pub exception: Option<Exception>,
     /// What flows through it: reads, holds, sends.
     pub flow: [&'static str; 3],
+    /// The policies that people wrote and that bear on it: id, and why.
+    pub policies: Vec<(String, Option<String>)>,
     /// What an approval is bound to.
     pub decision: String,
     /// The worst that its calls come to, for each tenant.
@@ -79,17 +82,20 @@ pub struct May {
 }
 
 impl PermissionSet {
-    /// That of a posture without an error.
+    /// That of a posture without an error, and of its policies.
     #[must_use]
-    pub fn of(loaded: &Loaded) -> Self {
+    pub fn of(loaded: &Loaded, bundle: &Bundle) -> Self {
         let Loaded { posture, systems, organisation, register, .. } = loaded;
         let kind =
             |tool: &Tool| systems.get(&tool.system).map_or("unknown", |of| kind(&of.backend));
         let agents = register.iter().filter_map(|registered| {
             let agent = posture.agents.get(&registered.client)?;
             let tools = agent.grants.values();
-            let tools: Vec<_> =
-                tools.map(|grant| may(grant, (agent, posture), kind(&grant.tool))).collect();
+            let tools = tools.map(|grant| May {
+                policies: policies(&grant.tool, bundle),
+                ..may(grant, (agent, posture), kind(&grant.tool))
+            });
+            let tools: Vec<_> = tools.collect();
             Some(AgentMay {
                 agent: registered.clone(),
                 issuer: agent.issuer.as_ref().map(ToString::to_string),
@@ -134,6 +140,8 @@ impl AgentMay {
 impl May {
     fn json(&self) -> Value {
         let [reads, holds, sends] = self.flow;
+        let policies = self.policies.iter();
+        let policies = policies.map(|(id, reason)| json!({ "policy": id, "reason": reason }));
         let arguments: Map<_, _> =
             self.arguments.iter().map(|(name, may)| (name.clone(), json!(may))).collect();
         let exception = self.exception.as_ref().map(|of| {
@@ -152,6 +160,7 @@ impl May {
             "limits_per_tenant": limits_json(&self.limits), "budgets": self.budgets,
             "gate": self.gate, "asks_people": self.asks_people, "exception": exception,
             "flow": { "reads": reads, "holds": holds, "sends": sends },
+            "policies": policies.collect::<Vec<_>>(),
             "decision": self.decision,
             "worst_per_tenant": self.worst.json(),
         })
@@ -183,9 +192,15 @@ fn may(grant: &Grant, (agent, posture): (&Agent, &Posture), kind: &'static str) 
         asks_people: tool.ladder.asks_people(),
         exception: tool.ladder.exception.clone(),
         flow: [tool.flow.reads.as_str(), tool.flow.holds.as_str(), tool.flow.sends.as_str()],
+        policies: Vec::new(),
         decision: grant.decision_digest.to_string(),
         worst: blast(tool, &leaves, &limits),
     }
+}
+
+fn policies(tool: &Tool, bundle: &Bundle) -> Vec<(String, Option<String>)> {
+    let bearing = bundle.authored().filter(|policy| bundle.bears_on(policy.id, &tool.name));
+    bearing.map(|policy| (policy.id.to_owned(), policy.reason.map(str::to_owned))).collect()
 }
 
 /// The least of each.

@@ -84,10 +84,32 @@ pub enum CompileError {
 #[derive(Debug)]
 pub struct Bundle {
     pub(crate) slices: BTreeMap<ToolName, Slice>,
-    /// Where each hand-written policy stands, by its id: file and place.
-    written: BTreeMap<String, (String, Range<usize>)>,
+    /// Each hand-written policy, by its id.
+    written: BTreeMap<String, Written>,
     warnings: Vec<Mistake>,
     pub(crate) callers: crate::decide::Callers,
+}
+
+/// A hand-written policy that is in force.
+#[derive(Debug)]
+struct Written {
+    file: String,
+    span: Range<usize>,
+    reason: Option<String>,
+    text: String,
+}
+
+/// A hand-written policy that is in force, for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Authored<'b> {
+    /// Under which it is on record.
+    pub id: &'b str,
+    /// Why it is there, by the word of its author.
+    pub reason: Option<&'b str>,
+    /// The file that it is in.
+    pub file: &'b str,
+    /// As it was written.
+    pub text: &'b str,
 }
 
 impl Bundle {
@@ -111,7 +133,7 @@ impl Bundle {
         let mut trial = Trial::of(&rules, mistakes, (&granted, &unknown));
         for (&name, (tool, agents)) in &granted {
             let rules = trial.bearing_on(tool);
-            let compiled = Slice::compile(tool, agents, attributes, &Written { rules, files });
+            let compiled = Slice::compile(tool, agents, attributes, &Bearing { rules, files });
             match compiled {
                 Ok((slice, result)) => {
                     trial.hear(name, &result);
@@ -133,7 +155,8 @@ impl Bundle {
         let written = rules.into_iter().filter_map(|rule| {
             let file = files.get(rule.file)?.name.to_owned();
             let span = rule.span();
-            Some((rule.id, (file, span)))
+            let reason = rule.policy.annotation("reason").map(str::to_owned);
+            Some((rule.id, Written { file, span, reason, text: rule.text }))
         });
         let written = written.collect();
         Ok(Self { slices, written, warnings, callers: crate::decide::Callers::default() })
@@ -181,7 +204,25 @@ impl Bundle {
     /// Where a hand-written policy stands: the name of its file, and where in it.
     #[must_use]
     pub fn written(&self, id: &str) -> Option<(&str, Range<usize>)> {
-        self.written.get(id).map(|(file, span)| (file.as_str(), span.clone()))
+        self.written.get(id).map(|written| (written.file.as_str(), written.span.clone()))
+    }
+
+    /// Every hand-written policy, by its id.
+    pub fn authored(&self) -> impl Iterator<Item = Authored<'_>> {
+        self.written.iter().map(|(id, Written { file, reason, text, span: _ })| Authored {
+            id,
+            reason: reason.as_deref(),
+            file,
+            text,
+        })
+    }
+
+    /// Whether a policy, by its id, bears on a tool.
+    #[must_use]
+    pub fn bears_on(&self, id: &str, tool: &ToolName) -> bool {
+        self.slices
+            .get(tool)
+            .is_some_and(|slice| slice.policies.policy(&PolicyId::new(id)).is_some())
     }
 
     pub(crate) fn slice(&self, tool: &ToolName) -> Option<&Slice> {
@@ -224,7 +265,7 @@ pub fn mistakes(
         if rules.is_empty() {
             continue;
         }
-        if let Ok((_, result)) = Slice::compile(tool, agents, attributes, &Written { rules, files })
+        if let Ok((_, result)) = Slice::compile(tool, agents, attributes, &Bearing { rules, files })
         {
             trial.hear(name, &result);
         }
@@ -308,7 +349,7 @@ pub(crate) struct Slice {
 }
 
 /// The hand-written policies of one tool, and the files they are from.
-struct Written<'a> {
+struct Bearing<'a> {
     rules: Vec<&'a Rule>,
     files: &'a [PolicyFile<'a>],
 }
@@ -319,7 +360,7 @@ impl Slice {
         tool: &Tool,
         agents: &BTreeSet<&AgentId>,
         attributes: &[&str],
-        Written { rules, files }: &Written<'_>,
+        Bearing { rules, files }: &Bearing<'_>,
     ) -> Result<(Self, ValidationResult), Vec<CompileError>> {
         let errors = misnamed(tool);
         if !errors.is_empty() {

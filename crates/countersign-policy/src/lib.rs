@@ -23,5 +23,5 @@ mod text;
 pub use authored::{
     Mistake, MistakeKind, NAMES_PER_POLICY_MAX, POLICIES_PER_TOOL_MAX, PolicyFile, Unknown,
 };
-pub use bundle::{Bundle, CompileError, mistakes, schema, schema_beside};
+pub use bundle::{Authored, Bundle, CompileError, mistakes, schema, schema_beside};
 pub use text::groups;

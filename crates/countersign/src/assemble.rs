@@ -11,6 +11,7 @@ use countersign_assurance::permission::PermissionSet;
 use countersign_assurance::picture::picture;
 use countersign_connectors::Connectors;
 use countersign_core::call::Monitor;
+use countersign_core::id::Timestamp;
 use countersign_core::port::{Clock as _, Journal as _, Unrecorded};
 use countersign_core::record::{Entry, Kind};
 use countersign_gateway::development::Development;
@@ -57,6 +58,11 @@ pub(crate) fn read(config: &Path) -> Found<Read> {
 
 /// The same, with a deployment that has no error where the posture has.
 pub(crate) fn gather(config: &Path) -> Found<(Deployment, Option<Posture>)> {
+    gather_at(config, SystemClock.now())
+}
+
+/// The same, with what has ended at that time.
+pub(crate) fn gather_at(config: &Path, now: Timestamp) -> Found<(Deployment, Option<Posture>)> {
     if !config.exists() {
         return Err(Failure::new(format!("there is no {}", config.display()))
             .help("name the folder or the file, or write one with `countersign init`"));
@@ -69,20 +75,20 @@ pub(crate) fn gather(config: &Path) -> Found<(Deployment, Option<Posture>)> {
         }
         return Ok((None, findings));
     };
-    let (posture, of_posture) = read_posture(&deployment)?;
+    let (posture, of_posture) = read_posture(&deployment, now)?;
     findings.extend(of_posture);
     Ok((Some((deployment, posture)), findings))
 }
 
 /// The same for the posture alone.
-pub(crate) fn read_posture(deployment: &Deployment) -> Found<Posture> {
+pub(crate) fn read_posture(deployment: &Deployment, now: Timestamp) -> Found<Posture> {
     let folder = deployment.base.join(&deployment.posture);
     if !folder.is_dir() {
         return Ok((None, vec![no_posture(deployment)]));
     }
     let (compiled, mut findings) = compile(&folder)?;
     let Some((loaded, bundle)) = compiled else { return Ok((None, findings)) };
-    let mut linked = link(deployment, &loaded, SystemClock.now());
+    let mut linked = link(deployment, &loaded, now);
     let mut systems = here::systems(deployment, &loaded);
     linked.append(&mut systems.wrong);
     linked.append(&mut here::destinations(deployment).wrong);
@@ -239,7 +245,7 @@ impl Ground {
         let people =
             Arc::new(SignIn::new(self.people.clone(), agents).doing("how people sign in")?);
         let since = clock.now();
-        let reach = reach(&loaded);
+        let reach = reach(&loaded, &bundle);
         let warn_s = loaded.warn_s;
         let monitor = Monitor {
             posture: Arc::new(loaded.posture),
@@ -279,8 +285,8 @@ impl Ground {
 }
 
 /// What agents may reach, for the console.
-fn reach(loaded: &Loaded) -> Reach {
-    let set = PermissionSet::of(loaded);
+fn reach(loaded: &Loaded, bundle: &Bundle) -> Reach {
+    let set = PermissionSet::of(loaded, bundle);
     let header = |columns: &[&str]| {
         std::iter::once(columns.iter().map(ToString::to_string).collect::<Vec<_>>())
     };

@@ -147,7 +147,8 @@ impl Reloader {
 /// Everything up to the swap. What is wrong is printed, with whom to ask.
 fn prepare(ground: &Ground, config: &Path, before: &AtWork) -> Result<AtWork, String> {
     let failed = |failure: Failure| failure.to_string();
-    let (read, mut findings) = assemble::read_posture(&ground.deployment).map_err(failed)?;
+    let (read, mut findings) =
+        assemble::read_posture(&ground.deployment, SystemClock.now()).map_err(failed)?;
     let missing = read.iter().flat_map(|posture| posture.systems.missing.values().flatten());
     let mut missing: Vec<_> = missing.cloned().collect();
     // In production nothing comes into force that was not signed: the one that was, stays.

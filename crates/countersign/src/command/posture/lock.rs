@@ -45,7 +45,7 @@ impl Lock {
             return Ok(End::Findings);
         }
         let mut new = lock::Lock::of(&posture.loaded);
-        new.permissions = PermissionSet::of(&posture.loaded).json();
+        new.permissions = PermissionSet::of(&posture.loaded, &posture.bundle).json();
         let checked = format!("{:#}\n", checked(&new.posture, &findings));
         write(&folder.join(EVIDENCE), "check.json", &checked)?;
         let before = lock::Lock::read(&folder).ok().map(|(lock, _)| lock);

@@ -41,7 +41,7 @@ impl Show {
             render::findings(&findings);
             return Err(Failure::new("a posture with errors permits nothing"));
         };
-        let mut set = PermissionSet::of(&posture.loaded);
+        let mut set = PermissionSet::of(&posture.loaded, &posture.bundle);
         if let Some(wanted) = &self.agent {
             let names: Vec<_> = set.agents.iter().map(|of| of.agent.agent.to_string()).collect();
             set.agents.retain(|of| of.agent.agent.as_str() == wanted);
@@ -137,6 +137,11 @@ pub(crate) fn row(may: &May) -> Vec<String> {
         format!("EXCEPTION: on step {rung} until {until}, by leave of {by}: {}\nthen:", of.reason)
     });
     let agrees = exception.into_iter().chain(may.gate.clone()).chain(may.budgets.iter().cloned());
+    let policies = may.policies.iter().map(|(id, reason)| match reason {
+        Some(reason) => format!("also policy `{id}`: {reason}"),
+        None => format!("also policy `{id}`"),
+    });
+    let agrees = agrees.chain(policies);
     let [reads, holds, sends] = may.flow;
     let told = [
         may.tool.clone(),

@@ -69,7 +69,7 @@ impl Sign {
             render::line("nothing is signed; `countersign posture lock` writes it anew");
             return Ok(End::Findings);
         }
-        if lock.permissions != PermissionSet::of(&posture.loaded).json() {
+        if lock.permissions != PermissionSet::of(&posture.loaded, &posture.bundle).json() {
             render::line(
                 "nothing is signed: the lock does not say what the posture permits, in the words of this release; `countersign posture lock` writes it anew",
             );
