@@ -1,7 +1,8 @@
 //! The package for a security review: what a reviewer asks about a posture and where it runs, as one
 //! document. [`Package::of`] gathers it; [`html`], [`markdown`] and [`Package::json`] write it down.
 //!
-//! It reads no clock and goes nowhere: the same inputs give the same bytes. What others wrote (names,
+//! It reads no clock and goes nowhere: the day that it is of is an input, and the same inputs give the same
+//! bytes. What others wrote (names,
 //! descriptions, findings) is only ever text in a [`Block`], and each writer escapes all of it.
 
 mod asked;
@@ -15,11 +16,13 @@ mod picture;
 mod sbom;
 
 use crate::threat::{Ground, Model};
+use countersign_policy::Bundle;
 use countersign_posture::lock::Signed;
 use countersign_posture::{Finding, Loaded};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+pub(crate) use evidence::missing;
 pub use evidence::{Evidence, Kind, State};
 pub use html::html;
 pub use markdown::markdown;
@@ -32,8 +35,8 @@ pub struct Inputs<'a> {
     pub ground: Ground<'a>,
     /// What `check` says of it.
     pub findings: &'a [Finding],
-    /// What runs of the other commands have left beside the posture.
-    pub evidence: &'a BTreeMap<Kind, State>,
+    /// Its policies, compiled.
+    pub bundle: &'a Bundle,
     /// What `audit verify` says of the deployment's journal, if it has one.
     pub journal: Option<Journal>,
     /// Who signed this posture, in which role.
@@ -179,10 +182,10 @@ impl Package {
         sections.push(operated::credentials(inputs));
         sections.push(operated::runbook(inputs));
         sections.push(operated::retention(inputs));
-        sections.push(asked::frameworks(&threats)?);
+        sections.push(asked::frameworks(inputs, &threats)?);
         sections.push(operated::unseen());
         sections.push(operated::open_items(&open));
-        sections.push(asked::questions(&threats)?);
+        sections.push(asked::questions(inputs, &threats)?);
         sections.push(operated::signatures(inputs));
         sections.push(sbom::section(&inputs.sbom));
         Some(Self {
@@ -269,7 +272,7 @@ fn figures(inputs: &Inputs<'_>) -> Vec<Figure> {
         let (name, value) = ("findings of `audit verify`", *findings);
         figures.push(Figure { name, value, command, at: "/found" });
     }
-    figures.extend(evidence::figures(inputs.evidence));
+    figures.extend(evidence::figures(inputs.ground.evidence));
     figures
 }
 
@@ -288,10 +291,10 @@ fn summary(inputs: &Inputs<'_>, threats: &Model, (figures, open): (&[Figure], &[
     }
     let counted = count.iter().rev().map(|(verdict, of)| format!("{of} {}", verdict.as_str()));
     let about = vec![
+        vec!["as of".to_owned(), inputs.ground.day.to_owned()],
         vec!["organisation".to_owned(), loaded.organisation.clone()],
         vec!["posture (SHA-256)".to_owned(), loaded.posture.digest.to_string()],
         vec!["environment".to_owned(), environment.to_owned()],
-        vec!["as of".to_owned(), inputs.ground.day.to_owned()],
         vec!["written by".to_owned(), format!("countersign {}", inputs.version)],
         vec!["signed".to_owned(), unsigned.unwrap_or("yes").to_owned()],
         vec!["threats".to_owned(), listed(counted)],
@@ -305,9 +308,15 @@ fn summary(inputs: &Inputs<'_>, threats: &Model, (figures, open): (&[Figure], &[
         text(
             "Agents are the untrusted side here: each call of one passes through the gateway that this describes, or does not reach the systems. Everything below follows from the files of the posture and the deployment, and from what was found out by running them.",
         ),
+        Block::Warning(format!(
+            "As of {}. A decision, a review or leave that ends before that day has ended here; one that ends later holds.",
+            inputs.ground.day
+        )),
         Block::Table(&["what", "is"], about),
         Block::Heading("Figures".to_owned()),
-        text("Each is what a command says in the deployment's folder, at that place of its JSON."),
+        text(
+            "Each is what a command says in the deployment's folder, at that place of its JSON; of a day that is not today, `check` counts other warnings.",
+        ),
         Block::Table(&["figure", "value", "command", "at"], rows.collect()),
         Block::Heading("What a reviewer asks for".to_owned()),
     ];

@@ -7,6 +7,7 @@
 
 mod control;
 
+use crate::review::{Kind, State as Report};
 use countersign_core::id::Timestamp;
 use countersign_posture::evals::Case;
 use countersign_posture::{Deployment, Loaded, yaml_data};
@@ -34,6 +35,8 @@ pub struct Ground<'a> {
     pub files: &'a BTreeMap<String, Value>,
     /// Its evaluation suite.
     pub cases: &'a [Case],
+    /// What runs of the other commands have left beside the posture.
+    pub evidence: &'a BTreeMap<Kind, Report>,
     /// Why this posture does not count as signed; nothing if it is.
     pub unsigned: Option<&'a str>,
     /// As of when: leave that ends by then has ended.
@@ -62,6 +65,8 @@ pub enum State {
     Partly,
     /// Not at all.
     Off,
+    /// There is nothing here that it is for.
+    Idle,
 }
 
 impl State {
@@ -73,6 +78,7 @@ impl State {
             Self::InForce => "in force",
             Self::Partly => "partly",
             Self::Off => "off",
+            Self::Idle => "nothing to hold",
         }
     }
 }
@@ -139,7 +145,7 @@ impl Verdict {
 
     const fn of(state: State) -> Self {
         match state {
-            State::Fixed | State::InForce => Self::Mitigated,
+            State::Fixed | State::InForce | State::Idle => Self::Mitigated,
             State::Partly => Self::Partly,
             State::Off => Self::Unmitigated,
         }

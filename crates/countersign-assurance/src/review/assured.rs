@@ -1,10 +1,12 @@
 //! Why it is believed: the threat model, the audit, what was tried and proved, who else is in the path.
 
+use super::asked::of_record;
 use super::evidence::{self, Kind};
 use super::{Block, Inputs, Section, listed, text};
-use crate::threat::{Lack, Model, Standing, Threat};
+use crate::threat::{Ground, Lack, Model, Standing, Threat};
+use countersign_core::id::Timestamp;
 use countersign_core::tool::Plan;
-use countersign_posture::{ExportTo, Means};
+use countersign_posture::{Covered, ExportTo, Loaded, Means, coverage};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -90,6 +92,7 @@ pub(super) fn audit(inputs: &Inputs<'_>) -> Section {
             vec![exporter.name.clone(), to]
         });
         blocks.push(Block::Table(&["exporter", "to"], rows.collect()));
+        blocks.push(text("Each of these ends on this machine. What takes the records away from there is the company's own, and not seen here: until it has, whoever holds the machine can change them."));
     }
     blocks.push(Block::Heading("Alerts".to_owned()));
     let rules = countersign_core::alert::Rule::ALL.iter().map(|rule| match relay.rules.get(rule) {
@@ -153,9 +156,12 @@ pub(super) fn evaluation(inputs: &Inputs<'_>) -> Section {
     ];
     for (kind, title, told) in of {
         blocks.push(Block::Heading(title.to_owned()));
-        match (evidence::current(inputs.evidence, kind), evidence::lacking(inputs.evidence, kind)) {
+        match (
+            evidence::current(inputs.ground.evidence, kind),
+            evidence::lacking(inputs.ground.evidence, kind),
+        ) {
             (Some(report), _) => {
-                let numbers = evidence::figures(inputs.evidence);
+                let numbers = evidence::figures(inputs.ground.evidence);
                 let numbers = numbers.iter().filter(|figure| figure.command == kind.command());
                 let numbers = numbers.map(|figure| format!("{}: {}", figure.name, figure.value));
                 blocks.push(Block::List(numbers.collect()));
@@ -169,21 +175,20 @@ pub(super) fn evaluation(inputs: &Inputs<'_>) -> Section {
 }
 
 pub(super) fn vendors(inputs: &Inputs<'_>) -> Section {
-    let files = inputs.ground.files;
-    let rows = files.iter().filter(|(path, _)| path.starts_with("vendors/")).map(|(path, file)| {
-        let name = path.trim_start_matches("vendors/").trim_end_matches(".yaml");
-        let classes = file.pointer("/data/classes").and_then(Value::as_array);
+    let Ground { loaded, now, .. } = inputs.ground;
+    let rows = loaded.vendors.values().map(|vendor| {
         let said = |at: &str| {
-            let value = file.pointer(at).and_then(Value::as_str);
+            let value = vendor.record.pointer(at).and_then(Value::as_str);
             value.unwrap_or("not said").to_owned()
         };
         vec![
-            name.to_owned(),
+            vendor.name.to_string(),
             said("/product"),
-            listed(classes.into_iter().flatten().filter_map(Value::as_str)),
-            said("/assessment/decision"),
+            listed(vendor.classes.iter().map(|class| class.as_str())),
+            vendor.decision.as_str().to_owned(),
             said("/assessment/approver"),
-            said("/assessment/review_by"),
+            vendor.review_by.map_or_else(|| "not said".to_owned(), |day| day.to_string()),
+            listed(&vendor.open_conditions),
         ]
     });
     let rows: Vec<_> = rows.collect();
@@ -191,9 +196,24 @@ pub(super) fn vendors(inputs: &Inputs<'_>) -> Section {
     if rows.is_empty() {
         blocks.push(Block::Warning("No vendor is named.".to_owned()));
     } else {
-        let head = &["vendor", "product", "classes of data", "decision", "by", "holds until"];
+        let head = &[
+            "vendor",
+            "product",
+            "classes of data",
+            "decision",
+            "by",
+            "holds until",
+            "conditions that are open",
+        ];
         blocks.push(Block::Table(head, rows));
+        blocks.push(Block::Heading("What they do with data, by their records".to_owned()));
+        let rows = loaded.vendors.values().map(|vendor| {
+            let said = ["training", "retention", "regions"].map(|key| of_record(vendor, key));
+            std::iter::once(vendor.name.to_string()).chain(said).collect()
+        });
+        blocks.push(Block::Table(&["vendor", "training", "retention", "regions"], rows.collect()));
     }
+    depending(loaded, now, &mut blocks);
     let agents = inputs.ground.loaded.posture.agents.values();
     let pins = agents.flat_map(|agent| agent.grants.values()).filter_map(|grant| {
         let Plan::Mcp(plan) = &grant.tool.plan else { return None };
@@ -210,4 +230,26 @@ pub(super) fn vendors(inputs: &Inputs<'_>) -> Section {
         blocks.push(Block::Table(head, pins.into_iter().collect()));
     }
     Section { id: "vendors", title: "Vendors and servers of others", blocks }
+}
+
+/// Who depends on which vendors, and whether production would have it.
+fn depending(loaded: &Loaded, now: Timestamp, blocks: &mut Vec<Block>) {
+    blocks.push(Block::Heading("Who depends on whom, as production would see it".to_owned()));
+    let rows = coverage(loaded).into_iter().map(|covered| {
+        let who = match &covered.of {
+            Covered::Agent(name) => format!("the agent {name}"),
+            Covered::System(name) => format!("the system {name}"),
+        };
+        let lacks: Vec<_> = covered.lacks(now).into_iter().map(|(why, _)| why).collect();
+        let state = if lacks.is_empty() { "covered" } else { "not covered" };
+        vec![
+            who,
+            listed(&covered.vendors),
+            listed(covered.holds.iter().map(|class| class.as_str())),
+            state.to_owned(),
+            lacks.join("; "),
+        ]
+    });
+    let head = &["who", "vendors", "classes that reach them", "", "what is lacking"];
+    blocks.push(Block::Table(head, rows.collect()));
 }

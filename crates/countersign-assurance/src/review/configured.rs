@@ -1,17 +1,20 @@
 //! What posture and deployment say: systems and boundaries, agents, permissions, gates, flow.
 
 use super::{Block, Inputs, Section, listed, picture, text};
+use crate::blast::{Blast, Worst};
+use crate::permission::PermissionSet;
+use crate::picture::picture as drawn;
 use countersign_core::ladder::{Approvers, Budget, Gate, Per};
 use countersign_core::posture::{Agent, Grant};
 use countersign_core::principal::CallerRef;
 use countersign_core::quota::Limits;
 use countersign_core::scope::ScopeRule;
-use countersign_core::tool::{Effect, Plan, Tool};
+use countersign_core::tool::{Effect, Flow, Plan, Tool};
 use countersign_posture::{
     Backend, Encryption, KeySource, MailEncryption, McpReach, Registered, SystemSpec,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn system(inputs: &Inputs<'_>) -> Section {
     let ground = &inputs.ground;
@@ -61,7 +64,7 @@ pub(super) fn system(inputs: &Inputs<'_>) -> Section {
         ));
     }
     if issuers.is_empty() {
-        blocks.push(text("No issuer of the company is named."));
+        blocks.push(text("No issuer of agents' tokens is named."));
     } else {
         blocks.push(Block::Table(&["issuer", "audience", "keys", "tenants"], issuers));
     }
@@ -116,12 +119,8 @@ fn reached(backend: &Backend) -> (&'static str, String) {
 pub(super) fn agents(inputs: &Inputs<'_>) -> Section {
     let loaded = inputs.ground.loaded;
     let rows = loaded.register.iter().map(|entry| {
-        let Registered { agent, client, purpose, team, contact, .. } = entry;
-        let written = inputs.ground.files.get(&format!("agents/{agent}.yaml"));
-        let said = |key: &str| {
-            let value = written.and_then(|file| file.get(key)).and_then(Value::as_str);
-            value.unwrap_or("not said").to_owned()
-        };
+        let Registered { agent, client, purpose, team, contact, vendors, review_by, .. } = entry;
+        let vendors = if vendors.is_empty() { "not said".to_owned() } else { listed(vendors) };
         let issuer = loaded.posture.agents.get(client).and_then(|agent| agent.issuer.as_ref());
         let issuer = issuer.map_or_else(|| "the one there is".to_owned(), ToString::to_string);
         vec![
@@ -130,8 +129,8 @@ pub(super) fn agents(inputs: &Inputs<'_>) -> Section {
             format!("{team}, {contact}"),
             client.to_string(),
             issuer,
-            said("vendor"),
-            said("review_by"),
+            vendors,
+            review_by.map_or_else(|| "not said".to_owned(), |day| day.to_string()),
         ]
     });
     let head = &["agent", "purpose", "owner", "client", "issuer", "vendor", "review by"];
@@ -147,8 +146,11 @@ pub(super) fn agents(inputs: &Inputs<'_>) -> Section {
 pub(super) fn permissions(inputs: &Inputs<'_>) -> Section {
     let ground = &inputs.ground;
     let mut blocks = vec![text(
-        "This is all that each agent may ask for. What is not in its table does not exist for it. Scope says what ties a call to the caller; limits are of this agent with this tool, for each tenant, beside those of the agent.",
+        "This is all that each agent may ask for. What is not in its table does not exist for it. Scope says what ties a call to the caller; of the limits that count a call, all of them for each tenant, the tightest is shown with whose it is.",
     )];
+    let set = PermissionSet::of(ground.loaded, inputs.bundle);
+    let drawing = drawn(&set);
+    blocks.push(Block::Drawing(drawing.inline(), drawing.told.clone()));
     let mut agents: Vec<&Agent> =
         ground.loaded.posture.agents.values().map(AsRef::as_ref).collect();
     agents.sort_by(|a, b| a.id.cmp(&b.id));
@@ -175,9 +177,14 @@ pub(super) fn permissions(inputs: &Inputs<'_>) -> Section {
         blocks.push(Block::Table(head, rows.collect()));
         let whole = limits(&agent.limits);
         blocks.push(text(format!("All tools together, for each tenant: {whole}.")));
+        if let Some(may) = set.agents.iter().find(|may| may.agent.agent == agent.id) {
+            blocks.push(text("The worst that all of it together comes to, for each tenant:"));
+            blocks.push(worst(&may.worst));
+        }
     }
     let tenant = limits(&ground.loaded.posture.tenant_limits);
     blocks.push(text(format!("All agents together, for each tenant: {tenant}.")));
+    policies(inputs, &mut blocks);
     blocks.push(Block::Heading("What each argument may be".to_owned()));
     let rows = tools(inputs).into_iter().flat_map(arguments);
     blocks.push(Block::Table(&["tool", "argument", "JSON Schema"], rows.collect()));
@@ -208,16 +215,21 @@ fn granted(
         Some(exception) => format!("{} by exception", exception.rung.number()),
         None => tool.ladder.rung.number().to_string(),
     };
-    let mut bounds = vec![limits(of_grant)];
+    let tenant = &inputs.ground.loaded.posture.tenant_limits;
+    let mut bounds = effective([
+        ("of the tool", &tool.limits),
+        ("of the grant", of_grant),
+        ("of the agent", &agent.limits),
+        ("of all agents together", tenant),
+    ]);
     bounds.extend(tool.ladder.budgets.iter().map(budget));
-    let bounds: Vec<_> = bounds.into_iter().filter(|bound| bound != NO_LIMIT).collect();
     vec![
         tool.name.to_string(),
         tool.system.to_string(),
         tool.effect.as_str().to_owned(),
         rung,
         scope(tool),
-        if bounds.is_empty() { "those of the agent".to_owned() } else { bounds.join("; ") },
+        if bounds.is_empty() { NO_LIMIT.to_owned() } else { bounds.join("; ") },
         said("reason"),
         reviewed,
         inputs.ground.loaded.stage(&agent.id, &tool.name).name().to_owned(),
@@ -263,18 +275,75 @@ fn own(caller: &CallerRef) -> String {
     }
 }
 
-const NO_LIMIT: &str = "none";
+const NO_LIMIT: &str = "no limit";
+
+/// A way to count calls, in words, and where its bound stands.
+type Count = (&'static str, fn(&Limits) -> Option<u32>);
+
+const COUNTS: [Count; 4] = [
+    ("a session", |limits| limits.per_session),
+    ("a minute", |limits| limits.per_minute),
+    ("an hour", |limits| limits.per_hour),
+    ("alike a minute", |limits| limits.identical_per_minute),
+];
 
 fn limits(limits: &Limits) -> String {
-    let Limits { per_session, per_minute, per_hour, identical_per_minute } = limits;
-    let said = [
-        (per_session, "a session"),
-        (per_minute, "a minute"),
-        (per_hour, "an hour"),
-        (identical_per_minute, "alike a minute"),
-    ];
-    let said = said.into_iter().filter_map(|(max, per)| Some(format!("{} {per}", max.as_ref()?)));
-    listed(said)
+    let said = COUNTS.iter().filter_map(|(per, of)| Some(format!("{} {per}", of(limits)?)));
+    let said: Vec<_> = said.collect();
+    if said.is_empty() { NO_LIMIT.to_owned() } else { said.join(", ") }
+}
+
+/// For each way to count, the tightest of several and whose it is.
+fn effective<const N: usize>(all: [(&str, &Limits); N]) -> Vec<String> {
+    let said = COUNTS.iter().filter_map(|(per, of)| {
+        let each = all.iter().filter_map(|(whose, limits)| Some((of(limits)?, whose)));
+        let (max, whose) = each.min_by_key(|(max, _)| *max)?;
+        Some(format!("{max} {per} ({whose})"))
+    });
+    said.collect()
+}
+
+fn worst(Blast { figures }: &Blast) -> Block {
+    let rows = figures.iter().map(|(name, worst)| {
+        let Worst { call, spans: [minute, hour, day], gated, by } = worst;
+        let figures = [call, minute, hour, day]
+            .map(|figure| figure.map_or_else(|| "unbounded".to_owned(), |most| most.to_string()));
+        let gated = if *gated { ["each after a person agreed"].as_slice() } else { &[] };
+        let mut by: Vec<_> = by.iter().map(String::as_str).collect();
+        by.dedup();
+        let bounded = gated.iter().copied().chain(by).collect::<Vec<_>>().join("; ");
+        std::iter::once(name.clone()).chain(figures).chain([bounded]).collect()
+    });
+    Block::Table(&["of", "a call", "a minute", "an hour", "a day", "bounded by"], rows.collect())
+}
+
+/// What people wrote beside the tables: each policy, and on what it bears.
+fn policies(inputs: &Inputs<'_>, blocks: &mut Vec<Block>) {
+    blocks.push(Block::Heading("Policies that people wrote".to_owned()));
+    blocks.push(text("Each only ever forbids what the tables above allow."));
+    let all: Vec<_> = inputs.bundle.authored().collect();
+    let rows = all.iter().map(|policy| {
+        let mut agents = BTreeSet::new();
+        let mut tools = BTreeSet::new();
+        for agent in inputs.ground.loaded.posture.agents.values() {
+            let of = agent.grants.keys().filter(|tool| inputs.bundle.bears_on(policy.id, tool));
+            for tool in of {
+                agents.insert(&agent.id);
+                tools.insert(tool);
+            }
+        }
+        vec![
+            policy.id.to_owned(),
+            policy.reason.unwrap_or("not said").to_owned(),
+            listed(tools),
+            listed(agents),
+            policy.file.to_owned(),
+        ]
+    });
+    let head = &["policy", "why", "bears on calls of", "by", "file"];
+    blocks.push(Block::Table(head, rows.collect()));
+    let texts = all.iter().map(|policy| policy.text.lines().map(str::to_owned).collect());
+    blocks.extend(texts.map(Block::Code));
 }
 
 fn budget(budget: &Budget) -> String {
@@ -326,7 +395,7 @@ pub(super) fn gates(inputs: &Inputs<'_>) -> Section {
         Some(people) => {
             let roles = people.roles.iter();
             let roles = roles.map(|(role, groups)| vec![role.as_str().to_owned(), listed(groups)]);
-            let of_all = vec!["decides for every tenant".to_owned(), listed(&people.all_tenants)];
+            let of_all = vec!["sees every tenant".to_owned(), listed(&people.all_tenants)];
             let issuer = vec!["signs in at".to_owned(), people.issuer.to_string()];
             Block::Table(&["role", "groups"], roles.chain([of_all, issuer]).collect())
         }
@@ -388,16 +457,12 @@ fn span(seconds: u32) -> String {
 pub(super) fn flow(inputs: &Inputs<'_>) -> Section {
     let tools = tools(inputs);
     let rows = tools.iter().map(|tool| {
-        let file = inputs.ground.files.get(&format!("tools/{}.yaml", tool.name));
-        let flow = file.and_then(|file| file.get("flow"));
-        let said = |key: &str| {
-            let value = flow.and_then(|flow| flow.get(key)).and_then(Value::as_str);
-            value.unwrap_or("not said").to_owned()
-        };
-        vec![tool.name.to_string(), said("reads"), said("holds"), said("sends")]
+        let Flow { reads, holds, sends } = tool.flow;
+        let said = [reads.as_str(), holds.as_str(), sends.as_str()].map(str::to_owned);
+        std::iter::once(tool.name.to_string()).chain(said).collect()
     });
     let blocks = vec![
-        text("What each tool reads, holds and sends, in its author's words. What is not said counts as the strictest: untrusted, confidential, external."),
+        text("What each tool reads, holds and sends, in its author's words. What they left out counts as the strictest that can be of such a tool: untrusted, confidential, and external unless it asks only databases."),
         Block::Warning("Labels are declared and shown. That a session which has read untrusted text climbs a rung is not enforced.".to_owned()),
         Block::Table(&["tool", "reads", "holds", "sends"], rows.collect()),
     ];

@@ -118,7 +118,7 @@ pub(super) fn retention(inputs: &Inputs<'_>) -> Section {
     if deployment.relay.exporters.is_empty() {
         points.push("Nothing is exported, so nothing is kept elsewhere.".to_owned());
     } else {
-        points.push("What is exported is kept as long as where it goes says.".to_owned());
+        points.push("What is handed on is kept as long as where it goes says.".to_owned());
     }
     if let Some(logs) = &deployment.statement_logs {
         points.push(format!(
@@ -180,7 +180,9 @@ pub(super) fn open(inputs: &Inputs<'_>, model: &Model) -> Vec<Open> {
         open.push(Open { kind: "exception", what, place, owner, due });
     }
     open.extend(
-        evidence::open(inputs.evidence).into_iter().map(|(kind, what, at)| item(kind, what, at)),
+        evidence::open(inputs.ground.evidence)
+            .into_iter()
+            .map(|(kind, what, at)| item(kind, what, at)),
     );
     open.sort();
     open.dedup();

@@ -18,6 +18,8 @@ const ROW: usize = 44;
 const TOP: usize = 70;
 /// Longest name in a box, in characters.
 const NAME_CHARS_MAX: usize = 26;
+/// Longest line in the small letters of a column, in characters.
+const BELOW_CHARS_MAX: usize = 40;
 
 /// What has been drawn so far, and how many rows there are.
 struct Drawn {
@@ -97,7 +99,7 @@ impl Drawn {
         self.line((x, from), (right.saturating_add(INSET), to));
     }
 
-    fn outside(&mut self, agents: &[String], people: &str) {
+    fn outside(&mut self, agents: &[String], (people, known): (&str, &str)) {
         let [left, ..] = COLUMNS;
         let last = self.last();
         let ends = last.saturating_sub(36);
@@ -110,7 +112,7 @@ impl Drawn {
         let rest = self.height().saturating_sub(begins).saturating_sub(10);
         self.rect((left, begins), (COLUMN_WIDTH, rest), "z");
         let x = left.saturating_add(INSET);
-        self.word((x, last.saturating_sub(10)), "k", "known by the company's own issuer");
+        self.word((x, last.saturating_sub(10)), "k", &shortened_to(known, BELOW_CHARS_MAX));
         self.named(left, last, ("p", people));
         self.enters(last);
     }
@@ -154,7 +156,11 @@ impl Drawn {
 }
 
 fn shortened(word: &str) -> String {
-    match word.char_indices().nth(NAME_CHARS_MAX) {
+    shortened_to(word, NAME_CHARS_MAX)
+}
+
+fn shortened_to(word: &str, chars: usize) -> String {
+    match word.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", word.get(..end).unwrap_or_default()),
         None => word.to_owned(),
     }
@@ -166,13 +172,13 @@ const STYLE: &str = ".z{fill:#f6f8fa;stroke:#57606a;stroke-dasharray:6 4}.u{fill
 pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     let agents: Vec<_> = ground.loaded.register.iter().map(|e| e.agent.to_string()).collect();
     let systems: Vec<_> = ground.loaded.systems.values().collect();
-    let people = match ground.deployment.people {
-        Some(_) => "People who approve",
-        None => "Nobody can sign in",
+    let (people, known) = match &ground.deployment.people {
+        Some(people) => ("People who approve", format!("sign in at {}", people.issuer)),
+        None => ("Nobody can sign in", String::new()),
     };
     let journal = match ground.deployment.relay.exporters.is_empty() {
         true => "Journal, not exported",
-        false => "Journal, exported",
+        false => "Journal, handed on",
     };
     // People stand below the agents, with a row between.
     let rows = agents.len().saturating_add(2).max(systems.len()).max(4);
@@ -180,7 +186,7 @@ pub(super) fn boundaries(ground: &Ground<'_>) -> (String, String) {
     drawn.gateway(journal);
     drawn.systems(&systems);
     // Last, so that its lines lie over the gateway's column.
-    drawn.outside(&agents, people);
+    drawn.outside(&agents, (people, &known));
     let told = format!(
         "Agents ({}) are outside and not trusted. They reach the gateway alone, with a token. It reaches the systems ({}) and holds the credentials. People ({}) and the journal ({}) are on its side.",
         super::listed(&agents),

@@ -1,13 +1,16 @@
 //! The controls there are, and what has to be configured for each to be in force.
 
 use super::{Ground, Lack, State};
+use crate::review::{Kind, missing as missing_evidence};
 use countersign_core::id::ToolName;
 use countersign_core::ladder::Approvers;
 use countersign_core::person::Role;
 use countersign_core::quota::Limits;
 use countersign_core::tool::{Effect, Plan, Rung, Tool};
 use countersign_posture::evals::CaseKind;
-use countersign_posture::{Auth, Backend, McpReach, Place, Reference, SystemSpec};
+use countersign_posture::{
+    Auth, Backend, ExportTo, McpReach, Place, Reference, SystemSpec, coverage,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,11 +135,7 @@ impl Control {
             Self::PostCondition => post_condition(ground),
             Self::TenantLimits => tenant_limits(ground),
             Self::Budgets => budgets(ground),
-            Self::Export => whole(ground.deployment.relay.exporters.is_empty().then(|| {
-                missing(
-                    "`exporters` names nothing: the only copy of the journal is on this machine",
-                )
-            })),
+            Self::Export => export(ground),
             Self::Alerts => alerts(ground),
             Self::Encryption => encryption(ground),
             Self::ServerIsolation => server_isolation(ground),
@@ -158,11 +157,28 @@ impl Control {
         };
         let lacks: Vec<_> = found.iter().flatten().cloned().collect();
         let state = match lacks.len() {
+            0 if found.is_empty() && self.is_of_things() => State::Idle,
             0 => State::InForce,
             all if all == found.len() => State::Off,
             _ => State::Partly,
         };
         (state, lacks)
+    }
+}
+
+impl Control {
+    /// Whether it is for tools, grants or agents of a kind, of which there may be none.
+    const fn is_of_things(self) -> bool {
+        matches!(
+            self,
+            Self::ReviewedGrants
+                | Self::TenantScope
+                | Self::Approval
+                | Self::SecondPerson
+                | Self::PostCondition
+                | Self::Budgets
+                | Self::VendorRegister
+        )
     }
 }
 
@@ -309,7 +325,29 @@ fn budgets(ground: &Ground<'_>) -> Found {
             format!("what `{}` comes to by many calls has no bound but their number", tool.name)
         })
     };
-    of_tools(ground, |tool| tool.effect == Effect::Irreversible, ("budget", lacking))
+    let concerned =
+        |tool: &Tool| tool.effect == Effect::Irreversible || !tool.ladder.budgets.is_empty();
+    of_tools(ground, concerned, ("budget", lacking))
+}
+
+/// A file on this machine, or what reads its output, is a second copy; nobody has taken it away yet.
+fn export(ground: &Ground<'_>) -> Found {
+    let exporters = &ground.deployment.relay.exporters;
+    if exporters.is_empty() {
+        let why = "`exporters` names nothing: the only copy of the journal is on this machine";
+        return whole(Some(missing(why)));
+    }
+    let here = exporters.iter().map(|exporter| {
+        let to = match exporter.to {
+            ExportTo::File(_) => "a file on this machine",
+            ExportTo::Stdout => "standard output on this machine",
+        };
+        Some(missing(&format!(
+            "`{}` hands records to {to}: until something else takes them away, whoever holds the machine can change them",
+            exporter.name
+        )))
+    });
+    std::iter::once(None).chain(here).collect()
 }
 
 fn alerts(ground: &Ground<'_>) -> Found {
@@ -358,30 +396,16 @@ fn server_isolation(ground: &Ground<'_>) -> Found {
     }))
 }
 
+/// As `check` and `vendor check` see it, in production.
 fn vendor_register(ground: &Ground<'_>) -> Found {
-    let agents = ground.loaded.register.iter().map(|entry| {
-        let place = format!("agents/{}.yaml", entry.agent);
-        let file = ground.files.get(&place)?;
-        let why = no_vendor(file, ground.files, ground.day)?;
-        Some(Lack { why: format!("`{}` {why}", entry.agent), place })
+    let covered = coverage(ground.loaded).into_iter().map(|covered| {
+        let lacks = covered.lacks(ground.now);
+        let (_, place) = lacks.first()?;
+        let place = at(Some(place), "vendors");
+        let why: Vec<_> = lacks.into_iter().map(|(why, _)| why).collect();
+        Some(Lack { why: why.join("; "), place })
     });
-    agents.collect()
-}
-
-/// Why the vendor that an agent's file names does not count, if it does not.
-fn no_vendor(agent: &Value, files: &BTreeMap<String, Value>, day: &str) -> Option<String> {
-    let Some(vendor) = agent.get("vendor").and_then(Value::as_str) else {
-        return Some("names no vendor of its model".to_owned());
-    };
-    let record = files.get(&format!("vendors/{vendor}.yaml"));
-    let said = |at: &str| record.and_then(|record| record.pointer(at)).and_then(Value::as_str);
-    match (said("/assessment/decision"), said("/assessment/review_by")) {
-        (Some("approve" | "conditional"), Some(until)) if until >= day => None,
-        (Some("approve" | "conditional"), Some(until)) => {
-            Some(format!("depends on `{vendor}`, about whom the decision ended on {until}"))
-        }
-        _ => Some(format!("depends on `{vendor}`, whom nobody approved until a day that is said")),
-    }
+    covered.collect()
 }
 
 fn evaluation(ground: &Ground<'_>) -> Found {
@@ -390,7 +414,11 @@ fn evaluation(ground: &Ground<'_>) -> Found {
         let none = !kinds.contains(kind);
         none.then(|| lack(&format!("there is no case of the kind `{}`", kind.as_str()), "evals"))
     });
-    found.collect()
+    match missing_evidence(ground.evidence, Kind::Eval, ground.cases) {
+        None => found.collect(),
+        // Cases that nothing shows to hold are words.
+        Some(why) => all_or_none(found.chain([Some(lack(&why, "evidence/eval.json"))]).collect()),
+    }
 }
 
 fn kill_switch(ground: &Ground<'_>) -> Found {
@@ -441,38 +469,5 @@ pub(crate) fn secrets(backend: &Backend) -> Vec<&str> {
                 environment.values().map(String::as_str).collect()
             }
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_vendor_counts_while_somebody_has_approved_it() {
-        let agent = json!({ "vendor": "models" });
-        let of = |assessment: Value| {
-            let record = json!({ "assessment": assessment });
-            no_vendor(
-                &agent,
-                &BTreeMap::from([("vendors/models.yaml".to_owned(), record)]),
-                "2026-11-26",
-            )
-        };
-        assert_eq!(of(json!({ "decision": "approve", "review_by": "2026-11-26" })), None);
-        let ended = of(json!({ "decision": "approve", "review_by": "2026-11-25" })).unwrap();
-        assert!(ended.contains("ended on 2026-11-25"), "{ended}");
-        for none in [
-            json!({ "decision": "reject", "review_by": "2027-11-26" }),
-            json!({ "decision": "approve" }),
-            json!({}),
-        ] {
-            assert!(of(none.clone()).unwrap().contains("nobody approved"), "{none}");
-        }
-        assert!(
-            no_vendor(&json!({}), &BTreeMap::new(), "2026-11-26").unwrap().contains("no vendor")
-        );
-        assert!(no_vendor(&agent, &BTreeMap::new(), "2026-11-26").is_some());
     }
 }

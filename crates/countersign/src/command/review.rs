@@ -4,18 +4,18 @@ use super::audit::{Files, Verified, verified};
 use super::{At, End};
 use crate::assemble::{self, Posture};
 use crate::evidence::cover;
+use crate::machine::SystemClock;
 use crate::render::{self, Doing as _, Failure};
 use clap::ValueEnum;
 use countersign_assurance::review::{Evidence, Inputs, Journal, Package, Sbom, html, markdown};
 use countersign_assurance::threat::Ground;
 use countersign_core::id::Timestamp;
+use countersign_core::port::Clock as _;
 use countersign_posture::evals::load_evals;
 use countersign_posture::{Deployment, Severity, posture_data, sort};
 use countersign_store::{PublicKey, Witness};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The libraries of this build.
@@ -31,7 +31,7 @@ pub(crate) struct Review {
     /// Where to; to standard output, if left out
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// As of which day exceptions hold; the newest day that a file of the posture bears, if left out
+    /// As of which day it is: what has ended by then, and what has not; today, if left out
     #[arg(long, value_name = "DATE")]
     as_of: Option<Date>,
 }
@@ -48,9 +48,14 @@ enum Format {
 
 impl Review {
     pub(super) fn run(&self) -> Result<End, Failure> {
-        let (gathered, mut findings) = assemble::gather(&self.at.file())?;
+        let day = match self.as_of {
+            Some(day) => day,
+            None => today()?,
+        };
+        let now = start_of(day)?;
+        let (gathered, mut findings) = assemble::gather_at(&self.at.file(), now)?;
         let posture = gathered.and_then(|(deployment, posture)| Some((deployment, posture?)));
-        let Some((deployment, Posture { loaded, .. })) = posture else {
+        let Some((deployment, Posture { loaded, bundle, .. })) = posture else {
             render::findings(&findings);
             return Ok(End::Findings);
         };
@@ -63,15 +68,9 @@ impl Review {
             return Ok(End::Findings);
         }
         let files = posture_data(&folder);
-        let day = match self.as_of {
-            Some(day) => day,
-            None => newest(&files).ok_or_else(|| {
-                Failure::new("no file of the posture bears a date").help("say one: `--as-of DATE`")
-            })?,
-        };
-        let cases = evals.map(|evals| evals.cases).unwrap_or_default();
         let evidence = Evidence::read(&folder, &loaded.posture.digest.to_string());
-        let (signed, uncovered) = cover(&deployment, (&loaded, None));
+        let (signed, uncovered) = cover(&deployment, (&loaded, evals.as_ref()));
+        let cases = evals.map(|evals| evals.cases).unwrap_or_default();
         let unsigned = match (&deployment.sign_off, uncovered.as_slice()) {
             (None, _) => Some("the deployment asks nobody to sign it".to_owned()),
             (Some(_), []) => None,
@@ -85,14 +84,15 @@ impl Review {
             deployment: &deployment,
             files: &files,
             cases: &cases,
+            evidence: &evidence,
             unsigned: unsigned.as_deref(),
-            now: start_of(day)?,
+            now,
             day: &day.to_string(),
         };
         let inputs = Inputs {
             ground,
             findings: &findings,
-            evidence: &evidence,
+            bundle: &bundle,
             journal: journal(&deployment)?,
             signed: &signed,
             sbom: Sbom::of_lock(LOCK),
@@ -114,27 +114,11 @@ impl Review {
     }
 }
 
-/// The newest day that stands as a value of its own in a file of the posture and is that of a review.
-fn newest(files: &BTreeMap<String, Value>) -> Option<Date> {
-    fn days(value: &Value, under: &str, found: &mut Vec<Date>) {
-        match value {
-            Value::Object(members) => {
-                members.iter().for_each(|(key, value)| days(value, key, found))
-            }
-            Value::Array(values) => values.iter().for_each(|value| days(value, under, found)),
-            Value::String(text) if DATED.contains(&under) => {
-                found.extend(text.parse::<Date>().ok())
-            }
-            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-    let mut found = Vec::new();
-    files.values().for_each(|file| days(file, "", &mut found));
-    found.into_iter().max()
+/// The day that it is, in UTC.
+fn today() -> Result<Date, Failure> {
+    let now = jiff::Timestamp::from_microsecond(SystemClock.now().micros());
+    Ok(now.doing("the clock")?.to_zoned(TimeZone::UTC).date())
 }
-
-/// The keys whose day is one on which somebody looked at what is written.
-const DATED: [&str; 2] = ["reviewed_on", "assessed_at"];
 
 fn start_of(day: Date) -> Result<Timestamp, Failure> {
     let start = day.to_zoned(TimeZone::UTC).doing("the day is none that can be reckoned with")?;

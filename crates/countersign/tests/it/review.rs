@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// The day that most of these are of.
+const DAY: &str = "2026-11-26";
 
 /// The package as JSON.
 fn package(company: &Company) -> Value {
-    let asked = ["review", ".", "--format", "json", "--as-of", "2026-11-26"];
+    let asked = ["review", ".", "--format", "json", "--as-of", DAY];
     serde_json::from_str(&company.says(&asked)).unwrap()
 }
 
@@ -52,7 +56,25 @@ fn guarded() -> Company {
         let issuers = "issuers:\n  - { issuer: \"https://idp.acme.example\", audience: countersign, discovery: true, algorithms: [ES256] }\n";
         text.replace("development_issuer: true\n", issuers)
     });
+    evidence(&company, "eval", held());
+    company.signed();
     company
+}
+
+/// What the suite of the example says, run once for all that read it.
+fn held() -> &'static str {
+    static HELD: OnceLock<String> = OnceLock::new();
+    HELD.get_or_init(|| {
+        let ran = Company::new().run(&["eval", "run", ".", "--format", "json"]);
+        String::from_utf8(ran.stdout).unwrap()
+    })
+}
+
+/// Puts a report beside the posture.
+fn evidence(company: &Company, name: &str, report: &str) {
+    let folder = company.path().join("posture/evidence");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(format!("{name}.json")), report).unwrap();
 }
 
 /// All files of a company's posture, and its deployment's.
@@ -111,10 +133,11 @@ const COPILOT: &str = "posture/agents/support-copilot.yaml";
 /// A control, and how it is switched off by the files that people write.
 type Switch = (&'static str, fn(&Company));
 
-const SWITCHES: [Switch; 15] = [
+const SWITCHES: [Switch; 16] = [
     ("vendor-register", |company| {
         without(company, COPILOT, "vendor:");
         without(company, "posture/agents/dispatch-planner.yaml", "vendor:");
+        without(company, "posture/systems/crm.yaml", "vendor:");
     }),
     ("reviewed-grants", |company| without(company, COPILOT, "reviewed_")),
     ("approval", |company| without_block(company, "countersign.yaml", "people:")),
@@ -146,7 +169,10 @@ const SWITCHES: [Switch; 15] = [
         )
         .unwrap();
     }),
-    ("evaluation", |company| fs::remove_dir_all(company.path().join("posture/evals")).unwrap()),
+    ("evaluation", |company| {
+        fs::remove_file(company.path().join("posture/evidence/eval.json")).unwrap();
+    }),
+    ("sign-off", |company| fs::remove_file(company.path().join("posture/posture.lock")).unwrap()),
     ("kill-switch", |company| {
         company.edit("countersign.yaml", |text| text.replace("operator: [operations], ", ""));
     }),
@@ -174,8 +200,11 @@ fn each_control_that_is_switched_off_shows_its_threats_unmitigated() {
         .collect();
     // Tools are left to everybody one by one, each with a reason: tried below.
     let elsewhere = ["tenant-scope".to_owned()];
-    let switched = SWITCHES.map(|(control, _)| control.to_owned());
-    assert_eq!(in_force, switched.into_iter().chain(elsewhere).collect());
+    // What leaves the machine is not seen here.
+    assert_eq!(states(&base)["export"], "partly");
+    let switched = SWITCHES.iter().map(|(control, _)| (*control).to_owned());
+    let switched = switched.filter(|control| control != "export");
+    assert_eq!(in_force, switched.chain(elsewhere).collect());
     for (control, switch) in SWITCHES {
         switch(&company);
         let seen = package(&company);
@@ -190,12 +219,13 @@ fn each_control_that_is_switched_off_shows_its_threats_unmitigated() {
             concerned += 1;
             assert_eq!(verdict, "unmitigated", "{control}: {id}");
             assert!(open.contains(control), "{control}: {id}");
-            assert!(!before.3.contains(control), "{control}: {id} was open before");
+            let partly = control == "export";
+            assert_eq!(before.3.contains(control), partly, "{control}: {id} was open before");
             turned += usize::from(before.1 == "mitigated");
         }
         assert!(concerned > 0, "{control} stands against nothing");
         // Those against which something else is lacking in every posture were unmitigated before.
-        let always = ["server-isolation"];
+        let always = ["server-isolation", "export"];
         assert!(turned > 0 || always.contains(&control), "{control} turned no threat");
         let what = seen["open"].to_string();
         assert!(what.contains("leaves open"), "{control}: {what}");
@@ -251,11 +281,14 @@ fn the_same_inputs_give_the_same_bytes_wherever_they_lie() {
     let company = Company::new();
     let whole = company.path().to_str().unwrap().to_owned();
     for format in FORMATS {
-        let once = company.says(&["review", ".", "--format", format]);
-        assert_eq!(once, company.says(&["review", &whole, "--format", format]));
+        let of = ["--format", format, "--as-of", DAY];
+        let review =
+            |at: &str, more: &[&str]| company.says(&[&["review", at], &of[..], more].concat());
+        let once = review(".", &[]);
+        assert_eq!(once, review(&whole, &[]));
         assert!(!once.contains(&whole), "{format}");
-        assert!(once.contains("2026"), "{format}");
-        company.says(&["review", ".", "--format", format, "--out", "package"]);
+        assert!(once.contains(&format!("As of {DAY}")) || format == "html", "{format}");
+        review(".", &["--out", "package"]);
         let out = fs::read_to_string(company.path().join("package")).unwrap();
         assert_eq!(out.trim_end(), once.trim_end());
     }
@@ -264,6 +297,76 @@ fn the_same_inputs_give_the_same_bytes_wherever_they_lie() {
     let wrong = company.says(&["review", &whole, "--format", "markdown"]);
     assert!(wrong.contains("is not as the gateway wrote it") && !wrong.contains(&whole), "{wrong}");
 }
+
+/// What each section has to say of the example.
+const FACTS: &[(&str, &[&str])] = &[
+    ("agents", &["support-copilot", "custops-oncall@acme.example", "dispatch-planner"]),
+    (
+        "permissions",
+        &[
+            "refund_invoice",
+            "amount_cents 100000 per day per tenant",
+            "invoice_id owned by freight-db",
+            "security@acme.example, 2026-11-20",
+            "large-refunds",
+            "Refunds above 200 euros are prepared by the finance team.",
+            "context.input.amount_cents > 20000",
+            "a minute (of the grant)",
+            "each after a person agreed",
+            "\\\"maximum\\\":50000",
+            "list_vehicles",
+        ],
+    ),
+    ("credentials", &["crm-key", "a file of its own"]),
+    ("system", &["support-db", "telematics-db", "The issuer for development is on"]),
+    (
+        "flow",
+        &[
+            "read_ticket",
+            "is not enforced",
+            "[\"list_invoices\",\"trusted\",\"confidential\",\"nowhere\"]",
+        ],
+    ),
+    ("unseen", &["goes around it", "model's prompt"]),
+    (
+        "gates",
+        &[
+            "lee@acme.example, sam@acme.example",
+            "kim@acme.example",
+            "the group support-leads",
+            "operations",
+            "sees every tenant",
+        ],
+    ),
+    (
+        "runbook",
+        &[
+            "countersign agents suspend support-copilot",
+            "countersign switch off --tool refund_invoice",
+            "countersign switch off --everything",
+            "dispatch-lead@acme.example",
+        ],
+    ),
+    ("signatures", &["Not signed"]),
+    ("audit", &["0 findings in", "out_of_scope", "No exporter is named"]),
+    ("retention", &["state/journal.db"]),
+    ("frameworks", &["CC6.1", "A.6.2.8"]),
+    ("threats", &["ASI10", "LLM01", "AML.T0051.001"]),
+    ("evaluation", &["cross-tenant", "there is no evidence/eval.json"]),
+    ("vendors", &["meridian-models", "default never", "the system crm", "covered"]),
+    ("sbom", &["cedar-policy", "rusqlite"]),
+    ("open", &["session taint", "ciso@acme.example"]),
+    (
+        "questions",
+        &[
+            "For you to answer",
+            "Can one customer's data reach another?",
+            "meridian-models: default never",
+            "processing EU",
+            "No: there is no evidence/eval.json",
+        ],
+    ),
+];
 
 #[test]
 fn it_answers_the_five_parts_that_a_reviewer_asks_for() {
@@ -281,54 +384,9 @@ fn it_answers_the_five_parts_that_a_reviewer_asks_for() {
     for id in named {
         section(&seen, id);
     }
-    for (id, facts) in [
-        ("agents", &["support-copilot", "custops-oncall@acme.example", "dispatch-planner"][..]),
-        (
-            "permissions",
-            &[
-                "refund_invoice",
-                "amount_cents 100000 per day per tenant",
-                "invoice_id owned by freight-db",
-                "security@acme.example, 2026-11-20",
-                "\\\"maximum\\\":50000",
-                "list_vehicles",
-            ],
-        ),
-        ("credentials", &["crm-key", "a file of its own"]),
-        ("system", &["support-db", "telematics-db", "The issuer for development is on"]),
-        ("flow", &["read_ticket", "is not enforced"]),
-        ("unseen", &["goes around it", "model's prompt"]),
-        (
-            "gates",
-            &[
-                "lee@acme.example, sam@acme.example",
-                "kim@acme.example",
-                "the group support-leads",
-                "operations",
-            ],
-        ),
-        (
-            "runbook",
-            &[
-                "countersign agents suspend support-copilot",
-                "countersign switch off --tool refund_invoice",
-                "countersign switch off --everything",
-                "dispatch-lead@acme.example",
-            ],
-        ),
-        ("signatures", &["Not signed"]),
-        ("audit", &["0 findings in", "out_of_scope", "No exporter is named"]),
-        ("retention", &["state/journal.db"]),
-        ("frameworks", &["CC6.1", "A.6.2.8"]),
-        ("threats", &["ASI10", "LLM01", "AML.T0051.001"]),
-        ("evaluation", &["cross-tenant", "there is no evidence/eval.json"]),
-        ("vendors", &["meridian-models"]),
-        ("sbom", &["cedar-policy", "rusqlite"]),
-        ("open", &["session taint", "ciso@acme.example"]),
-        ("questions", &["For you to answer", "Can one customer's data reach another?"]),
-    ] {
+    for (id, facts) in FACTS {
         let text = section(&seen, id).to_string().to_lowercase();
-        for fact in facts {
+        for fact in *facts {
             assert!(text.contains(&fact.to_lowercase()), "{id} does not say {fact}");
         }
     }
@@ -360,9 +418,11 @@ fn each_figure_is_what_its_command_says() {
     fs::write(evidence.join("eval.json"), &company.run(&eval).stdout).unwrap();
     let hijacked = [&eval[..], &["--agent", "hijacked"]].concat();
     fs::write(evidence.join("hijack.json"), &company.run(&hijacked).stdout).unwrap();
+    let prove = ["posture", "prove", ".", "--format", "json"];
+    fs::write(evidence.join("prove.json"), &company.run(&prove).stdout).unwrap();
     let seen = package(&company);
     let figures = seen["figures"].as_array().unwrap();
-    assert_eq!(figures.len(), 10, "{figures:#?}");
+    assert_eq!(figures.len(), 12, "{figures:#?}");
     let mut said: BTreeMap<String, Value> = BTreeMap::new();
     for figure in figures {
         let command = figure["command"].as_array().unwrap().iter();
@@ -396,10 +456,113 @@ fn evidence_of_another_posture_is_named_and_its_figures_are_not_shown() {
     assert!(!text.contains("4711"));
 }
 
+#[test]
+fn nothing_is_in_force_that_nobody_has_shown() {
+    let company = guarded();
+    let answer = |seen: &Value, id: &str| {
+        let rows = section(seen, "questions")["blocks"][1]["rows"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row[0] == id).unwrap()[2].as_str().unwrap().to_owned()
+    };
+    // It held, and what an agent does that obeys whatever it reads was not tried.
+    let seen = package(&company);
+    assert_eq!(states(&seen)["evaluation"], "in force");
+    let said = answer(&seen, "Q18");
+    assert!(said.starts_with("In part.") && said.contains("evidence/hijack.json"), "{said}");
+    assert!(section(&seen, "frameworks").to_string().contains("evidence/mutate.json (missing)"));
+    // A case that fails, one that is missing, and a report that contradicts itself show nothing.
+    let whole: Value = serde_json::from_str(held()).unwrap();
+    let failing = |report: &mut Value| {
+        report["cases"][0]["passed"] = json!(false);
+        report["passed"] = json!(whole["passed"].as_u64().unwrap() - 1);
+        report["failed"] = json!(1);
+    };
+    let gutted = |report: &mut Value| {
+        report["cases"].as_array_mut().unwrap().truncate(1);
+        report["passed"] = json!(1);
+    };
+    let lying = |report: &mut Value| report["cases"][0]["passed"] = json!(false);
+    for (edit, told) in [
+        (&failing as &dyn Fn(&mut Value), "do not hold"),
+        (&gutted, "are not in evidence/eval.json"),
+        (&lying, "contradicts itself"),
+    ] {
+        let mut report = whole.clone();
+        edit(&mut report);
+        evidence(&company, "eval", &report.to_string());
+        let seen = package(&company);
+        assert_eq!(states(&seen)["evaluation"], "off", "{told}");
+        assert!(answer(&seen, "Q18").starts_with("No:"), "{}", answer(&seen, "Q18"));
+        assert!(seen["open"].to_string().contains(told), "{told}");
+    }
+    // Records that nobody has taken off the machine.
+    assert!(answer(&seen, "Q14").starts_with("In part."), "{}", answer(&seen, "Q14"));
+    company
+        .edit("countersign.yaml", |text| text.replace("file: state/journal.jsonl", "stdout: true"));
+    assert_eq!(states(&package(&company))["export"], "partly");
+}
+
+#[test]
+fn vendors_are_judged_as_check_judges_them_and_on_the_day_of_the_package() {
+    const VENDOR: &str = "posture/vendors/meridian-models.yaml";
+    for (file, from, to) in [
+        (VENDOR, "classes: [public, internal, confidential]", "classes: [public]"),
+        ("posture/vendors/rolo-crm.yaml", "decision: conditional", "decision: reject"),
+        (VENDOR, "review_by: 2099-12-31", "review_by: 2026-11-20"),
+    ] {
+        let company = Company::new();
+        company.edit(file, |text| {
+            assert!(text.contains(from));
+            text.replace(from, to)
+        });
+        let state = states(&package(&company))["vendor-register"].clone();
+        assert!(["partly", "off"].contains(&state.as_str()), "{to}: {state}");
+        assert_eq!(company.run(&["vendor", "check", "."]).status.code(), Some(1), "{to}");
+    }
+    // Before its end it holds, in production as well, where `check` refuses it today.
+    let company = guarded();
+    company.edit("countersign.yaml", |text| {
+        text.replace("environment: development", "environment: production")
+    });
+    company.edit(VENDOR, |text| text.replace("review_by: 2099-12-31", "review_by: 2026-11-20"));
+    let at = |day: &str| company.run(&["review", ".", "--format", "json", "--as-of", day]);
+    let before = at("2026-11-15");
+    assert_eq!(before.status.code(), Some(0), "{before:?}");
+    let before: Value = serde_json::from_slice(&before.stdout).unwrap();
+    assert_eq!(before["as_of"], "2026-11-15");
+    assert_eq!(states(&before)["vendor-register"], "in force");
+    assert!(before["open"].to_string().contains("is to be reviewed again by 2026-11-20"));
+    let after = at("2026-11-21");
+    assert_eq!(after.status.code(), Some(1), "{after:?}");
+    // Without a day it is of today, and the same twice on one.
+    let company = Company::new();
+    company.edit(VENDOR, |text| text.replace("review_by: 2099-12-31", "review_by: 2026-11-20"));
+    let today = || company.says(&["review", ".", "--format", "json"]);
+    let seen: Value = serde_json::from_str(&today()).unwrap();
+    assert_eq!(states(&seen)["vendor-register"], "partly");
+    assert_eq!(serde_json::from_str::<Value>(&today()).unwrap()["as_of"], seen["as_of"]);
+}
+
+#[test]
+fn a_control_for_which_there_is_nothing_is_not_called_in_force() {
+    let company = Company::new();
+    company.edit(COPILOT, |text| {
+        let (before, rest) = text.split_once("  - tool: refund_invoice\n").unwrap();
+        let (_, after) = rest.split_once("limits:").unwrap();
+        format!("{before}limits:{after}")
+    });
+    for file in ["posture/evals", "posture/policies"] {
+        fs::remove_dir_all(company.path().join(file)).unwrap();
+    }
+    let seen = package(&company);
+    assert_eq!(states(&seen)["budgets"], "nothing to hold");
+    let all = seen.to_string();
+    assert!(all.contains("Budgets: there is nothing here to hold."), "Q12");
+}
+
 // ── what others wrote ───────────────────────────────────────────────────────────────────────────
 
 /// A text that becomes an element, ends an attribute, a cell, a line or a fence wherever it is not escaped.
-const MARKUP: &str = r#""><img src=x onerror=alert(1)><script>alert(2)</script><b id=x>' | a | [x](http://evil.example) ``` # </svg>"#;
+const MARKUP: &str = r#""><img src=x onerror=alert(1)><script>alert(2)</script><b id=x>' | a | [x](http://evil.example) www.evil.example ``` # </svg>"#;
 
 fn hostile() -> Company {
     let company = Company::new();
@@ -427,10 +590,11 @@ fn nothing_that_others_wrote_is_more_than_text() {
     let company = hostile();
     let page = company.says(&["review", ".", "--format", "html"]);
     assert!(!page.contains("<img") && !page.contains("<script") && !page.contains("</svg>&"));
-    assert_eq!(page.matches("</svg>").count(), 1);
+    assert_eq!(page.matches("</svg>").count(), 2);
     let text = company.says(&["review", ".", "--format", "markdown"]);
     assert!(!text.contains("<img") && !text.contains("<script") && !text.contains("[x]("));
     assert!(!text.contains("http://evil"), "a renderer would make a link of it");
+    assert!(!text.contains("www.evil"), "nor of this");
     // A row has as many cells as the head of its table.
     let cells = |line: &str| line.replace("\\\\", "").replace("\\|", "").matches('|').count();
     let mut head = None;
@@ -460,6 +624,7 @@ fn the_page_needs_no_network_has_no_broken_anchor_and_can_be_read_and_printed() 
         }
         assert_eq!(seen["elements"], 0, "something became an element");
         assert_eq!(seen["wide"], false, "it is wider than a window");
+        assert_eq!(seen["narrow"], false, "it is wider than a telephone");
         assert_eq!(seen["sections"].as_array().unwrap().len(), 19);
         assert!(seen["anchors"].as_u64().unwrap() > 30);
         assert!((10..60).contains(&seen["pages"].as_u64().unwrap()), "{}", seen["pages"]);
@@ -518,20 +683,10 @@ fn who_has_to_sign_is_shown_and_that_nobody_has() {
 }
 
 #[test]
-fn a_posture_with_an_error_or_without_a_date_gets_no_package() {
+fn a_posture_with_an_error_gets_no_package() {
     let company = Company::new();
     company.edit(COPILOT, |text| text.replace("purpose:", "purpsoe:"));
     assert_eq!(company.run(&["review", "."]).status.code(), Some(1));
-    let company = Company::new();
-    without(&company, COPILOT, "reviewed_");
-    for file in [COPILOT, "posture/agents/dispatch-planner.yaml", "posture/systems/crm.yaml"] {
-        without(&company, file, "vendor:");
-    }
-    fs::remove_dir_all(company.path().join("posture/vendors")).unwrap();
-    let output = company.run(&["review", "."]);
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--as-of"), "{output:?}");
-    company.says(&["review", ".", "--as-of", "2026-11-26"]);
 }
 
 #[test]
