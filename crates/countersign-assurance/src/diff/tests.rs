@@ -784,6 +784,8 @@ async fn what_others_wrote_ends_no_line_and_marks_nothing_up() {
     let found = diff(old.side(), new.side()).await;
     let [text, marked] = [false, true].map(|marks| found.text(marks));
     assert!(text.contains("[0-9\\n#@<>]") && text.lines().count() <= 6, "{text}");
+    // An empty comment of the writer's own keeps a name from being called.
+    let marked = marked.replace("@<!-- -->", "@");
     assert!(!marked.contains("@<") && !marked.contains("\n#@"), "{marked}");
 }
 
