@@ -43,7 +43,8 @@ const scenarios = {
     await visit.says('by sam@acme.example');
     assert.equal(await approve(visit).count(), 0);
     // Times are the reader's own; UTC is on them.
-    const [local, utc] = await visit.page.locator('time').first().evaluate((time) => [time.textContent, time.title]);
+    const time = visit.page.locator('time[title]').first(); // The page may be loading itself anew meanwhile.
+    const [local, utc] = [await time.textContent(), await time.getAttribute('title')];
     assert.match(utc, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/);
     const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', timeZone: 'Asia/Tokyo' }).format(new Date(utc.replace(' UTC', 'Z').replace(' ', 'T')));
     assert.match(local, new RegExp(`, ${hour}:`));
