@@ -2,8 +2,8 @@
 //! against the gateway that serves it. What differs is who decides, and what they may see.
 
 use crate::gateway::{Company, Gateway};
+use crate::review::run_again;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// Open orders of `ann`.
 const ORDERS: [&str; 3] = ["ord_0015", "ord_0036", "ord_0057"];
@@ -312,31 +312,14 @@ fn mid_market_goes_from_its_profile_to_what_its_people_signed_and_its_package_sa
     // What the package says of proofs and mutants is what their commands say now.
     let package = company.says(&["review", ".", "--format", "json", "--as-of", "2026-11-26"]);
     let package: Value = serde_json::from_str(&package).unwrap();
-    let figures = package["figures"].as_array().unwrap();
-    let mut said: BTreeMap<String, Value> = BTreeMap::new();
-    for figure in figures {
-        let command = figure["command"].as_array().unwrap().iter();
-        let command: Vec<_> = command.map(|word| word.as_str().unwrap()).collect();
-        let said = said
-            .entry(command.join(" "))
-            .or_insert_with(|| serde_json::from_slice(&company.run(&command).stdout).unwrap());
-        assert_eq!(
-            said.pointer(figure["at"].as_str().unwrap()),
-            Some(&figure["value"]),
-            "{figure}"
-        );
-    }
-    for of in ["posture prove", "eval run", "eval mutate"] {
-        assert!(said.keys().any(|command| command.starts_with(of)), "no figure of `{of}`");
-    }
-    // Signed again by what runs say again: reports of the same are the same bytes.
-    for (of, report) in said.iter().filter(|(of, _)| !of.contains("audit")) {
-        let names = [("posture prove", "prove"), ("eval run", "eval"), ("eval mutate", "mutate")];
-        let Some((_, name)) = names.iter().find(|(begins, _)| of.starts_with(begins)) else {
-            continue;
-        };
+    let said = run_again(&company, &package);
+    // Two runs that go alike write the same bytes.
+    for (begins, name) in
+        [("posture prove", "prove"), ("eval run", "eval"), ("eval mutate", "mutate")]
+    {
         let kept = company.path().join(format!("posture/evidence/{name}.json"));
         let kept: Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
-        assert_eq!(kept, *report, "{of}");
+        let again = said.iter().find(|(command, _)| command.starts_with(begins));
+        assert_eq!(Some(&kept), again.map(|(_, said)| said), "{name}");
     }
 }
