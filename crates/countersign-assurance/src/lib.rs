@@ -34,6 +34,7 @@ pub mod solver;
 mod stand_in;
 pub mod svg;
 pub mod threat;
+pub mod whole;
 mod world;
 
 pub use door::Told;

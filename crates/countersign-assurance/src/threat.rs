@@ -7,7 +7,8 @@
 
 mod control;
 
-use crate::review::{Kind, State as Report};
+use crate::review::{Kind, State as Report, missing};
+use crate::whole::whole;
 use countersign_core::id::Timestamp;
 use countersign_posture::evals::Case;
 use countersign_posture::{Deployment, Loaded, yaml_data};
@@ -43,6 +44,13 @@ pub struct Ground<'a> {
     pub now: Timestamp,
     /// The day of that, as `YYYY-MM-DD`.
     pub day: &'a str,
+}
+
+impl Ground<'_> {
+    /// What keeps a report from showing that everything holds; nothing, if it shows that.
+    pub(crate) fn lacks(&self, kind: Kind) -> Option<String> {
+        missing(self.evidence, kind, &|of, report| whole((self.loaded, self.cases), (of, report)))
+    }
 }
 
 /// Something that keeps a control from being in force.

@@ -289,7 +289,8 @@ fn report(folder: &Path, name: &str) -> Result<(String, Value), String> {
 }
 
 /// What a report comes to in a line; nothing if anything in it does not hold, or nothing is in it.
-fn judge(of: Evidence, report: &Value) -> Option<String> {
+#[must_use]
+pub fn judge(of: Evidence, report: &Value) -> Option<String> {
     let list = |key: &str| report.get(key).and_then(Value::as_array);
     let number = |key: &str| report.pointer(key).and_then(Value::as_u64);
     match of {

@@ -1,6 +1,6 @@
 //! What others ask about: the points of frameworks, and a questionnaire.
 
-use super::evidence::{Kind, missing};
+use super::evidence::Kind;
 use super::{Block, Inputs, Section, listed, text};
 use crate::threat::{Control, Lack, Model, Standing, State};
 use countersign_posture::{Vendor, yaml_data};
@@ -34,7 +34,7 @@ fn shown(entry: &Value, inputs: &Inputs<'_>) -> Option<Vec<(Kind, Option<String>
     let named = entry.get("evidence").and_then(Value::as_array).into_iter().flatten();
     let found = named.map(|name| {
         let kind = Kind::ALL.into_iter().find(|kind| *name == kind.as_str())?;
-        Some((kind, missing(inputs.ground.evidence, kind, inputs.ground.cases)))
+        Some((kind, inputs.ground.lacks(kind)))
     });
     found.collect()
 }

@@ -2,7 +2,8 @@
 
 use super::{Block, Figure, text};
 use crate::bound::{EVIDENCE_BYTES_MAX, EVIDENCE_ROWS_MAX};
-use countersign_posture::evals::Case;
+use countersign_posture::lock::{Whole, judge};
+use countersign_posture::sign_off::Evidence as Judged;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -224,30 +225,32 @@ pub(crate) fn lacking(evidence: &BTreeMap<Kind, State>, kind: Kind) -> Option<St
     }
 }
 
-/// What keeps evidence from showing that everything holds; nothing, if it shows that.
+/// What keeps evidence from showing that everything holds; nothing, if it shows that: by the judgement
+/// that a lock goes by.
 pub(crate) fn missing(
     evidence: &BTreeMap<Kind, State>,
     kind: Kind,
-    cases: &[Case],
+    whole: Whole<'_>,
 ) -> Option<String> {
     let Some(report) = current(evidence, kind) else { return lacking(evidence, kind) };
     let file = format!("evidence/{}.json", kind.as_str());
     let all = rows(report, kind);
-    let failing = all.iter().filter(|row| fails(kind, row)).count();
-    let part = report.get("only").and_then(Value::as_array).is_some_and(|only| !only.is_empty());
-    let ran = |case: &Case| all.iter().any(|row| row["id"] == case.id());
-    let left_out = match kind {
-        Kind::Eval => cases.iter().filter(|case| !ran(case)).count(),
-        Kind::Check | Kind::Prove | Kind::Hijack | Kind::Mutate => 0,
-    };
-    match kind {
-        Kind::Check => None,
-        _ if all.is_empty() => Some(format!("{file} has nothing in it")),
-        _ if failing > 0 => Some(format!("{failing} of {} do not hold in {file}", all.len())),
-        _ if left_out > 0 => Some(format!("{left_out} written cases are not in {file}")),
-        _ if part => Some(format!("{file} is of a part of the weakenings")),
-        _ => None,
+    let failing = failing(report, kind).len();
+    if failing > 0 {
+        return Some(format!("{failing} of {} do not hold in {file}", all.len()));
     }
+    let of = match kind {
+        Kind::Check => Judged::Check,
+        Kind::Prove => Judged::Prove,
+        Kind::Eval | Kind::Hijack => Judged::Eval,
+        Kind::Mutate => Judged::Mutate,
+    };
+    if judge(of, report).is_none() {
+        return Some(format!("{file} does not show that everything holds"));
+    }
+    // An agent that obeys whatever it reads plays the cases with something to read.
+    let left_out = if kind == Kind::Hijack { None } else { whole(of, report).err() };
+    left_out.map(|what| format!("{file} says nothing of {what}"))
 }
 
 /// Whether a row says that something does not hold.
@@ -398,7 +401,7 @@ mod tests {
         let [Block::Table(_, shown), Block::Text(more)] = &blocks[..] else { panic!("{blocks:?}") };
         assert_eq!((shown.len(), shown[0][0].as_str()), (EVIDENCE_ROWS_MAX, "last"));
         assert!(more.contains("51 more"), "{more}");
-        assert!(missing(&all, Kind::Prove, &[]).unwrap().starts_with("1 of 251"));
+        assert!(missing(&all, Kind::Prove, &|_, _| Ok(())).unwrap().starts_with("1 of 251"));
 
         let held = json!({ "id": "c", "kind": "normal", "passed": true });
         let mut rows = vec![held; 250];
@@ -430,12 +433,20 @@ mod tests {
     fn nothing_shows_nothing() {
         let none =
             read(Kind::Eval, json!({ "posture": "d", "passed": 0, "failed": 0, "cases": [] }));
-        assert!(missing(&none, Kind::Eval, &[]).unwrap().contains("nothing in it"));
-        assert!(missing(&BTreeMap::new(), Kind::Hijack, &[]).unwrap().contains("there is no"));
+        assert!(missing(&none, Kind::Eval, &|_, _| Ok(())).unwrap().contains("does not show"));
+        assert!(
+            missing(&BTreeMap::new(), Kind::Hijack, &|_, _| Ok(()))
+                .unwrap()
+                .contains("there is no")
+        );
         let part = json!({
             "posture": "d", "only": ["limits"], "mutants": [{ "noticed": {} }],
             "summary": { "noticed": 1, "equivalent": 0, "survived": 0, "refused": 0 },
         });
-        assert!(missing(&read(Kind::Mutate, part), Kind::Mutate, &[]).unwrap().contains("a part"));
+        assert!(
+            missing(&read(Kind::Mutate, part), Kind::Mutate, &|_, _| Ok(()))
+                .unwrap()
+                .contains("does not show")
+        );
     }
 }

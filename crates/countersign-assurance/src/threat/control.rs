@@ -1,7 +1,7 @@
 //! The controls there are, and what has to be configured for each to be in force.
 
 use super::{Ground, Lack, State};
-use crate::review::{Kind, missing as missing_evidence};
+use crate::review::Kind;
 use countersign_core::id::ToolName;
 use countersign_core::ladder::Approvers;
 use countersign_core::person::Role;
@@ -414,7 +414,7 @@ fn evaluation(ground: &Ground<'_>) -> Found {
         let none = !kinds.contains(kind);
         none.then(|| lack(&format!("there is no case of the kind `{}`", kind.as_str()), "evals"))
     });
-    match missing_evidence(ground.evidence, Kind::Eval, ground.cases) {
+    match ground.lacks(Kind::Eval) {
         None => found.collect(),
         // Cases that nothing shows to hold are words.
         Some(why) => all_or_none(found.chain([Some(lack(&why, "evidence/eval.json"))]).collect()),
