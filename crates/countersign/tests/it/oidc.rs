@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What tokens are for.
 const RESOURCE: &str = "https://countersign.acme.example";
@@ -246,36 +247,50 @@ async fn a_flood_of_unknown_keys_costs_a_bounded_number_of_fetches_and_no_valid_
     assert!(taken(&gateway, &valid).await);
     let forged = provider.sign(json!({"by": "unknown"})).await;
     let before = provider.fetches().await;
-    let (begun, stop) = (tokio::time::Instant::now(), Arc::new(AtomicBool::new(false)));
-    let refused = Arc::new(AtomicUsize::new(0));
+    let (begun, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     // More at once than may wait for a fetch.
     let flood: Vec<_> = (0..400)
         .map(|_| {
             let (gateway, forged) = (Arc::clone(&gateway), forged.clone());
-            let (stop, refused) = (Arc::clone(&stop), Arc::clone(&refused));
+            let stop = Arc::clone(&stop);
             tokio::spawn(async move {
+                let mut waited = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    assert!(!taken(&gateway, &forged).await);
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let asked = Instant::now();
+                    match ask(&gateway, &forged, None).await.0 {
+                        StatusCode::UNAUTHORIZED => waited.push(asked.elapsed()),
+                        turned_away => assert_eq!(turned_away, StatusCode::SERVICE_UNAVAILABLE),
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
                 }
+                waited
             })
         })
         .collect();
+    let mut served = Vec::new();
     for _ in 0..60 {
-        let call = tokio::time::timeout(Duration::from_secs(5), taken(&gateway, &valid)).await;
-        assert_eq!(call, Ok(true), "a valid caller was held up or refused");
+        let asked = Instant::now();
+        assert!(taken(&gateway, &valid).await, "a valid caller was refused");
+        served.push(asked.elapsed());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     stop.store(true, Ordering::Relaxed);
+    let mut waited = Vec::new();
     for task in flood {
-        task.await.unwrap();
+        waited.extend(task.await.unwrap());
     }
     let (fetched, seconds) = (provider.fetches().await - before, begun.elapsed().as_secs());
-    let refused = refused.load(Ordering::Relaxed);
-    println!("{refused} refusals in {seconds} s cost {fetched} fetches");
     assert!(fetched <= seconds / 5 + 2, "{fetched} fetches in {seconds} s");
-    assert!(refused > 400, "{refused}");
+    // Both share one machine, however busy it is: what sets them apart is who waits for a fetch.
+    let (served, waited) = (median(served), median(waited));
+    println!("{served:?} to serve a caller; a forgery waited {waited:?}; {fetched} fetches");
+    assert!(served < waited / 2, "callers wait {served:?}, forgeries {waited:?}");
+}
+
+/// The middle one.
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all[all.len() / 2]
 }
 
 #[tokio::test]
