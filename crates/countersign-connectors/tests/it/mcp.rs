@@ -591,7 +591,7 @@ async fn whoever_waits_hears_how_far_it_is_and_a_read_that_nobody_waits_for_is_g
     server.says(Says::Hangs);
     let began = Instant::now();
     let (answer, _) = call(Effect::Read, Duration::from_millis(300)).await;
-    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     match answer {
         Answer::Faulted(faulted) => assert_eq!(faulted.fault().code(), "given_up"),
         other => panic!("{other:?}"),

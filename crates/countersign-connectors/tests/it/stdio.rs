@@ -142,7 +142,7 @@ async fn a_program_that_goes_wrong_is_a_clear_fault_and_is_started_again_after_a
         // Another caller's is not concerned, but the pause is everybody's.
         let began = Instant::now();
         let mut again = gateway.call("acct_alpha", "x").await;
-        while again.is_err() && began.elapsed() < Duration::from_secs(10) {
+        while again.is_err() && began.elapsed() < Duration::from_secs(60) {
             assert_eq!(again.unwrap_err().kind, Unavailable);
             sleep(Duration::from_millis(200)).await;
             again = gateway.call("acct_alpha", "x").await;
@@ -172,7 +172,7 @@ async fn what_a_program_started_ends_with_it() {
     assert!(alive());
     drop(gateway);
     let began = Instant::now();
-    while alive() && began.elapsed() < Duration::from_secs(10) {
+    while alive() && began.elapsed() < Duration::from_secs(60) {
         sleep(Duration::from_millis(50)).await;
     }
     assert!(!alive(), "{child} still runs");
