@@ -497,7 +497,7 @@ async fn a_definition_that_changes_is_withdrawn_before_the_next_call_and_back_wh
     assert!(gateway.connectors.changes().is_empty());
     *server.wants.definition.lock().unwrap() = definition();
     let mut back = false;
-    for _ in 0..200 {
+    for _ in 0..600 {
         sleep(Duration::from_millis(100)).await;
         back = !gateway.connectors.is_withdrawn(&planned("s", Plan::Mcp(gateway.plan())));
         if back {

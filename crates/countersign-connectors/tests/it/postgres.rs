@@ -415,7 +415,7 @@ fn at_work(database: &Database<'_>, mark: &str) -> bool {
 }
 
 async fn until(what: impl Fn() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if what() {
             return;
         }

@@ -63,7 +63,7 @@ async fn fault(bench: &Bench, tool: Tool, arguments: Value) -> (SystemFaultKind,
 }
 
 async fn until(what: impl Fn() -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if what() {
             return;
         }

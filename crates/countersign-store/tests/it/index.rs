@@ -223,7 +223,7 @@ fn what_is_no_index_of_this_journal_is_made_anew() {
 
 /// Asks until the answer is right; the filler is a thread, and looks five times a second.
 fn comes(index: &Index, right: impl Fn(&Index) -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if right(index) {
             return;
         }

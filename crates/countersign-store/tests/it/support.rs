@@ -68,7 +68,7 @@ pub(crate) struct Place {
 pub(crate) fn opened(
     open: impl Fn() -> Result<SqliteStore, StoreError>,
 ) -> Result<SqliteStore, StoreError> {
-    for _ in 0..200 {
+    for _ in 0..2_000 {
         match open() {
             Err(StoreError::InUse(_)) => std::thread::sleep(Duration::from_millis(10)),
             other => return other,

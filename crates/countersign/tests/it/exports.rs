@@ -62,7 +62,7 @@ async fn arrived(company: &Company, files: &[PathBuf], restarts: u64) {
     let journal: BTreeMap<Place, Value> =
         records.into_iter().map(|record| (place(&record), record)).collect();
     let mut exported = lines(files);
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         let there: BTreeMap<Place, &Value> =
             exported.iter().map(|record| (place(record), record)).collect();
         if journal.keys().all(|place| there.contains_key(place)) {

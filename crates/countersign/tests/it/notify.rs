@@ -71,7 +71,7 @@ impl Room {
 
     /// The same, once there is so much.
     async fn told(&self, place: &str, enough: usize) -> Vec<Value> {
-        for _ in 0..400 {
+        for _ in 0..1_200 {
             let told = self.at(place);
             if told.len() >= enough {
                 return told;
@@ -177,7 +177,7 @@ async fn a_draft_that_waits_is_told_everywhere_once_with_a_link_and_nothing_of_i
         room.told(place, 1).await;
     }
     let mut taken = smtp.taken();
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         if !taken.is_empty() {
             break;
         }
@@ -319,7 +319,7 @@ async fn a_destination_that_is_broken_holds_up_nothing_and_is_told_once_it_is_we
     let gateway = company.serve();
     room.answers(Answer::Taken);
     let before = room.all().len();
-    for _ in 0..400 {
+    for _ in 0..1_200 {
         if room.all().len() > before && room.all().last().unwrap().1.starts_with(&kept) {
             break;
         }
@@ -346,7 +346,7 @@ async fn the_console_shows_how_each_stands_and_the_reason_to_those_who_mend_it()
     room.answers(Answer::Broken);
     gateway.drafted(&gateway.token(WHO).await, PAID[0]).await;
     let mut page = String::new();
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         page = auditor.get("/console/alerts").await.text;
         if page.contains("it answered 500") {
             break;

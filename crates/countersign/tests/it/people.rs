@@ -77,7 +77,7 @@ impl Gateway {
 
     /// The draft once it is neither approved nor being carried out.
     pub(crate) async fn settled(&self, token: &str, draft: &str) -> Value {
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             let (_, answer) = self.seen(token, &format!("drafts/{draft}")).await;
             if !matches!(answer["state"].as_str(), Some("approved" | "committing")) {
                 return answer;

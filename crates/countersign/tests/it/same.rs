@@ -82,7 +82,7 @@ impl Listening {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let listening = Self { child, origin: format!("http://127.0.0.1:{port}") };
-        for _ in 0..300 {
+        for _ in 0..1_200 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return listening;
             }

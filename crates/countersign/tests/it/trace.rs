@@ -58,7 +58,7 @@ fn syscalls(trace: &str) -> Vec<Syscall> {
 
 /// The trace, once strace has written the end of it.
 fn whole(company: &Company) -> String {
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         let trace = std::fs::read_to_string(company.path().join("trace")).unwrap();
         if trace.trim_end().ends_with("+++ exited with 0 +++") {
             return trace;

@@ -161,7 +161,7 @@ impl Caller {
 
     /// What is as it was reviewed is called again, and that is on record.
     async fn is_back(&self, company: &Company) {
-        for _ in 0..400 {
+        for _ in 0..1_200 {
             if self.calls("echo").await == "ok" {
                 break;
             }
@@ -174,7 +174,7 @@ impl Caller {
 
     /// What came of the first call that the server could be asked for.
     async fn calls_once_it_is_there(&self, tool: &str) -> String {
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             match self.calls(tool).await.as_str() {
                 "system_unavailable" | "system_failed" | "outcome_unknown" => {}
                 came => return came.to_owned(),
@@ -255,7 +255,7 @@ async fn because_it_said_so(server: Server) {
     let caller = Caller::of(&company).await;
     assert_eq!(caller.calls("echo").await, "ok");
     if let Server::Http(server, _) = &server {
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             if server.listeners() > 0 {
                 break;
             }
