@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -87,7 +88,7 @@ struct Spoken {
     /// The era, by what stands in it for the version.
     version: &'static str,
     wire: Wire,
-    ids: AtomicU64,
+    ids: Arc<AtomicU64>,
     /// Whether it says that it tells when something changes.
     tells: bool,
 }
@@ -206,8 +207,8 @@ impl Spoken {
         }
     }
 
-    const fn new(version: &'static str, wire: Wire) -> Self {
-        Self { version, wire, ids: AtomicU64::new(1), tells: false }
+    fn new(version: &'static str, wire: Wire) -> Self {
+        Self { version, wire, ids: Arc::new(AtomicU64::new(1)), tells: false }
     }
 
     /// Tries the modern era; what no server of that era says leads to the other (2026-07-28,
@@ -242,20 +243,41 @@ impl Spoken {
         }
     }
 
+    /// Asks for the modern era. A program that has not answered in time knows no such question, or is
+    /// still starting: the other era is begun beside it, and what the program answers decides.
     async fn over_stdio(server: &Server, process: Arc<Process>) -> Result<Self, Trouble> {
         let modern = Self::new(MODERN, Wire::Stdio(Arc::clone(&process)));
-        match timeout(PROBE_MAX, modern.discover(server)).await {
-            Ok(Err(trouble)) => Err(trouble),
-            Ok(Ok(Heard::Result(found, _))) => modern.discovered(&found),
-            Ok(Ok(Heard::Error(error)))
+        // They count as one: an answer to the question must not be taken for one to the handshake.
+        let legacy = || Self {
+            ids: Arc::clone(&modern.ids),
+            ..Self::new(LEGACY[0], Wire::Stdio(Arc::clone(&process)))
+        };
+        let heard = {
+            let mut asked = pin!(modern.discover(server));
+            match timeout(PROBE_MAX, &mut asked).await {
+                Ok(heard) => heard?,
+                Err(_late) => {
+                    let mut shaken = pin!(legacy().shaken(server));
+                    tokio::select! {
+                        biased; // It answers in order.
+                        heard = &mut asked => match heard? {
+                            heard @ Heard::Result(..) => heard,
+                            Heard::Error(..) | Heard::Status(..) => return shaken.await,
+                        },
+                        begun = &mut shaken => return begun,
+                    }
+                }
+            }
+        };
+        match heard {
+            Heard::Result(found, _) => modern.discovered(&found),
+            Heard::Error(error)
                 if error.is_modern()
                     && !error.supported().iter().any(|version| LEGACY.contains(version)) =>
             {
                 Err(unspoken(&format!("{:?}", error.supported())))
             }
-            Err(_) | Ok(Ok(Heard::Error(..) | Heard::Status(..))) => {
-                Self::new(LEGACY[0], Wire::Stdio(process)).shaken(server).await
-            }
+            Heard::Error(..) | Heard::Status(..) => legacy().shaken(server).await,
         }
     }
 

@@ -24,6 +24,8 @@ print("a greeting that is no message", flush=True)
 if os.environ.get("FAILS"):
     print("there is no licence", file=sys.stderr)
     sys.exit(3)
+if os.environ.get("SLOW"):
+    time.sleep(4)  # Longer than anybody waits for word of the era.
 for line in sys.stdin:
     message = json.loads(line)
     method, ident, params = message.get("method"), message.get("id"), message.get("params") or {}

@@ -75,7 +75,7 @@ impl Gateway {
                 rows: None,
                 pick: Vec::new(),
                 undone_on_error: false,
-                timeout_ms: 4_000,
+                timeout_ms: 9_000,
                 bounds: ResultBounds { rows_max: 10, bytes_max: 10_000 },
             }),
         )
@@ -116,6 +116,15 @@ async fn a_program_serves_one_caller_in_one_tenant_and_has_nothing_of_ours() {
         environment.retain(|name, _| !name.starts_with("LC_"));
         let own = [("ERA", era), ("KEY", "made-up")];
         assert_eq!(environment, own.map(|(n, v)| (n.to_owned(), v.to_owned())).into());
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_slow_to_start_is_still_of_its_era() {
+    for era in ["modern", "legacy"] {
+        let gateway = Gateway::new(&[("ERA", era), ("SLOW", "1")]);
+        let said = gateway.call("acct_alpha", "note: one").await;
+        assert_eq!(said.unwrap_or_else(|fault| panic!("{era}: {fault:?}")), "note: one");
     }
 }
 
