@@ -64,6 +64,8 @@ struct Seen {
     session: Session,
     /// The path that is asked for, as an address to come back to.
     here: String,
+    /// How far drafts, switches and unknown outcomes had moved before anything of the answer was read.
+    moved: u64,
 }
 
 /// Nothing of a page is kept by anybody, no other site frames it or is told of it, and it loads and runs
@@ -203,7 +205,8 @@ async fn known(State(console): State<Console>, mut request: Request, next: Next)
     match in_force.monitor.welcome(&Credential::bearer(&*session.token)).await {
         Ok(visitor) => {
             let visitor = Arc::new(visitor);
-            request.extensions_mut().insert(Seen { in_force, visitor, session, here });
+            let moved = in_force.monitor.register.moved();
+            request.extensions_mut().insert(Seen { in_force, visitor, session, here, moved });
             next.run(request).await
         }
         Err(AuthenticationFailure::Busy) => {
@@ -250,6 +253,8 @@ struct Frame {
     who: Option<(String, String)>,
     form: String,
     nav: Vec<Link>,
+    /// What the page is told of is what came after.
+    moved: u64,
     /// Whether the page is told of new calls.
     calls: bool,
     /// How styles and scripts are asked for: another build has others.
@@ -290,6 +295,7 @@ impl Seen {
             who: Some((show::person(&person.who), roles.join(", "))),
             form: self.session.form.to_string(),
             nav: nav.collect(),
+            moved: self.moved,
             calls: false,
             build: assets::BUILD,
         }
@@ -308,6 +314,7 @@ impl Frame {
             who: None,
             form: String::new(),
             nav: Vec::new(),
+            moved: 0,
             calls: false,
             build: assets::BUILD,
         }

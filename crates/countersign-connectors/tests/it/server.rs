@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::{fs::chown, process::CommandExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -73,12 +73,23 @@ fn programs() -> String {
     newest.map_or(path.clone(), |newest| format!("{}:{path}", newest.display()))
 }
 
+/// A port that nobody listens at, for a program that has to be told one. It is below those that a system
+/// gives to connections of its own, so that none has it before the program does; no two are the same.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begun = u16::try_from(std::process::id() % 8_192).unwrap();
+    loop {
+        let port = 20_000 + (begun + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Server {
     pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let mut shell = Command::new("sh");
         shell.args(["-c", SHELL]).stdin(Stdio::piped()).current_dir("/");
         shell.env("PATH", programs()).env("FOLDER", &folder).env("PORT", port.to_string());

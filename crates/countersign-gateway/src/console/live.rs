@@ -27,12 +27,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// `GET` of [`PATH`]: an event named `drafts` whenever drafts, switches or unknown outcomes have
-/// changed; with `calls=true` also one named `calls` whenever there are new ones. It ends with the session
+/// changed, and at first if they have since the page was made; with `calls=true` also one named `calls` whenever there are new ones. It ends with the session
 /// that it belongs to, and says so: `over`.
 pub(super) async fn events(
     State(console): State<Console>,
     Extension(seen): Who,
-    Ask(Asked { calls }): Ask<Asked>,
+    Ask(Asked { since, calls }): Ask<Asked>,
 ) -> Response {
     // Whoever opens many is in nobody else's way.
     let own = Arc::clone(&seen.session.live).try_acquire_owned();
@@ -41,7 +41,7 @@ pub(super) async fn events(
         return told(Some(&seen), StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open.");
     };
     let pages = Pages {
-        drafts: seen.in_force.monitor.register.moved(),
+        drafts: since.unwrap_or(seen.moved),
         calls: calls.then_some(Position::START),
         console,
         session: seen.session,
@@ -59,6 +59,8 @@ pub(super) async fn events(
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Asked {
+    /// How far they had moved when the page was made: what happens before it listens is told as well.
+    since: Option<u64>,
     #[serde(default)]
     calls: bool,
 }

@@ -1,6 +1,6 @@
 // What others wrote is text: markup in every field of every page, each with a mark of its own.
 import assert from 'node:assert/strict';
-import { acts, address, agent, given, register } from './console-stage.mjs';
+import { PATIENCE_MS, acts, address, agent, given, register } from './console-stage.mjs';
 
 /// A text that becomes an element called so, or ends an attribute, wherever it is not escaped.
 export const marked = (name) => given.markup.replaceAll('HERE', name);
@@ -8,9 +8,8 @@ const coded = (name) => encodeURIComponent(marked(name));
 const HIDDEN = 'rec\u202enwod\u200b\u2066\u00adx\u{e0041}';
 const SPELT = 'rec\\u{202e}nwod\\u{200b}\\u{2066}\\u{ad}x\\u{e0041}';
 
-/// Each of the marks is on the page as text, and nothing on it was made of one.
-async function shows(visit, ...marks) {
-  const { page } = visit;
+/// Nothing on the page was made of a mark. The text that it has, and the marks that are not in it.
+async function read({ page }, marks) {
   const found = await page.evaluate(() => {
     document.querySelectorAll('details').forEach((one) => { one.open = true; });
     const own = (element) => (element.getAttribute('src') ?? '').startsWith('/console/assets/');
@@ -20,10 +19,21 @@ async function shows(visit, ...marks) {
   assert.deepEqual(found.strange, [], `${page.url()} has elements of theirs`);
   // A value within JSON has its quotes escaped.
   const text = found.text.replaceAll('\\"', '"');
-  const missing = marks.filter((mark) => !text.includes(marked(mark)));
-  assert.equal(missing.join(), '', `not shown as text on ${page.url()}: ${missing}; in ${found.text.replace(/\s+/g, ' ')}`);
+  return { text, missing: marks.filter((mark) => !text.includes(marked(mark))) };
 }
-const open = async (visit, path, ...marks) => { await visit.open(path); await shows(visit, ...marks); };
+const told = (visit, { text, missing }) => assert.equal(missing.join(), '', `not shown as text on ${visit.page.url()}: ${missing}; in ${text.replace(/\s+/g, ' ')}`);
+
+/// Each of the marks is on the page as text, and nothing on it was made of one.
+const shows = async (visit, ...marks) => told(visit, await read(visit, marks));
+/// The same of a page that is opened, again and again until what it is made from has been read.
+async function open(visit, path, ...marks) {
+  for (const end = Date.now() + PATIENCE_MS; ;) {
+    await visit.open(path);
+    const found = await read(visit, marks);
+    if (!found.missing.length || Date.now() > end) return told(visit, found);
+    await visit.page.waitForTimeout(500);
+  }
+}
 
 /// Whoever reads all of it: their id, address and group are markup too.
 async function somebody() {
@@ -63,7 +73,6 @@ export const markup = {
     await open(visit, '/console/drafts?view=done', 'tenant', 'address');
     assert.match(JSON.stringify(await asks.state(first)), /id=reason/);
     // What happened before is beside the next draft of the session.
-    await visit.page.waitForTimeout(1_000);
     await open(visit, `/console/drafts/${second}`, 'other', 'said');
     await visit.page.getByLabel('Why?').fill(marked('withdrawn'));
     await visit.press('Withdraw');
@@ -81,7 +90,6 @@ export const markup = {
     const others = await (await agent()).draft(...address('Hafenstrasse 13'));
     assert.equal((await desk.state(others)).error.code, 'unknown_draft');
     await open(visit, '/console/agents', 'purpose', 'team', 'contact');
-    await visit.page.waitForTimeout(3_500); // The bank is given up, and the index has read of it.
     await open(visit, '/console/agents/claims-desk', 'purpose', 'team', 'contact', 'group', 'tenant');
     await open(visit, '/console/activity', 'tenant', 'tool');
     await open(visit, `/console/activity?outcome=refused&tenant=${coded('tenant')}`, 'tenant', 'tool');
@@ -111,9 +119,9 @@ export const markup = {
     await visit.page.getByLabel('Its name').fill(marked('tenant'));
     await visit.page.getByLabel('Why?').fill(marked('why'));
     await visit.press('Switch off');
+    await visit.says(marked('why'));
     await shows(visit, 'tenant', 'why', 'address');
     await acts('oli', 'suspensions/resume', { kind: 'tenant', name: marked('tenant'), reason: 'It was a test.' });
-    await visit.page.waitForTimeout(1_500);
     await open(visit, '/console/audit?kind=suspended', 'why', 'address');
     await open(visit, '/console/charts', 'address');
   },

@@ -18,6 +18,8 @@ const control = (what, body) => sent(`${given.control}/${what}`, body);
 
 // ── people ──────────────────────────────────────────────────────────────────────────────────────
 
+/// How long a session of `brief` lasts.
+export const BRIEF_S = 20;
 const ACME = (name, groups, more = {}) => ({ email: `${name}@acme.example`, email_verified: true, groups, tenants: [], ...more });
 export const PEOPLE = {
   sam: ACME('sam', ['finance']),
@@ -27,7 +29,7 @@ export const PEOPLE = {
   ann: ACME('ann', []),
   oli: ACME('oli', ['operations']),
   pat: ACME('pat', ['operations']),
-  brief: ACME('brief', ['operations'], { token_s: 6 }),
+  brief: ACME('brief', ['operations'], { token_s: BRIEF_S }),
   ada: ACME('ada', ['audit', 'operations', 'finance', 'support-leads']),
 };
 /// Somebody who is known only by what the provider says of them.
@@ -66,6 +68,9 @@ export const address = (street, city = 'Hamburg') => ['change_billing_address', 
 
 // ── browsers ────────────────────────────────────────────────────────────────────────────────────
 
+/// How long something may take, on a machine that has much else to do.
+export const PATIENCE_MS = 120_000;
+
 /// A browser of somebody's, which notes whatever must never be: an error on the console, a violated
 /// policy, a dialog, a request to anybody but gateway and provider, and an answer that was not expected.
 export class Visit {
@@ -76,7 +81,7 @@ export class Visit {
   static async begin(options = {}) {
     const visit = new Visit();
     visit.context = await browser.newContext({ viewport: { width: 1280, height: 900 }, timezoneId: 'Asia/Tokyo', locale: 'en-GB', ...options });
-    visit.context.setDefaultTimeout(45_000);
+    visit.context.setDefaultTimeout(PATIENCE_MS);
     await visit.context.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
     });
@@ -127,8 +132,8 @@ export class Visit {
   open(path) { return this.page.goto(given.gateway + path); }
   said() { return this.page.locator('main').innerText(); }
   /// Waits until the page says so, by itself or on its next one.
-  async says(what, timeout = 45_000) {
-    await this.page.locator('main').filter({ hasText: what }).waitFor({ timeout })
+  async says(what) {
+    await this.page.locator('main').filter({ hasText: what }).waitFor()
       .catch(async () => assert.fail(`not ${what} but: ${await this.said()}`));
   }
   press(name) { return this.page.getByRole('button', { name, exact: true }).click(); }

@@ -124,7 +124,7 @@ fn with_markup(company: &Company) {
             .fold(text.to_owned(), |text, name| text.replace(&format!("{{{name}}}"), &single(name)))
             .replace("{column}", &marked("column").replace('"', "\"\""))
     };
-    let soon = FILE_CLAIM.replace("file_claim", "file_soon").replace("expires: 4h", "expires: 5s");
+    let soon = FILE_CLAIM.replace("file_claim", "file_soon").replace("expires: 4h", "expires: 20s");
     for (file, of) in [
         ("agents/claims-desk", CLAIMS_DESK),
         ("tools/file_claim", FILE_CLAIM),

@@ -5,6 +5,7 @@ use crate::clients::installed;
 use crate::drafted::{AGENT, Drafted, Upstream};
 use crate::gateway::{Company, Gateway, Who};
 use crate::plain::{Plain, defined};
+use crate::server::free_port;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign_core::tool::Defined;
@@ -71,10 +72,6 @@ impl Drop for Listening {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Listening {

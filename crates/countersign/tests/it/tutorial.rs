@@ -1,8 +1,8 @@
 //! The tutorial, followed word by word: its commands run and its files are written in a fresh
 //! folder, in their order, and what it says is answered is answered.
 
+use crate::server::free_port;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,7 +74,7 @@ fn whoever_follows_the_tutorial_literally_sees_what_it_says() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/tutorial.md")).unwrap();
     // The one thing that differs: other tests run beside this one.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let page = page.replace("127.0.0.1:8787", &format!("127.0.0.1:{free}"));
     let page = page
         .replace("countersign token", &format!("countersign token --url http://127.0.0.1:{free}"));
