@@ -264,7 +264,14 @@ impl Spoken {
                             heard @ Heard::Result(..) => heard,
                             Heard::Error(..) | Heard::Status(..) => return shaken.await,
                         },
-                        begun = &mut shaken => return begun,
+                        begun = &mut shaken => match begun {
+                            Ok(begun) => return Ok(begun),
+                            // Nor is it of the other era, if it was only that it answers out of order.
+                            Err(trouble) => match timeout(PROBE_MAX, &mut asked).await {
+                                Ok(Ok(heard @ Heard::Result(..))) => heard,
+                                Ok(Ok(_) | Err(_)) | Err(_) => return Err(trouble),
+                            },
+                        },
                     }
                 }
             }

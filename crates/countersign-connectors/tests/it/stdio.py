@@ -1,7 +1,8 @@
 """An MCP server that speaks by its standard streams, and does what it is told to: a fixture of tests."""
 import json, os, subprocess, sys, time
 
-MODERN = os.environ.get("ERA", "modern") == "modern"
+ERA = os.environ.get("ERA", "modern")  # or both
+SLOW = os.environ.get("SLOW")
 notes = []
 described = "Keeps notes."
 
@@ -20,20 +21,31 @@ def text(words):
     return {"content": [{"type": "text", "text": words}]}
 
 
+def lines():
+    if SLOW == "reversed":
+        first = sys.stdin.readline()
+        yield sys.stdin.readline()
+        time.sleep(0.5)
+        yield first
+    yield from sys.stdin
+
+
 print("a greeting that is no message", flush=True)
 if os.environ.get("FAILS"):
     print("there is no licence", file=sys.stderr)
     sys.exit(3)
-if os.environ.get("SLOW"):
+if SLOW:
     time.sleep(4)  # Longer than anybody waits for word of the era.
-for line in sys.stdin:
+if SLOW == "dies":
+    sys.exit(3)
+for line in lines():
     message = json.loads(line)
     method, ident, params = message.get("method"), message.get("id"), message.get("params") or {}
     if ident is None or method is None:
         continue
-    if method == "server/discover" and MODERN:
+    if method == "server/discover" and ERA != "legacy":
         say({"id": ident, "result": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}}}})
-    elif method == "initialize" and not MODERN:
+    elif method == "initialize" and ERA != "modern":
         say({"id": ident, "result": {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {"listChanged": True}}, "serverInfo": {"name": "s", "version": "1"}}})
     elif method == "tools/list":
         say({"id": ident, "result": {"tools": [tool()]}})

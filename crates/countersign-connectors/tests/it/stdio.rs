@@ -11,6 +11,7 @@ use countersign_core::refusal::{Fault, Refusal, SystemFault, SystemFaultKind};
 use countersign_core::tool::{
     Defined, McpAsk, McpPlan, Parameter, Pin, Plan, ResultBounds, Template, Tool,
 };
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ struct Gateway {
     connectors: Arc<Connectors>,
     clock: Arc<Ticking>,
     pin: Arc<Pin>,
+    timeout_ms: u32,
 }
 
 fn program(environment: &[(&str, &str)]) -> Program {
@@ -43,7 +45,7 @@ fn system(program: Program, pins: Vec<Arc<Pin>>) -> McpSystem {
         pins,
         recheck_ms: 60_000,
         shared: false,
-        timeout_ms: 10_000,
+        timeout_ms: 60_000,
         concurrency: 8,
     }
 }
@@ -56,7 +58,8 @@ impl Gateway {
         let system = system(program(environment), vec![Arc::clone(&pin)]);
         let systems = BTreeMap::from([(SystemName::new("s").unwrap(), System::Mcp(system))]);
         let clock = Arc::new(Ticking::default());
-        Self { connectors: Arc::new(Connectors::new(systems, clock.clone())), clock, pin }
+        let connectors = Arc::new(Connectors::new(systems, clock.clone()));
+        Self { connectors, clock, pin, timeout_ms: 9_000 }
     }
 
     fn tool(&self) -> Tool {
@@ -75,7 +78,7 @@ impl Gateway {
                 rows: None,
                 pick: Vec::new(),
                 undone_on_error: false,
-                timeout_ms: 9_000,
+                timeout_ms: self.timeout_ms,
                 bounds: ResultBounds { rows_max: 10, bytes_max: 10_000 },
             }),
         )
@@ -121,11 +124,20 @@ async fn a_program_serves_one_caller_in_one_tenant_and_has_nothing_of_ours() {
 
 #[tokio::test]
 async fn a_program_that_is_slow_to_start_is_still_of_its_era() {
-    for era in ["modern", "legacy"] {
-        let gateway = Gateway::new(&[("ERA", era), ("SLOW", "1")]);
-        let said = gateway.call("acct_alpha", "note: one").await;
-        assert_eq!(said.unwrap_or_else(|fault| panic!("{era}: {fault:?}")), "note: one");
-    }
+    let eras = ["modern", "legacy", "both"].into_iter();
+    let all = eras.flat_map(|era| ["in order", "reversed", "dies"].map(|slow| (era, slow)));
+    let called = all.map(async |(era, slow)| {
+        let mut gateway = Gateway::new(&[("ERA", era), ("SLOW", slow)]);
+        gateway.timeout_ms = 60_000;
+        match gateway.call("acct_alpha", "note: one").await {
+            Ok(said) => assert!(slow != "dies" && said == "note: one", "{era}, {slow}: {said}"),
+            Err(fault) => {
+                assert_eq!(slow, "dies", "{era}: {fault:?}");
+                assert_eq!(fault.kind, SystemFaultKind::Unavailable, "{era}: {fault:?}");
+            }
+        }
+    });
+    join_all(called).await;
 }
 
 #[tokio::test]
