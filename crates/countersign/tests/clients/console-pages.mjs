@@ -37,7 +37,7 @@ async function live() {
   await acts('sam', `drafts/${lost}/approve`);
   await acts('oli', 'suspensions', { kind: 'tool', name: 'get_temperature_log', reason: 'Clocks of the trailers are wrong since their update.' });
   await acts('sam', 'delegations', { to: 'kim@acme.example', until: new Date(Date.now() + 432_000_000).toISOString() });
-  await new Promise((given_up) => { setTimeout(given_up, 4_000); });
+  await new Promise((given_up) => { setTimeout(given_up, 7_000); });
   return { draft, done, lost, call };
 }
 

@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{RwLock, RwLockWriteGuard};
@@ -81,7 +82,7 @@ impl Bank {
         write(
             company,
             "posture/systems/bank.yaml",
-            "system: bank\nhttp:\n  origin: bank\n  networks: [127.0.0.1/32]\ntimeout: 2s\nrows: 1\n\
+            "system: bank\nhttp:\n  origin: bank\n  networks: [127.0.0.1/32]\ntimeout: 5s\nrows: 1\n\
              bytes: 4KiB\nconcurrency: 32\n",
         );
         write(
@@ -406,9 +407,11 @@ async fn after_a_suspension_commits_no_intent_does() {
     company.lift_limits();
     let gateway = Arc::new(company.serve());
     let token = Arc::new(gateway.token(WHO).await);
+    let answered = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..RACERS)
         .map(|_| {
             let (gateway, token) = (Arc::clone(&gateway), Arc::clone(&token));
+            let answered = Arc::clone(&answered);
             tokio::spawn(async move {
                 let usage = json!({ "account_id": "acct_alpha", "days": 7 });
                 let mut told = BTreeMap::<String, u64>::new();
@@ -416,12 +419,15 @@ async fn after_a_suspension_commits_no_intent_does() {
                     let answer = gateway.call(&token, "get_account_usage", usage.clone()).await;
                     let what = answer["error"]["code"].as_str().or(answer["status"].as_str());
                     *told.entry(what.unwrap().to_owned()).or_default() += 1;
+                    answered.fetch_add(1, Relaxed);
                 }
                 told
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    while answered.load(Relaxed) < 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let operator = gateway.operator("op@acme.example").await;
     let body = json!({ "kind": "agent", "name": "support-copilot", "reason": "It acts oddly." });
     let (status, answer) = gateway.done(&operator, "suspensions", body).await;

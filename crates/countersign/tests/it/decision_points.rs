@@ -62,11 +62,11 @@ fn company(origin: &str) -> Company {
         text.replace("references:\n", &references)
     });
     let system = "system: decisions\nhttp: { origin: decisions, networks: [127.0.0.1/32] }\n\
-                  timeout: 2s\nrows: 1\nbytes: 4KiB\n";
+                  timeout: 5s\nrows: 1\nbytes: 4KiB\n";
     std::fs::write(company.path().join("posture/systems/decisions.yaml"), system).unwrap();
     company.edit(TOOL, |text| {
         let decision =
-            "  decision: { system: decisions, path: /access/v1/evaluation, timeout: 500ms }\n";
+            "  decision: { system: decisions, path: /access/v1/evaluation, timeout: 5s }\n";
         text.replace("limits: { per_minute: 20, per_hour: 60 }\n", "")
             .replace("  expires: 1d\n", &format!("  expires: 1d\n{decision}"))
     });
@@ -158,7 +158,7 @@ async fn whatever_is_no_yes_waits_for_a_person_and_nothing_is_done() {
         (200, "", at_once, "Husum", "system_failed"),
         (500, YES, at_once, "Stade", "system_failed"),
         (503, YES, at_once, "Plön", "system_unavailable"),
-        (200, YES, Duration::from_secs(3), "Wismar", "system_timed_out"),
+        (200, YES, Duration::from_secs(60), "Wismar", "system_timed_out"),
     ] {
         point.says(status, text, after);
         waits(&company, &gateway, &agent, (city, &[said])).await;

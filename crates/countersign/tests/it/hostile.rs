@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 const WHO: Who<'_> =
     Who { agent: "support-copilot", tenant: "acct_alpha", session: "s", depots: &[] };
 /// Longest that a valid caller may wait for an answer, in an unoptimised build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Calls that each of the three callers has to be served while an attack stands.
 const CALLS: usize = 20;
 /// Memory that an attack may add, in MiB: far less than what it sends, far more than the noise.

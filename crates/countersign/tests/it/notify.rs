@@ -403,7 +403,7 @@ async fn no_redirect_is_followed_and_nothing_is_said_to_a_server_that_is_not_tru
     });
     let hears = std::thread::spawn(move || {
         let (mut stream, _) = stranger.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut heard = [0; 4096];
         let length = stream.read(&mut heard).unwrap();
         heard[..length].to_vec()
