@@ -266,7 +266,7 @@ impl Spoken {
                         },
                         begun = &mut shaken => match begun {
                             Ok(begun) => return Ok(begun),
-                            // Nor is it of the other era, if it was only that it answers out of order.
+                            // One of the modern era that answers out of order refuses this first.
                             Err(trouble) => match timeout(PROBE_MAX, &mut asked).await {
                                 Ok(Ok(heard @ Heard::Result(..))) => heard,
                                 Ok(Ok(_) | Err(_)) | Err(_) => return Err(trouble),

@@ -27,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// `GET` of [`PATH`]: an event named `drafts` whenever drafts, switches or unknown outcomes have
-/// changed, and at first if they have since the page was made; with `calls=true` also one named `calls` whenever there are new ones. It ends with the session
-/// that it belongs to, and says so: `over`.
+/// changed, and at first if they have since the page was made; with `calls=true` also one named `calls`
+/// whenever there are new ones. It ends with the session that it belongs to, and says so: `over`.
 pub(super) async fn events(
     State(console): State<Console>,
     Extension(seen): Who,
