@@ -27,6 +27,8 @@ def lines():
         yield sys.stdin.readline()
         time.sleep(0.5)
         yield first
+    if SLOW == "mute":  # about its era
+        sys.stdin.readline()
     yield from sys.stdin
 
 
